@@ -1,1 +1,7 @@
 #![doc = include_str!("../README.md")]
+
+pub mod invocation;
+pub mod stage;
+
+pub use invocation::{Invocation, InvocationError};
+pub use stage::{Stage, StageError, Step, Undo};
