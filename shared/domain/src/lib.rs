@@ -2,6 +2,7 @@
 
 pub mod error_name;
 pub mod execution;
+pub mod execution_json;
 pub mod ids;
 pub mod intent;
 pub mod plan;
