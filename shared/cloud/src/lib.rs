@@ -7,7 +7,7 @@ pub mod key;
 pub mod store;
 pub mod table;
 
-pub use connection::Connection;
+pub use connection::{Connection, Roots};
 pub use error::CloudError;
 pub use key::Key;
 pub use store::Store;

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use gennaker_cloud::dynamodb::DynamoDb;
-use gennaker_cloud::{CloudError, Connection, Store};
+use gennaker_cloud::{CloudError, Connection, Roots, Store};
 use gennaker_domain::error_name;
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use serde_json::{Value, json};
 
 use crate::runtime::{Call, Refusal, Runtime};
-use crate::setting::{now_millis, prefix, table_name};
+use crate::setting::{now_millis, prefix, setting, table_name};
 use crate::{Stage, wake::WakeFunction};
 
 /// What ends a function's process.
@@ -85,6 +85,12 @@ fn log() {
         .init();
 }
 
+/// `NATIVE_ROOTS=true` trusts the system's certificate authorities instead of Amazon's.
+async fn connect_env() -> Connection {
+    let native = setting("NATIVE_ROOTS").is_some_and(|value| value == "true");
+    Connection::with_roots(if native { Roots::Native } else { Roots::Amazon }).await
+}
+
 /// Runs a stage function: builds the clients once and answers calls until Lambda ends the process.
 ///
 /// # Errors
@@ -93,7 +99,7 @@ pub async fn run_stage<S: Stage + 'static>(
     connect: impl FnOnce(&Connection) -> S,
 ) -> Result<(), Error> {
     log();
-    let connection = Connection::from_env().await;
+    let connection = connect_env().await;
     let store = Store::new(Arc::new(DynamoDb::new(&connection, table_name())));
     let wake = Arc::new(WakeFunction::new(&connection, &prefix()));
     let runtime = Arc::new(Runtime::new(connect(&connection), store, wake, prefix()));
@@ -124,7 +130,7 @@ pub async fn run_function<F: Function + 'static>(
     connect: impl FnOnce(&Connection) -> F,
 ) -> Result<(), Error> {
     log();
-    let connection = Connection::from_env().await;
+    let connection = connect_env().await;
     let function = Arc::new(connect(&connection));
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| {
         let function = Arc::clone(&function);
