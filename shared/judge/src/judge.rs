@@ -12,7 +12,7 @@ use crate::mann_whitney::{
 use crate::noise::JavaRandom;
 use crate::ranks::sorted;
 use crate::score::score;
-use crate::statistics::{mean, outlier_fences_of_sorted, ratio_of_means, summary};
+use crate::statistics::{Summary, mean, outlier_fences_of_sorted, ratio_of_means, summary_of};
 use serde_json::Value;
 
 /// Confidence level of the interval, fixed in the original.
@@ -198,6 +198,7 @@ fn known_names(config: &CanaryConfig) -> String {
 struct Prepared {
     values: Vec<f64>,
     sorted: Vec<f64>,
+    summary: Summary,
 }
 
 fn prepare(values: &[f64], analysis: &Analysis) -> Prepared {
@@ -214,7 +215,12 @@ fn prepare(values: &[f64], analysis: &Analysis) -> Prepared {
         values.retain(|value| !fences.excludes(*value));
         sorted.retain(|value| !fences.excludes(*value));
     }
-    Prepared { values, sorted }
+    let summary = summary_of(&values, &sorted);
+    Prepared {
+        values,
+        sorted,
+        summary,
+    }
 }
 
 impl Prepared {
@@ -267,8 +273,8 @@ fn judge_pair(
         classification: finding.classification,
         reason: finding.reason,
         groups,
-        canary: summary(&canary.values),
-        baseline: summary(&baseline.values),
+        canary: canary.summary,
+        baseline: baseline.summary,
         ratio: finding.ratio,
         interval: finding.interval,
         effect: finding.effect,
@@ -354,7 +360,7 @@ fn compare_as_original(
     }
     let interval = MannWhitney::new(&canary.sorted, &baseline.sorted)?
         .interval(CONFIDENCE, Resolution::Absolute)?;
-    let ratio = ratio_of_means(mean(&baseline.values), mean(&canary.values));
+    let ratio = ratio_of_means(baseline.summary.mean, canary.summary.mean);
     Ok(Comparison {
         interval,
         ratio,
@@ -413,7 +419,7 @@ fn compare(
     {
         return Err("the values are too far apart to subtract".to_owned());
     }
-    let ratio = ratio_of_means(mean(&baseline.values), mean(&canary.values));
+    let ratio = ratio_of_means(baseline.summary.mean, canary.summary.mean);
     Ok(Comparison {
         interval,
         ratio,

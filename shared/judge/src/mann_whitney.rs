@@ -1,7 +1,7 @@
 //! The Mann-Whitney (Wilcoxon rank-sum) interval of the shift between two samples.
 
 use crate::brent;
-use crate::ranks::{RankSum, rank_sum, sorted};
+use crate::ranks::{RankedPair, rank_sum, sorted};
 use crate::statistics::normal_quantile;
 
 /// The interval of the shift canary − baseline, and its point estimate.
@@ -39,8 +39,9 @@ pub enum Resolution {
 /// Two samples prepared for the test: sorted once, then ranked at any shift by merging.
 #[derive(Debug, Clone)]
 pub struct MannWhitney<'a> {
-    canary: &'a [f64],
-    baseline: &'a [f64],
+    ranked: RankedPair<'a>,
+    m: f64,
+    n: f64,
     least_shift: f64,
     greatest_shift: f64,
 }
@@ -58,8 +59,9 @@ impl<'a> MannWhitney<'a> {
             return Err(Untestable::Empty);
         };
         Ok(Self {
-            canary,
-            baseline,
+            ranked: RankedPair::new(canary, baseline),
+            m: canary.len() as f64,
+            n: baseline.len() as f64,
             least_shift: canary_min - baseline_max,
             greatest_shift: canary_max - baseline_min,
         })
@@ -73,19 +75,14 @@ impl<'a> MannWhitney<'a> {
         self
     }
 
-    /// The ranks of the canary, moved down by `shift`, among all values.
-    pub fn rank_sum(&self, shift: f64) -> RankSum {
-        rank_sum(self.canary, self.baseline, shift)
-    }
-
     /// The standardised rank sum at a shift: (W − ½·sign W)/σ with W = R − m(m+1)/2 − mn/2 and
     /// σ² = mn/12·((m+n+1) − Σ(t³−t)/((m+n)(m+n−1))).
     ///
     /// # Errors
     /// [`Untestable::AllTied`] when σ is zero.
     pub fn standardised(&self, shift: f64) -> Result<f64, Untestable> {
-        let (m, n) = (self.canary.len() as f64, self.baseline.len() as f64);
-        let ranks = self.rank_sum(shift);
+        let (m, n) = (self.m, self.n);
+        let ranks = self.ranked.at(shift);
         let centred = ranks.doubled as f64 / 2.0 - m * (m + 1.0) / 2.0 - m * n / 2.0;
         let correction = if centred > 0.0 {
             0.5

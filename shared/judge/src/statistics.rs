@@ -38,6 +38,25 @@ pub fn summary(values: &[f64]) -> Summary {
     }
 }
 
+/// [`summary`] of a series without NaN whose sorted form is at hand.
+pub(crate) fn summary_of(values: &[f64], sorted: &[f64]) -> Summary {
+    let (Some(&min), Some(&max)) = (sorted.first(), sorted.last()) else {
+        return summary(values);
+    };
+    if min == 0.0 || max == 0.0 {
+        // Which zero is shown depends on the order given.
+        return summary(values);
+    }
+    let mean = mean(values);
+    Summary {
+        min,
+        max,
+        mean,
+        std: variance(values, mean).sqrt(),
+        count: values.len(),
+    }
+}
+
 /// Keeps the current value where `keeps` says so and takes the next one otherwise, leaving NaN out.
 /// Written so that of two equal zeros the later one wins, as in the original (its sign is shown to users).
 fn fold_present(values: &[f64], keeps: impl Fn(f64, f64) -> bool) -> f64 {
