@@ -4,6 +4,7 @@ pub mod connection;
 pub mod dynamodb;
 pub mod error;
 pub mod key;
+pub mod metrics;
 pub mod store;
 pub mod table;
 
