@@ -205,6 +205,7 @@ class Supervisor:
             "AWS_ENDPOINT_URL_EC2": world,
             "AWS_ENDPOINT_URL_AUTO_SCALING": world,
             "AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2": world,
+            "AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING": world,
             "AWS_ENDPOINT_URL_STS": world,
             "AWS_ENDPOINT_URL_CODEBUILD": f"http://127.0.0.1:{codebuild_port}",
         }
