@@ -3,13 +3,21 @@
 pub mod connection;
 pub mod dynamodb;
 pub mod error;
+pub mod functions;
 pub mod key;
+pub mod notification;
+pub mod registry;
+pub mod step_functions;
 pub mod store;
 pub mod table;
 
 pub use connection::Connection;
 pub use error::CloudError;
+pub use functions::Functions;
 pub use key::Key;
+pub use notification::Notifications;
+pub use registry::Registry;
+pub use step_functions::StepFunctions;
 pub use store::Store;
 
 pub use table::{Action, Condition, Index, Item, Table, Write};
