@@ -12,7 +12,7 @@ pub mod step_functions;
 pub mod store;
 pub mod table;
 
-pub use connection::Connection;
+pub use connection::{Connection, Roots};
 pub use error::CloudError;
 pub use functions::Functions;
 pub use key::Key;

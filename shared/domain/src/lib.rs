@@ -1,7 +1,9 @@
 #![doc = include_str!("../README.md")]
 
+pub mod deployment;
 pub mod error_name;
 pub mod execution;
+pub mod execution_json;
 pub mod ids;
 pub mod intent;
 pub mod plan;
