@@ -212,8 +212,8 @@ proptest! {
     }
 
     #[test]
-    fn no_case_whatever_is_in_it_stops_the_program(text in "\\PC{0,20}", decision in 0_usize..9, number in any::<i64>()) {
-        let decisions = ["cluster-operations", "targets", "traffic-guards", "resize", "health", "naming", "find-image", "", "x"];
+    fn no_case_whatever_is_in_it_stops_the_program(text in "\\PC{0,20}", decision in 0_usize..11, number in any::<i64>()) {
+        let decisions = ["cluster-operations", "targets", "traffic-guards", "resize", "health", "naming", "find-image", "strategies", "rollback", "", "x"];
         let group = json!({"name": text, "region": "r", "capacity": {"min": number, "desired": text, "max": null}, "instances": [{}, null, 3]});
         let input = json!({
             "context": {"action": text, "capacity": {"min": number, "desired": number, "max": text}, "scalePct": number, "scaleNum": number,

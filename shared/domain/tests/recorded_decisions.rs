@@ -183,18 +183,10 @@ fn run_parts(answer: &Value) -> Value {
             .map(|list| list.iter().map(|one| keys(one, of)).collect())
             .unwrap_or_default()
     };
-    let operation = [
-        "op",
-        "region",
-        "serverGroupName",
-        "capacity",
-        "desiredPercentage",
-        "processes",
-        "imageId",
-    ];
     json!({
-        "operations": list(&answer["operations"], &operation),
+        "operations": answer["operations"],
         "serverGroupsAfter": answer["serverGroupsAfter"],
+        "status": answer["status"],
         "stages": list(&answer["stages"], &["ref", "type", "name", "status"]),
     })
 }

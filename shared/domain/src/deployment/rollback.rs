@@ -302,7 +302,7 @@ pub fn cluster_sub_stages(
                     .map(|value| (key.to_owned(), value.clone())),
             );
         }
-        stages.push(stage(
+        stages.push(SubStage::new(
             "rollbackServerGroup",
             format!("Rollback {region}"),
             inner,
@@ -310,7 +310,7 @@ pub fn cluster_sub_stages(
         if let Some(seconds) = wait
             && n + 1 < regions.len()
         {
-            stages.push(stage(
+            stages.push(SubStage::new(
                 "wait",
                 format!("Wait after {region}"),
                 object(json!({"waitTime": seconds})),
@@ -318,17 +318,6 @@ pub fn cluster_sub_stages(
         }
     }
     Ok(stages)
-}
-
-fn stage(type_: &str, name: String, context: Map<String, Value>) -> SubStage {
-    SubStage {
-        type_: type_.to_owned(),
-        name,
-        context,
-        only_if: Vec::new(),
-        fills: Vec::new(),
-        continue_on_failure: false,
-    }
 }
 
 fn object(value: Value) -> Map<String, Value> {
@@ -375,7 +364,7 @@ pub fn server_group_sub_stages(
         "PREVIOUS_IMAGE" => Ok(vec![clone_forward(context, inner, previous_image)?]),
         "TEST" => {
             let seconds = context::integer(inner, "waitTime")?;
-            Ok(vec![stage(
+            Ok(vec![SubStage::new(
                 "wait",
                 "wait".to_owned(),
                 object(json!({"waitTime": seconds})),
@@ -405,7 +394,7 @@ fn explicit(
         context
     };
     let flag = |key| context::flag(inner, key).map(|flag| flag.unwrap_or(false));
-    let disable = stage(
+    let disable = SubStage::new(
         "disableServerGroup",
         format!("Disable {roll_back} due to rollback"),
         with(json!({"serverGroupName": roll_back})),
@@ -413,7 +402,7 @@ fn explicit(
     if flag("disableOnly")? {
         return Ok(vec![disable]);
     }
-    let enable = stage(
+    let enable = SubStage::new(
         "enableServerGroup",
         format!("Enable {restore} due to rollback"),
         with(json!({"serverGroupName": restore, "targetHealthyDeployPercentage": healthy})),
@@ -440,7 +429,7 @@ fn explicit(
     };
     let mut stages = Vec::new();
     if resizes && !context.contains_key("sourceServerGroupCapacitySnapshot") {
-        stages.push(stage(
+        stages.push(SubStage::new(
             "captureSourceServerGroupCapacity",
             "Snapshot Source Server Group".to_owned(),
             object(json!({"useSourceCapacity": true, "source": group(&roll_back)})),
@@ -448,7 +437,7 @@ fn explicit(
     }
     stages.push(enable);
     if resizes {
-        stages.push(stage(
+        stages.push(SubStage::new(
             "resizeServerGroup",
             format!(
                 "Resize Server Group: {restore} to (min: {}, max: {}, desired: {})",
@@ -465,7 +454,7 @@ fn explicit(
     }
     let seconds = context::integer(inner, "delayBeforeDisableSeconds")?.unwrap_or(0);
     if seconds > 0 {
-        stages.push(stage(
+        stages.push(SubStage::new(
             "wait",
             "waitBeforeDisable".to_owned(),
             object(json!({"waitTime": seconds})),
@@ -473,7 +462,7 @@ fn explicit(
     }
     stages.push(disable);
     if resizes {
-        stages.push(stage(
+        stages.push(SubStage::new(
             "applySourceServerGroupCapacity",
             "Restore Min Capacity From Snapshot due to rollback".to_owned(),
             object(json!({
@@ -530,7 +519,7 @@ fn clone_forward(
         );
     }
     clone.retain(|_, value| !value.is_null());
-    Ok(stage("cloneServerGroup", "clone".to_owned(), clone))
+    Ok(SubStage::new("cloneServerGroup", "clone".to_owned(), clone))
 }
 
 #[cfg(test)]

@@ -21,7 +21,8 @@ use crate::deployment::source::{
     without_source,
 };
 use crate::deployment::strategy::{
-    Condition, Facts, SourceGroup, SubStage, deploy_stages, disable_before_shrink, sub_stages,
+    Condition, Facts, SourceGroup, Strategy, SubStage, deploy_stages, disable_before_shrink,
+    sub_stages,
 };
 use crate::deployment::target::{Target, target_server_group};
 use crate::deployment::traffic_guard::{GuardedCluster, TrafficGuards, check};
@@ -44,14 +45,7 @@ pub(super) fn answer(input: &Map<String, Value>) -> Result<Value, CaseError> {
         tags: context::object(input, "entityTags").cloned(),
         stages: Vec::new(),
     };
-    let stage = SubStage {
-        type_: stage_type,
-        name: name.to_owned(),
-        context: context_of(input)?.clone(),
-        only_if: Vec::new(),
-        fills: Vec::new(),
-        continue_on_failure: false,
-    };
+    let stage = SubStage::new(&stage_type, name, context_of(input)?.clone());
     let status = run.stage(&stage, "1".to_owned(), &mut Scope::default());
     Ok(json!({
         "operations": run.world.operations,
@@ -214,9 +208,7 @@ impl Run {
         own.retain(|key, _| !plan.removed.contains(&key.as_str()));
         let monitor = context::object(&own, "deploymentMonitor")
             .and_then(|monitor| context::filled_text(monitor, "id"));
-        if monitor.is_some_and(|id| id != MONITOR)
-            && !plan.before.is_empty() | plan.strategy.is_rolling()
-        {
+        if plan.strategy == Strategy::Monitored && monitor.is_some_and(|id| id != MONITOR) {
             return Err(Failed);
         }
         let mut inner = Scope {
@@ -281,10 +273,14 @@ impl Run {
         let settings = SourceSettings::from_context(&scope.deploy).map_err(|_| Failed)?;
         scope.facts.source =
             self.determine_source(&settings, scope, &account, &region, &cluster)?;
+        let mut source = shown_source(&settings, scope);
         self.task(stage_type, "determineHealthProviders")?;
         if !rolling {
             self.task(stage_type, "snapshotSourceServerGroup")?;
             self.snapshot(settings.use_source_capacity == Some(true), scope);
+            if let Some(source) = source.as_object_mut().filter(|_| scope.snapshot.is_some()) {
+                source.insert("useSourceCapacity".to_owned(), json!(false));
+            }
         }
         if replaces {
             return Ok(());
@@ -315,7 +311,11 @@ impl Run {
             "createServerGroup",
             &name,
             &region,
-            json!({"account": account, "capacity": capacity, "imageId": image}),
+            json!({
+                "account": account, "capacity": capacity, "imageId": image, "source": source,
+                "useSourceCapacity": settings.use_source_capacity == Some(true)
+                    && scope.facts.source.is_some() && scope.snapshot.is_none(),
+            }),
         );
         scope.facts.deployed = Some(name.clone());
         scope.deployed = Some((region, name));
@@ -383,7 +383,8 @@ impl Run {
             .ok_or(Failed)?;
         self.task(&stage.type_, "determineHealthProviders")?;
         self.task(&stage.type_, &stage.type_)?;
-        let name = cluster(&stage.context);
+        let name = context::filled_text(&stage.context, "cluster")
+            .unwrap_or_else(|| cluster(&stage.context));
         if !self.world.groups.iter().any(|group| group.cluster == name) {
             let goes_on = context::flag(&stage.context, "continueIfClusterNotFound")
                 .ok()
@@ -414,6 +415,11 @@ impl Run {
         }
         for group in chosen {
             let (name, region) = (group.name.as_str(), group.region.as_str());
+            let sent = |more: Value| {
+                let account = account(&stage.context);
+                let base = json!({"accountName": account, "asgName": name, "cloudProvider": "aws", "credentials": account});
+                together(base, more)
+            };
             match operation {
                 ClusterOperation::Disable {
                     desired_percentage, ..
@@ -422,25 +428,25 @@ impl Run {
                         "disableServerGroup",
                         name,
                         region,
-                        json!({"desiredPercentage": desired_percentage}),
+                        sent(json!({"desiredPercentage": desired_percentage})),
                     );
                     self.world
                         .disable(name, region, desired_percentage.unwrap_or(100));
                 }
                 ClusterOperation::Shrink { .. } => {
                     self.world
-                        .note("destroyServerGroup", name, region, json!({}));
+                        .note("destroyServerGroup", name, region, sent(json!({})));
                     self.world.destroy(name, region);
                 }
                 ClusterOperation::ScaleDown { .. } => {
-                    let processes = json!({"processes": ["Terminate"]});
+                    let processes = sent(json!({"processes": ["Terminate"]}));
                     self.world
                         .note("resumeAsgProcessesDescription", name, region, processes);
                     self.world.note(
                         "resizeServerGroup",
                         name,
                         region,
-                        json!({"capacity": Capacity::default()}),
+                        sent(json!({"capacity": Capacity::default()})),
                     );
                     self.world.resize(name, region, Capacity::default());
                 }
@@ -489,14 +495,11 @@ impl Run {
         if scope.depth != 2 {
             return Ok(());
         }
-        let stage = SubStage {
-            type_: "modifyAwsScalingProcess".to_owned(),
-            name: format!("{action}ScalingProcesses"),
-            context: Map::new(),
-            only_if: Vec::new(),
-            fills: Vec::new(),
-            continue_on_failure: false,
-        };
+        let stage = SubStage::new(
+            "modifyAwsScalingProcess",
+            format!("{action}ScalingProcesses"),
+            Map::new(),
+        );
         self.in_line(&[stage], ref_id, mark, scope)
     }
 
@@ -513,14 +516,11 @@ impl Run {
             .find(&name, &region)
             .is_some_and(ServerGroup::is_active);
         if takes_traffic || scope.depth == 2 {
-            let disable = SubStage {
-                type_: "disableServerGroup".to_owned(),
-                name: "disableServerGroup".to_owned(),
-                context: stage.context.clone(),
-                only_if: Vec::new(),
-                fills: Vec::new(),
-                continue_on_failure: false,
-            };
+            let disable = SubStage::new(
+                "disableServerGroup",
+                "disableServerGroup".to_owned(),
+                stage.context.clone(),
+            );
             self.in_line(&[disable], ref_id, '<', scope)?;
         }
         self.tasks(stage, scope)
@@ -569,6 +569,12 @@ impl Run {
             "pipeline" => &["startPipeline", "monitorPipeline"],
             other => &[other],
         };
+        let sent = |more: Value| {
+            together(
+                json!({"cloudProvider": "aws", "credentials": account(&stage.context)}),
+                more,
+            )
+        };
         for task in tasks {
             self.task(&stage.type_, task)?;
             match *task {
@@ -583,19 +589,20 @@ impl Run {
                         || json!({}),
                         |percentage| json!({"desiredPercentage": percentage}),
                     );
-                    self.world.note("disableServerGroup", &name, &region, more);
+                    self.world
+                        .note("disableServerGroup", &name, &region, sent(more));
                     self.world
                         .disable(&name, &region, percentage.unwrap_or(100));
                 }
                 "enableServerGroup" => {
                     self.world
-                        .note("enableServerGroup", &name, &region, json!({}));
+                        .note("enableServerGroup", &name, &region, sent(json!({})));
                     self.world.enable(&name, &region);
                 }
                 "destroyServerGroup" => {
                     self.ask_guards_of(&name, &region)?;
                     self.world
-                        .note("destroyServerGroup", &name, &region, json!({}));
+                        .note("destroyServerGroup", &name, &region, sent(json!({})));
                     self.world.destroy(&name, &region);
                 }
                 "snapshotSourceServerGroup" => {
@@ -665,12 +672,21 @@ impl Run {
         if let Some(original) = resized.original {
             scope.original.entry(name.to_owned()).or_insert(original);
         }
-        self.world.note(
-            "resizeServerGroup",
-            name,
-            region,
-            json!({"capacity": resized.target}),
+        let mut operation = Map::new();
+        operation.insert("cloudProvider".to_owned(), json!("aws"));
+        operation.insert("credentials".to_owned(), json!(account(&stage.context)));
+        operation.insert("capacity".to_owned(), json!(resized.target));
+        operation.extend(
+            resized
+                .original
+                .map(|original| ("originalCapacity".to_owned(), json!(original))),
         );
+        if let Some(location) = stage.context.get("targetLocation") {
+            operation.insert("targetLocation".to_owned(), location.clone());
+            operation.insert("asgName".to_owned(), json!(name));
+        }
+        self.world
+            .note("resizeServerGroup", name, region, Value::Object(operation));
         self.world.resize(name, region, resized.target);
         Ok(())
     }
@@ -698,7 +714,10 @@ impl Run {
                 "resizeServerGroup",
                 &name,
                 &region,
-                json!({"capacity": {"min": min}}),
+                json!({
+                    "capacity": {"min": min}, "asgName": name, "cloudProvider": "aws",
+                    "credentials": account(&stage.context),
+                }),
             );
             self.world.resize(&name, &region, capacity);
             restored = true;
@@ -710,14 +729,11 @@ impl Run {
                 .is_some_and(|tags| !tags.is_empty())
         };
         if restored && self.tags.as_ref().is_some_and(tagged) {
-            let cleanup = SubStage {
-                type_: "deleteEntityTags".to_owned(),
-                name: "Cleanup Server Group Tags".to_owned(),
-                context: Map::new(),
-                only_if: Vec::new(),
-                fills: Vec::new(),
-                continue_on_failure: false,
-            };
+            let cleanup = SubStage::new(
+                "deleteEntityTags",
+                "Cleanup Server Group Tags".to_owned(),
+                Map::new(),
+            );
             self.in_line(&[cleanup], ref_id, '>', scope)?;
         }
         Ok(())
@@ -801,7 +817,15 @@ impl Run {
             .cloned()
             .unwrap_or_default();
         let name = context::filled_text(&inner, "rollbackServerGroupName").unwrap_or_default();
-        let image = self.previous_image(&name)?;
+        // The record is read only where the image is not named.
+        let asks_record = context::text(&stage.context, "rollbackType").as_deref()
+            == Some("PREVIOUS_IMAGE")
+            && context::filled_text(&inner, "imageName").is_none();
+        let image = if asks_record {
+            self.previous_image(&name)?
+        } else {
+            None
+        };
         let groups: Vec<ServerGroup> = self
             .world
             .groups
@@ -822,6 +846,40 @@ impl Run {
             .and_then(|snapshot| Capacity::from_value(snapshot).ok());
         self.in_line(&stages, ref_id, '>', &mut own)
     }
+}
+
+/// The source as the operation that creates the group has it.
+fn shown_source(settings: &SourceSettings, scope: &Scope) -> Value {
+    let Some(source) = &scope.facts.source else {
+        // One that was looked for in vain is not even empty.
+        return if settings.use_source_capacity == Some(true) {
+            Value::Null
+        } else {
+            json!({})
+        };
+    };
+    let mut shown = Map::new();
+    shown.insert("account".to_owned(), json!(source.account));
+    shown.insert("region".to_owned(), json!(source.region));
+    shown.insert("asgName".to_owned(), json!(source.name));
+    let named = context::object(&scope.deploy, "source").filter(|source| !source.is_empty());
+    if named.is_none_or(|named| named.contains_key("serverGroupName")) {
+        shown.insert("serverGroupName".to_owned(), json!(source.name));
+    }
+    shown.extend(
+        settings
+            .use_source_capacity
+            .map(|copies| ("useSourceCapacity".to_owned(), json!(copies))),
+    );
+    Value::Object(shown)
+}
+
+/// Two JSON objects in one; the second wins.
+fn together(mut one: Value, other: Value) -> Value {
+    if let (Some(one), Value::Object(other)) = (one.as_object_mut(), other) {
+        one.extend(other);
+    }
+    one
 }
 
 /// The source that a deploy stage names.

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::deployment::naming::{self, NamingError};
+use crate::deployment::server_group::MAX_INSTANCES;
 use crate::deployment::{Capacity, HealthState, Instance, ServerGroup};
 
 /// The server groups of all regions, and what was done to them.
@@ -141,7 +142,9 @@ impl World {
 
 fn set_size(group: &mut ServerGroup, capacity: Capacity) {
     group.capacity = capacity;
-    let size = usize::try_from(capacity.desired()).unwrap_or(usize::MAX);
+    let size = usize::try_from(capacity.desired())
+        .unwrap_or(usize::MAX)
+        .min(MAX_INSTANCES);
     let health_state = if group.enabled {
         HealthState::Up
     } else {
