@@ -120,19 +120,16 @@ pub struct Thresholds {
 }
 
 impl Thresholds {
-    /// Reads `{"pass","marginal"}`.
+    /// Reads `{"pass","marginal"}`; a number may be in a string, as expressions leave it.
     ///
     /// # Errors
     /// [`JudgeError::Thresholds`] when either is missing, null or no finite number.
     pub fn parse(value: &Value) -> Result<Self, JudgeError> {
         let read = |key: &str| {
             let value = value.get(key).unwrap_or(&Value::Null);
-            value
-                .as_f64()
-                .filter(|number| number.is_finite())
-                .ok_or_else(|| {
-                    JudgeError::Thresholds(format!("`{key}` must be a number, is `{value}`"))
-                })
+            finite(value).ok_or_else(|| {
+                JudgeError::Thresholds(format!("`{key}` must be a number, is {}", kind(value)))
+            })
         };
         Ok(Self {
             pass: read("pass")?,
@@ -159,6 +156,14 @@ impl Thresholds {
             marginal: read("marginal")?,
         })
     }
+}
+
+/// A finite number, or a string that holds one.
+fn finite(value: &Value) -> Option<f64> {
+    coerced_double(value)
+        .ok()
+        .flatten()
+        .filter(|number| number.is_finite())
 }
 
 /// A double as the original's JSON reader takes it: a number, or a string that holds one; null and "" are absent.
@@ -578,7 +583,7 @@ impl StrictReader {
             return;
         };
         for (group, weight) in self.object(weights, path).into_iter().flatten() {
-            match weight.as_f64().filter(|weight| weight.is_finite()) {
+            match finite(weight) {
                 Some(number) => group_weights.push((group.clone(), number)),
                 None => self.error(
                     if weight.is_null() {

@@ -5,6 +5,7 @@ mod config;
 mod error;
 mod judge;
 mod judgement;
+mod lint;
 mod score;
 
 pub mod brent;
@@ -22,4 +23,5 @@ pub use judge::{CONFIDENCE, MetricPair, Mode, TOLERANCE, judge};
 pub use judgement::{
     Classification, GroupScore, JUDGE_NAME, Judgement, MetricResult, Score, Verdict, double,
 };
+pub use lint::{lint, lint_config};
 pub use score::round_to_hundredths;
