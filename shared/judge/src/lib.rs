@@ -7,6 +7,7 @@ mod judge;
 mod judgement;
 mod lint;
 mod score;
+mod sequential;
 
 pub mod brent;
 pub mod mann_whitney;
@@ -25,3 +26,4 @@ pub use judgement::{
 };
 pub use lint::{lint, lint_config};
 pub use score::round_to_hundredths;
+pub use sequential::Sequential;

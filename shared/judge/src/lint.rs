@@ -151,7 +151,7 @@ fn weights(config: &CanaryConfig, say: &mut Say<'_>) {
         }
         if *weight != 0.0 && !is_used(group) {
             say(
-                Severity::Error,
+                Severity::Warning,
                 "unused-weight",
                 path,
                 format!("no metric is in group `{group}`, so its weight of {weight} is lost"),
