@@ -6,6 +6,7 @@ mod error;
 mod judge;
 mod judgement;
 mod lint;
+mod report;
 mod score;
 mod sequential;
 
@@ -25,5 +26,6 @@ pub use judgement::{
     Classification, GroupScore, JUDGE_NAME, Judgement, MetricResult, Score, Verdict, double,
 };
 pub use lint::{lint, lint_config};
+pub use report::{Look, Report};
 pub use score::round_to_hundredths;
 pub use sequential::Sequential;
