@@ -5,7 +5,10 @@ mod config;
 mod error;
 mod judge;
 mod judgement;
+mod lint;
+mod report;
 mod score;
+mod sequential;
 
 pub mod brent;
 pub mod mann_whitney;
@@ -22,4 +25,7 @@ pub use judge::{CONFIDENCE, MetricPair, Mode, TOLERANCE, judge};
 pub use judgement::{
     Classification, GroupScore, JUDGE_NAME, Judgement, MetricResult, Score, Verdict, double,
 };
+pub use lint::{lint, lint_config};
+pub use report::{Look, Report};
 pub use score::round_to_hundredths;
+pub use sequential::Sequential;
