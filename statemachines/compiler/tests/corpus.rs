@@ -6,6 +6,8 @@
     clippy::indexing_slicing
 )]
 
+mod structure;
+
 use std::{collections::BTreeMap, path::PathBuf};
 
 use gennaker_compiler::{Options, compile_text};
@@ -44,6 +46,9 @@ fn every_pipeline_of_the_corpus_compiles_or_is_refused_with_exact_problems() {
         let problems = match compile_text(&text, &Options::default()) {
             Ok(answer) => {
                 compiled += 1;
+                structure::check(&answer);
+                let again = compile_text(&text, &Options::default()).unwrap();
+                assert_eq!(answer, again, "{name}");
                 answer.warnings
             }
             Err(problems) => {
