@@ -19,12 +19,13 @@ use serde_json::{Value, json};
 
 /// A function that writes what it got, and the environment it got it in, to the table.
 const BOOTSTRAP: &str = r#"#!/usr/bin/env python3
-import json, os, urllib.request
+import json, os, time, urllib.request
 
 api = f"http://{os.environ['AWS_LAMBDA_RUNTIME_API']}/2018-06-01/runtime/invocation"
 while True:
     with urllib.request.urlopen(f"{api}/next") as invocation:
         request, event = invocation.headers["Lambda-Runtime-Aws-Request-Id"], json.loads(invocation.read())
+    print(json.dumps({"message": "noted", "request": request}), flush=True)
     environment = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
     item = {"PK": {"S": request}, "body": {"S": json.dumps({"event": event, "environment": environment})}}
     headers = {
@@ -34,6 +35,8 @@ while True:
     }
     body = json.dumps({"TableName": os.environ["TABLE"], "Item": item}).encode()
     urllib.request.urlopen(urllib.request.Request(os.environ["AWS_ENDPOINT_URL"], data=body, headers=headers)).read()
+    while "STALL" in os.environ:
+        time.sleep(1)
     urllib.request.urlopen(urllib.request.Request(f"{api}/{request}/response", data=b'"done"')).read()
 "#;
 
@@ -58,6 +61,7 @@ Resources:
       Runtime: provided.al2023
       Handler: bootstrap
       CodeUri: ../target/lambda/take-note
+      Timeout: 20
       AutoPublishAlias: live
       Environment: {Variables: {TABLE: !Ref Table}}
       Events:
@@ -184,6 +188,56 @@ fn a_function_of_a_deployed_template_gets_an_image_push_and_the_cloud_s_endpoint
         empty.is_empty(),
         "an empty endpoint ends the SDK: {empty:?}"
     );
+}
+
+#[test]
+fn what_a_function_prints_is_in_its_log_group() {
+    deploy("log", TEMPLATE).unwrap();
+    cloud()
+        .call(
+            "lambda",
+            "invoke",
+            json!({"FunctionName": "log-take-note:live", "Payload": "{}"}),
+        )
+        .unwrap();
+    let parameters = json!({"logGroupName": "/aws/lambda/log-take-note"});
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let events = cloud()
+            .call("logs", "filter_log_events", parameters.clone())
+            .unwrap_or_default();
+        if events.to_string().contains("noted") {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{events}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_killed_function_process_is_an_error_of_the_call_and_a_new_one_is_started() {
+    let template = TEMPLATE.replace("TABLE: !Ref Table", "TABLE: !Ref Table, STALL: '1'");
+    deploy("kill", &template).unwrap();
+    let processes = || -> Vec<_> {
+        let all = cloud().function_processes();
+        all.into_iter()
+            .filter(|process| process.function == "kill-take-note")
+            .collect()
+    };
+    let invoke = || {
+        let parameters = json!({"FunctionName": "kill-take-note", "Payload": "{}"});
+        cloud().call("lambda", "invoke", parameters).unwrap()
+    };
+    std::thread::scope(|scope| {
+        let call = scope.spawn(invoke);
+        // Its note is written: it is in the middle of the call.
+        notes("kill-table", 1);
+        let process = processes().remove(0);
+        cloud().kill_function_process(&process).unwrap();
+        let answer = call.join().unwrap();
+        assert!(answer.to_string().contains("Runtime.ExitError"), "{answer}");
+        assert!(!processes().contains(&process));
+    });
 }
 
 #[test]
