@@ -72,7 +72,7 @@ fn every_package_below_functions_is_built_in_one_go() {
 #[test]
 fn a_compile_error_is_shown() {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    workspace(directory.path(), "\"; let x: u8 = true; //");
+    workspace(directory.path(), "\"); let x: u8 = true; println!(\"");
     let error = functions::build(directory.path(), "dev", &Silent).unwrap_err();
     assert!(error.to_string().contains("mismatched types"), "{error}");
     assert_eq!(error.exit_status(), 1);
