@@ -374,6 +374,35 @@ def make_target_groups_follow():
             if new and not suspended(group, "AddToLoadBalancer"):
                 target_group.register([{"Id": instance, "Port": target_group.port} for instance in new])
 
+    def update_attached_elbs(self, group_name):
+        """The same for classic load balancers, which have to be registered through the group as well."""
+        group = self.autoscaling_groups[group_name]
+        offered = group.__dict__.setdefault("world_offered", set())
+        members = {state.instance.id for state in group.instance_states}
+        ready = {state.instance.id for state in group.instance_states if state.lifecycle_state == "InService"}
+        for name in group.load_balancer_names:
+            balancer = self.elb_backend.load_balancers.get(name)
+            if balancer is None:
+                continue  # it was deleted since
+            gone = {i for i in balancer.instance_ids if (i, name) in offered and i not in members}
+            new = {i for i in ready if (i, name) not in offered}
+            offered.update((i, name) for i in new)
+            if gone:
+                self.elb_backend.deregister_instances(name, gone)
+            if new and not suspended(group, "AddToLoadBalancer"):
+                # Not moto's `from_autoscaling`: what is in that list cannot be deregistered by hand.
+                self.elb_backend.register_instances(name, sorted(new - set(balancer.instance_ids)))
+
+    def detach_load_balancers(self, group_name, load_balancer_names):
+        group = self.autoscaling_groups[group_name]
+        members = {state.instance.id for state in group.instance_states}
+        for name in load_balancer_names:
+            if name in self.elb_backend.load_balancers:
+                self.elb_backend.deregister_instances(name, members)
+        group.load_balancer_names = [name for name in group.load_balancer_names if name not in load_balancer_names]
+        offered = group.__dict__.setdefault("world_offered", set())
+        group.world_offered = {pair for pair in offered if pair[1] not in load_balancer_names}
+
     def attach_load_balancer_target_groups(self, group_name, target_group_arns):
         check_target_groups(self, target_group_arns)
         attach(self, group_name, target_group_arns)
@@ -385,6 +414,8 @@ def make_target_groups_follow():
         offered = group.__dict__.setdefault("world_offered", set())
         group.world_offered = {pair for pair in offered if pair[1] not in target_group_arns}
 
+    backend.update_attached_elbs = update_attached_elbs
+    backend.detach_load_balancers = detach_load_balancers
     backend.update_attached_target_groups = update_attached_target_groups
     backend.attach_load_balancer_target_groups = attach_load_balancer_target_groups
     backend.detach_load_balancer_target_groups = detach_load_balancer_target_groups

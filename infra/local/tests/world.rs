@@ -339,6 +339,49 @@ fn lifecycle_hooks_given_at_creation_are_there_and_a_stopped_instance_is_unhealt
 }
 
 #[test]
+fn classic_load_balancers_follow_the_same_rules() {
+    let listener = json!({"Protocol": "HTTP", "LoadBalancerPort": 80, "InstanceProtocol": "HTTP", "InstancePort": 80});
+    let balancer = json!({"LoadBalancerName": "classic", "Listeners": [listener], "AvailabilityZones": ["us-east-1a"]});
+    cloud()
+        .call("elb", "create_load_balancer", balancer)
+        .unwrap();
+    create("classic-v000", "classic-1", 1);
+    let attach = json!({"AutoScalingGroupName": "classic-v000", "LoadBalancerNames": ["classic"]});
+    scaling("attach_load_balancers", attach);
+    let registered = || {
+        let answer = cloud()
+            .call(
+                "elb",
+                "describe_load_balancers",
+                json!({"LoadBalancerNames": ["classic"]}),
+            )
+            .unwrap();
+        answer["LoadBalancerDescriptions"][0]["Instances"]
+            .as_array()
+            .unwrap()
+            .clone()
+    };
+    assert_eq!(registered().len(), 0, "not while it boots");
+    eventually("it is registered", || registered().len() == 1);
+    scaling(
+        "suspend_processes",
+        json!({"AutoScalingGroupName": "classic-v000", "ScalingProcesses": ["AddToLoadBalancer"]}),
+    );
+    let deregister = json!({"LoadBalancerName": "classic", "Instances": registered()});
+    cloud()
+        .call("elb", "deregister_instances_from_load_balancer", deregister)
+        .unwrap();
+    scaling(
+        "set_desired_capacity",
+        json!({"AutoScalingGroupName": "classic-v000", "DesiredCapacity": 2}),
+    );
+    eventually("both are in service", || {
+        states("classic-v000") == ["InService/Healthy"; 2]
+    });
+    assert_eq!(registered().len(), 0);
+}
+
+#[test]
 fn a_seeded_world_reads_back_as_it_was_written() {
     let clusters = cloud().clusters().unwrap();
     let shop = clusters
