@@ -1,0 +1,142 @@
+//! What is stored about an execution and its stages.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{ExecutionId, Status};
+
+/// The execution's own record (`EXEC#<id>`, `META`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Execution {
+    /// Id.
+    pub id: ExecutionId,
+    /// Application.
+    pub application: String,
+    /// Name of the pipeline.
+    pub pipeline: String,
+    /// Id of the pipeline.
+    pub pipeline_id: String,
+    /// Revision of the pipeline.
+    pub revision: u64,
+    /// Hash of the plan.
+    pub plan_hash: String,
+    /// State machine (version) that runs it.
+    pub state_machine: String,
+    /// Status.
+    pub status: Status,
+    /// Number of the current run; 0 while it is queued.
+    pub run: u32,
+    /// Set once, by whoever ends the execution first; from then on nothing new begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<Ending>,
+    /// Paused by a person: stages answer `Waiting` and do nothing.
+    #[serde(default)]
+    pub paused: bool,
+    /// When it was asked for, UTC milliseconds.
+    pub build_time: i64,
+    /// When its first run began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<i64>,
+    /// When it was settled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_time: Option<i64>,
+}
+
+/// Why and how an execution ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ending {
+    /// TERMINAL, CANCELED or SUCCEEDED.
+    pub status: Status,
+    /// What a person reads.
+    pub reason: String,
+    /// A stage's `refId`, a person, or `step-functions`.
+    pub by: String,
+    /// UTC milliseconds.
+    pub at: i64,
+}
+
+/// A stage's record (`EXEC#<id>`, `STAGE#<refId>`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StageRecord {
+    /// `refId`.
+    pub ref_id: String,
+    /// Status after the stage's policy: of its own task, its sub-stages have records of their own.
+    pub status: Status,
+    /// What the task ended as, before the policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_status: Option<Status>,
+    /// Number of the run that it last belonged to.
+    #[serde(default)]
+    pub run: u32,
+    /// When it started, UTC milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<i64>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_time: Option<i64>,
+    /// Its configuration with every expression resolved, stored once; keys that the stage itself added.
+    #[serde(default)]
+    pub context: Map<String, Value>,
+    /// What dependants may read.
+    #[serde(default)]
+    pub outputs: Map<String, Value>,
+    /// What the stage remembers from one invocation to the next; nobody else reads it.
+    #[serde(default)]
+    pub memory: Map<String, Value>,
+    /// What it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<String>,
+    /// Invocations so far.
+    #[serde(default)]
+    pub attempts: u32,
+    /// Who works on it now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Lease>,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
+/// An invocation's claim on a stage's record: until it ends, no other invocation acts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Request id of the invocation.
+    pub holder: String,
+    /// The invocation's own deadline, UTC milliseconds.
+    pub until: i64,
+}
+
+/// Why a stage failed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What a person reads.
+    pub reason: String,
+    /// Operation, resource, request id and the like.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub details: Value,
+}
+
+impl StageRecord {
+    /// The record of a stage that has not started.
+    #[must_use]
+    pub fn not_started(ref_id: &str) -> Self {
+        Self {
+            ref_id: ref_id.to_owned(),
+            status: Status::NotStarted,
+            task_status: None,
+            run: 0,
+            start_time: None,
+            end_time: None,
+            context: Map::new(),
+            outputs: Map::new(),
+            memory: Map::new(),
+            waiting: None,
+            attempts: 0,
+            lease: None,
+            failure: None,
+        }
+    }
+}

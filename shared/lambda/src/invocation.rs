@@ -1,0 +1,125 @@
+//! What a stage is given: its configuration, the execution around it, the intent log.
+
+use gennaker_cloud::store::IntentAnswer;
+use gennaker_cloud::{CloudError, Store};
+use gennaker_domain::rollup::Records;
+use gennaker_domain::{Execution, Intent, Plan, PlanStage, Run};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::StageError;
+
+/// One call of a stage.
+pub struct Invocation<'a> {
+    /// The run that this call belongs to.
+    pub run: &'a Run,
+    /// The execution's record as read at the start of the call.
+    pub execution: &'a Execution,
+    /// The compiled plan.
+    pub plan: &'a Plan,
+    /// The stage in the plan.
+    pub stage: &'a PlanStage,
+    /// The stage's configuration with every expression that could be resolved resolved. A sub-stage has its parents'
+    /// fields too, as in Spinnaker.
+    pub context: &'a Map<String, Value>,
+    /// What the stage remembered at its last `Waiting`.
+    pub memory: &'a Map<String, Value>,
+    /// Records of all stages.
+    pub records: &'a Records,
+    /// What started the execution.
+    pub trigger: &'a Value,
+    /// Now, UTC milliseconds.
+    pub now: i64,
+    /// When the stage started.
+    pub started: i64,
+    /// Prefix of this installation's functions and machines.
+    pub prefix: &'a str,
+    pub(crate) store: &'a Store,
+}
+
+/// Why a configuration cannot be read.
+pub type InvocationError = serde_json::Error;
+
+impl Invocation<'_> {
+    /// The stage's configuration as a type.
+    ///
+    /// # Errors
+    /// [`StageError::InvalidConfiguration`] with what serde found.
+    pub fn config<T: DeserializeOwned>(&self) -> Result<T, StageError> {
+        T::deserialize(Value::Object(self.context.clone())).map_err(|error: InvocationError| {
+            StageError::invalid(format!("stages[{}]", self.stage.ref_id), error.to_string())
+        })
+    }
+
+    /// A key of the context as Orca's `StageContext` looks it up: the stage's own context, then the outputs of its
+    /// ancestors, nearest first, then the trigger.
+    #[must_use]
+    pub fn lookup(&self, key: &str) -> Option<&Value> {
+        self.context
+            .get(key)
+            .or_else(|| {
+                self.plan
+                    .ancestors(&self.stage.ref_id)
+                    .into_iter()
+                    .filter_map(|ancestor| self.records.get(&ancestor.ref_id))
+                    .find_map(|record| record.outputs.get(key))
+            })
+            .or_else(|| self.trigger.get(key))
+    }
+
+    /// The value of a text with expressions, as the stage sees them now.
+    ///
+    /// # Errors
+    /// What a pipeline's author reads about the first expression that could not be evaluated.
+    pub fn evaluate(&self, text: &str) -> Result<Value, String> {
+        crate::resolve::evaluate_text(self, text)
+    }
+
+    /// Milliseconds since the stage started.
+    #[must_use]
+    pub fn waited(&self) -> i64 {
+        self.now.saturating_sub(self.started)
+    }
+
+    /// Announces a change before its first mutating call, with what its undo needs to know. True if this try wrote
+    /// it, false if an earlier try of the same stage did: what it made may be there already.
+    ///
+    /// `action` is unique in the stage: add the server group's name where there are several.
+    ///
+    /// # Errors
+    /// [`StageError::Ending`] if nothing new may begin.
+    pub async fn intend(&self, action: &str, undo: Value) -> Result<bool, StageError> {
+        let intent = Intent {
+            stage: self.stage.ref_id.clone(),
+            action: action.to_owned(),
+            function: self.stage.function.clone().unwrap_or_default(),
+            undo,
+            at: self.now,
+            run: self.run.number,
+            done: false,
+            closed: false,
+            result: None,
+        };
+        match self.store.write_intent(self.run, &intent).await? {
+            IntentAnswer::Written => Ok(true),
+            IntentAnswer::Known { .. } => Ok(false),
+            IntentAnswer::Ending => Err(StageError::Ending),
+        }
+    }
+
+    /// Marks that an announced change took effect. Its undo stays due until the stage's top-level stage completes.
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub async fn done(&self, action: &str) -> Result<(), CloudError> {
+        self.store
+            .intent_done(&self.run.execution, &self.stage.ref_id, action)
+            .await
+    }
+
+    /// The store, for stages that keep records of their own (approvals, bakes).
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        self.store
+    }
+}
