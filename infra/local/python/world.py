@@ -447,15 +447,67 @@ class QuietHandler(MotoRequestHandler):
         pass
 
 
-def locked(application):
-    """Lets one request in at a time, and answers the health page without moto."""
+def rename(kind, region, old, new):
+    """Gives a resource another id: pipelines name security groups and images by ids of the accounts they come from."""
+    backend = ec2_backends["123456789012"][region]
+    if kind == "image":
+        tables = [backend.amis]
+    elif kind == "security-group":
+        tables = list(backend.groups.values())
+    elif kind == "subnet":
+        tables = list(backend.subnets.values())
+    else:
+        raise ValueError(f"`{kind}` cannot be renamed")
+    for table in tables:
+        if old in table:
+            backend.tags[new] = backend.tags.pop(old, {})
+            table[new] = table.pop(old)
+            table[new].id = new
+            if kind == "security-group":
+                table[new].group_id = new
+            return
+    raise ValueError(f"{kind} `{old}` does not exist in {region}")
+
+
+def own_pages(world):
+    """What `cloud.py` asks of this process itself: path to the function that answers."""
+
+    def settle(_body):
+        """Finishes all boots now: what a world file describes has been running for long."""
+        world.booting = [(0.0, group, state) for _, group, state in world.booting]
+        world.tick()
+        return {}
+
+    def regions(_body):
+        """The regions that have server groups."""
+        return [
+            region
+            for region, backend in autoscaling.autoscaling_backends["123456789012"].items()
+            if backend.autoscaling_groups
+        ]
+
+    def renamed(body):
+        rename(body["kind"], body["region"], body["from"], body["to"])
+        return {}
+
+    return {"/_health": lambda _body: "ok", "/_world/settle": settle, "/_world/regions": regions, "/_world/rename": renamed}
+
+
+def locked(application, pages):
+    """Lets one request in at a time, and answers this process's own pages without moto."""
 
     def answer(environ, start_response):
-        if environ.get("PATH_INFO") == "/_health":
-            start_response("200 OK", [("Content-Type", "text/plain")])
-            return [b"ok"]
+        page = pages.get(environ.get("PATH_INFO"))
         with LOCK:
-            return [b"".join(application(environ, start_response))]
+            if page is None:
+                return [b"".join(application(environ, start_response))]
+            body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            try:
+                status, content = "200 OK", page(json.loads(body or b"{}"))
+            except (KeyError, ValueError) as error:
+                status, content = "400 Bad Request", {"message": str(error)}
+        start_response(status, [("Content-Type", "application/json")])
+        return [json.dumps(content).encode()]
 
     return answer
 
@@ -473,7 +525,7 @@ def main():
     make_terminated_instances_leave()
     host, port = socket.socket(fileno=os.dup(arguments.fd)).getsockname()
     os.environ["MOTO_PORT"] = str(port)
-    application = locked(DomainDispatcherApplication(create_backend_app))
+    application = locked(DomainDispatcherApplication(create_backend_app), own_pages(world))
     server = make_server(host, port, application, threaded=True, request_handler=QuietHandler, fd=arguments.fd)
     threading.Thread(target=world.run, daemon=True).start()
     metrics = Metrics(file, os.environ["AWS_ENDPOINT_URL"])

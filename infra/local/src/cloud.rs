@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::session::Session;
 use crate::surroundings;
 use crate::{Error, Progress, Python, Step, World};
 
@@ -90,6 +91,8 @@ pub struct LocalCloud {
     state_path: PathBuf,
     // `None` for a cloud that another process started.
     owner: Option<Owner>,
+    // Made at the first call: many commands make none.
+    session: Mutex<Option<Session>>,
 }
 
 /// The supervisor as its parent sees it. Its standard input is what keeps it alive.
@@ -208,6 +211,7 @@ impl LocalCloud {
                 detached: options.detached,
                 news,
             }),
+            session: Mutex::new(None),
         })
     }
 
@@ -226,6 +230,7 @@ impl LocalCloud {
             state,
             state_path,
             owner: None,
+            session: Mutex::new(None),
         }))
     }
 
@@ -288,6 +293,28 @@ impl LocalCloud {
     /// [`Error::File`].
     pub fn set_world(&self, world: &World) -> Result<(), Error> {
         write_json(&self.state.run.join("world.json"), world)
+    }
+
+    /// One call of `cloud.py`; a session that broke is made anew by the next call.
+    pub(crate) fn operate(
+        &self,
+        operation: &str,
+        arguments: &serde_json::Value,
+        title: &str,
+        progress: &dyn Progress,
+    ) -> Result<serde_json::Value, Error> {
+        let mut slot = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let session = match slot.as_mut() {
+            Some(session) => session,
+            None => slot.insert(Session::start(&self.python, &self.state.environment)?),
+        };
+        let result = session.call(operation, arguments, title, progress);
+        if session.is_over() {
+            *slot = None;
+            // A dead emulator is the better explanation.
+            self.check()?;
+        }
+        result
     }
 
     /// Fails once a process of this cloud has died (the rest is ended then).

@@ -19,11 +19,13 @@ pub const PINS: [&str; 3] = [
 const PACKAGES: u64 = 46;
 
 /// The scripts of this crate: they are written next to the environment, so that an installed binary has them too.
-const SCRIPTS: [(&str, &str); 4] = [
+const SCRIPTS: [(&str, &str); 6] = [
     ("supervisor.py", include_str!("../python/supervisor.py")),
     ("world.py", include_str!("../python/world.py")),
     ("codebuild.py", include_str!("../python/codebuild.py")),
     ("packer.py", include_str!("../python/packer.py")),
+    ("cloud.py", include_str!("../python/cloud.py")),
+    ("seed.py", include_str!("../python/seed.py")),
 ];
 
 /// A Python environment that has the emulators, and the directory with this crate's scripts.

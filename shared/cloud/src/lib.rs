@@ -6,6 +6,7 @@ pub mod dynamodb;
 pub mod error;
 pub mod functions;
 pub mod key;
+pub mod metrics;
 pub mod notification;
 pub mod registry;
 pub mod step_functions;

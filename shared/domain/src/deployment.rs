@@ -12,6 +12,7 @@ pub mod health;
 pub mod naming;
 mod server_group;
 pub mod source;
+pub mod strategy;
 pub mod target;
 pub mod traffic_guard;
 
