@@ -2,6 +2,10 @@
 
 pub mod faults;
 pub mod memory_table;
+pub mod platform;
 
 pub use faults::{Fault, Faults, Moment};
 pub use memory_table::MemoryTable;
+pub use platform::{
+    MemoryFunctions, MemoryNotifications, MemoryRegistry, MemoryStepFunctions, Sent,
+};
