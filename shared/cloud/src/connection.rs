@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig, timeout::TimeoutConfig};
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_smithy_http_client::{Builder, tls};
 
 /// SDK configuration for every client of this process: one HTTP connector (rustls with ring), built on first use.
@@ -49,6 +50,18 @@ impl Connection {
                 .config
                 .to_builder()
                 .region(Region::new(region.to_owned()))
+                .build(),
+        }
+    }
+
+    /// The same with other credentials, such as those of a role in another account.
+    #[must_use]
+    pub fn with_credentials(&self, provider: impl ProvideCredentials + 'static) -> Self {
+        Self {
+            config: self
+                .config
+                .to_builder()
+                .credentials_provider(SharedCredentialsProvider::new(provider))
                 .build(),
         }
     }

@@ -1,15 +1,23 @@
 #![doc = include_str!("../README.md")]
 
+pub mod account;
+pub mod auto_scaling;
 pub mod connection;
 pub mod dynamodb;
+pub mod ec2;
 pub mod error;
 pub mod key;
+pub mod load_balancing;
 pub mod store;
 pub mod table;
 
+pub use account::Account;
+pub use auto_scaling::AutoScaling;
 pub use connection::Connection;
+pub use ec2::{Ec2, Ec2Clouds};
 pub use error::CloudError;
 pub use key::Key;
+pub use load_balancing::LoadBalancing;
 pub use store::Store;
 
 pub use table::{Action, Condition, Index, Item, Table, Write};
