@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws_sdk_ec2::Client;
@@ -8,7 +9,8 @@ use aws_sdk_ec2::types as sdk;
 use gennaker_cloud::auto_scaling::TemplateVersion;
 use gennaker_cloud::ec2::{BlockDevice, Image, LaunchData, SecurityGroup, Subnet};
 use gennaker_cloud::error::from_sdk;
-use gennaker_cloud::{CloudError, Connection, Ec2};
+use gennaker_cloud::{Account, CloudError, Connection, Ec2, Ec2Clouds};
+use gennaker_domain::Run;
 
 /// EC2 in one account and region.
 #[derive(Clone, Debug)]
@@ -40,6 +42,30 @@ impl AwsEc2 {
             .await
             .map_err(|error| from_sdk("ec2:DescribeImages", resource, &error))?;
         Ok(output.images().iter().map(image_of).collect())
+    }
+}
+
+/// EC2 in every account and region that a connection reaches.
+#[derive(Clone, Debug)]
+pub struct AwsEc2Clouds {
+    connection: Connection,
+}
+
+impl AwsEc2Clouds {
+    /// Over this connection, with the role of each account.
+    #[must_use]
+    pub fn new(connection: &Connection) -> Self {
+        Self {
+            connection: connection.clone(),
+        }
+    }
+}
+
+#[async_trait]
+impl Ec2Clouds for AwsEc2Clouds {
+    async fn ec2(&self, account: &Account, region: &str, run: &Run) -> Arc<dyn Ec2> {
+        let connection = account.connection(&self.connection, region, run).await;
+        Arc::new(AwsEc2::new(&connection))
     }
 }
 
@@ -102,12 +128,7 @@ fn block_device(device: &BlockDevice) -> sdk::LaunchTemplateBlockDeviceMappingRe
     let ebs = device.virtual_name.is_none().then(|| {
         sdk::LaunchTemplateEbsBlockDeviceRequest::builder()
             .set_volume_size(device.size_gib)
-            .set_volume_type(
-                device
-                    .volume_type
-                    .as_deref()
-                    .map(sdk::VolumeType::from),
-            )
+            .set_volume_type(device.volume_type.as_deref().map(sdk::VolumeType::from))
             .set_delete_on_termination(device.delete_on_termination)
             .set_iops(device.iops)
             .set_throughput(device.throughput)
@@ -370,9 +391,7 @@ impl Ec2 for AwsEc2 {
             .versions(&template.version)
             .send()
             .await
-            .map_err(|error| {
-                from_sdk("ec2:DescribeLaunchTemplateVersions", &template.id, &error)
-            });
+            .map_err(|error| from_sdk("ec2:DescribeLaunchTemplateVersions", &template.id, &error));
         match answer {
             Ok(output) => Ok(output
                 .launch_template_versions()
