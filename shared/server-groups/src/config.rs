@@ -156,6 +156,25 @@ pub async fn own_intents(invocation: &Invocation<'_>) -> Result<Vec<Intent>, Sta
         .collect())
 }
 
+/// The groups of a region that an earlier try of this stage chose, as its intents of this kind say: chosen once, so
+/// that groups which appear meanwhile push nothing else out. Empty if no try came so far.
+#[must_use]
+pub fn chosen_before(intents: &[Intent], kind: &str, region: &str) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for intent in intents
+        .iter()
+        .filter(|intent| intent.action.starts_with(kind) && undo_text(intent, "region") == region)
+    {
+        let chosen = intent.undo.get("chosen").and_then(Value::as_array);
+        for name in chosen.into_iter().flatten().filter_map(Value::as_str) {
+            if !names.iter().any(|known| known == name) {
+                names.push(name.to_owned());
+            }
+        }
+    }
+    names
+}
+
 /// A text of an intent's undo.
 #[must_use]
 pub fn undo_text<'a>(intent: &'a Intent, key: &str) -> &'a str {

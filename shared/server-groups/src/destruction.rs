@@ -25,8 +25,8 @@ pub fn destroy_action(region: &str, name: &str) -> String {
     format!("destroy-server-group {region} {name}")
 }
 
-/// Announces that a group will be destroyed. What is destroyed cannot be brought back; until it is deleted its size
-/// can.
+/// Announces that a group will be destroyed, with all that the stage chose. What is destroyed cannot be brought back;
+/// until it is deleted its size can.
 ///
 /// # Errors
 /// [`StageError::Ending`] and those of the table.
@@ -34,8 +34,10 @@ pub async fn intend(
     invocation: &Invocation<'_>,
     place: &Place,
     group: &Group,
+    chosen: &[String],
 ) -> Result<(), StageError> {
     let undo = json!({
+        "chosen": chosen,
         "account": place.account.name,
         "region": place.region,
         "serverGroup": group.name,

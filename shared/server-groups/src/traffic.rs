@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use gennaker_cloud::auto_scaling::Group;
 use gennaker_cloud::load_balancing::target_group_name;
 use gennaker_domain::Intent;
+use gennaker_domain::deployment::health::{self, HealthCheck};
 use gennaker_lambda::{Invocation, StageError, Undo};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -15,6 +16,9 @@ use crate::observe;
 
 /// The tag that says that a group is disabled; its value are the processes that were suspended before.
 pub const DISABLED_TAG: &str = "gennaker:disabled";
+/// How long the undo waits for a group that it enabled again to be healthy: 15 minutes. A group whose instances were
+/// unhealthy before does not keep the execution from ending.
+const BACK_IN_TRAFFIC_MILLIS: i64 = 15 * 60 * 1_000;
 /// Begin of the tags that say which target groups a disabled group had; the value is the ARN.
 pub const TARGET_GROUP_TAG: &str = "gennaker:target-group:";
 
@@ -68,7 +72,9 @@ impl Before {
         }
     }
 
-    fn tags(&self) -> BTreeMap<String, String> {
+    /// The tags that say it on the group.
+    #[must_use]
+    pub fn tags(&self) -> BTreeMap<String, String> {
         // An empty value and no value are the same to some tools: a hyphen is "none".
         let processes = if self.suspended_processes.is_empty() {
             "-".to_owned()
@@ -120,7 +126,7 @@ pub fn disable_action(region: &str, name: &str) -> String {
     format!("disable-server-group {region} {name}")
 }
 
-/// Takes a group out of traffic, its intent first. A second call finishes what the first began.
+/// Takes a group out of traffic, its intent first, with all the groups that the stage chose. A second call finishes what the first began.
 ///
 /// # Errors
 /// [`StageError::Ending`], and those of Auto Scaling.
@@ -128,6 +134,7 @@ pub async fn disable(
     invocation: &Invocation<'_>,
     place: &Place,
     group: &Group,
+    chosen: &[String],
 ) -> Result<(), StageError> {
     let action = disable_action(&place.region, &group.name);
     let before = Before::of(group);
@@ -135,6 +142,7 @@ pub async fn disable(
         "account": place.account.name,
         "region": place.region,
         "serverGroup": group.name,
+        "chosen": chosen,
         "wasEnabled": !is_disabled(group),
         "before": before,
     });
@@ -287,5 +295,25 @@ pub async fn disable_undo(
         .and_then(|before| serde_json::from_value(before).ok())
         .unwrap_or_else(|| Before::of(&group));
     restore(&place, &group, &before).await?;
+    // What is undone next may be the group that serves now: not before this one does.
+    let ending = invocation.execution.ending.as_ref().map(|ending| ending.at);
+    let waited = invocation
+        .now
+        .saturating_sub(ending.unwrap_or(invocation.now));
+    if waited < BACK_IN_TRAFFIC_MILLIS
+        && let Some(observed) = observe::server_group(&place, name).await?
+    {
+        let check = HealthCheck {
+            providers: health::default_providers(&observed),
+            ..HealthCheck::default()
+        };
+        let health = health::wait_for_up(&check, &observed)
+            .map_err(|error| StageError::invalid("", error.to_string()))?;
+        if !health.is_ready() {
+            return Ok(Undo::Waiting {
+                reason: format!("{health} in `{name}`, which is enabled again"),
+            });
+        }
+    }
     done(format!("server group `{name}` takes traffic again"))
 }
