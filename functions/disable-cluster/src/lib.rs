@@ -75,7 +75,7 @@ pub fn progress(
     let left = disabled_at
         .saturating_add(minimum_seconds.saturating_mul(1_000))
         .saturating_sub(now);
-    if !groups.is_empty() && left > 0 {
+    if left > 0 {
         return Progress::Draining(format!(
             "connections drain for {} s more",
             (left + 999) / 1_000
@@ -123,22 +123,24 @@ impl Stage for DisableCluster {
             }
             let deployed = config::deployed(invocation, &subject.account, region);
             let selection = cluster_operation::select(operation, &observed, &deployed);
-            // Those that an earlier try began are waited for too, though they take no traffic any more.
-            let begun = config::own_intents(invocation).await?;
-            let is_begun = |name: &str| {
-                begun
+            let intents = config::own_intents(invocation).await?;
+            let intent_of = |name: &str| {
+                intents
                     .iter()
                     .find(|intent| intent.action == traffic::disable_action(region, name))
             };
+            let mut names = config::chosen_before(&intents, "disable-", region);
+            if names.is_empty() {
+                names = selection
+                    .chosen
+                    .iter()
+                    .map(|group| group.name.clone())
+                    .collect();
+            }
+            // Those that an earlier try disabled are waited for too, though they take no traffic any more.
             let chosen: Vec<&ServerGroup> = observed
                 .iter()
-                .filter(|group| {
-                    is_begun(&group.name).is_some()
-                        || selection
-                            .chosen
-                            .iter()
-                            .any(|chosen| chosen.name == group.name)
-                })
+                .filter(|group| names.contains(&group.name))
                 .collect();
             tracing::info!(execution = %invocation.run.execution, stage = invocation.stage.ref_id, region, selection = %selection, "cluster observed");
             let enabled: Vec<&ServerGroup> = chosen
@@ -162,7 +164,7 @@ impl Stage for DisableCluster {
                 .iter()
                 .filter(|group| enabled.iter().any(|enabled| enabled.name == group.name))
             {
-                traffic::disable(invocation, &place, group).await?;
+                traffic::disable(invocation, &place, group, &names).await?;
             }
             disabled.extend(
                 chosen
@@ -178,21 +180,15 @@ impl Stage for DisableCluster {
                 .map_err(|error| StageError::invalid("", error.to_string()))?;
             let since = chosen
                 .iter()
-                .filter_map(|group| is_begun(&group.name))
+                .filter_map(|group| intent_of(&group.name))
                 .map(|intent| intent.at)
                 .max();
-            let begun: Vec<&ServerGroup> = chosen
-                .iter()
-                .filter(|group| is_begun(&group.name).is_some())
-                .copied()
-                .collect();
-            if let Progress::Draining(reason) = progress(
-                &begun,
-                &check,
-                since.unwrap_or(invocation.now),
-                invocation.now,
-                self.minimum_seconds,
-            ) {
+            let Some(since) = since else {
+                continue;
+            };
+            if let Progress::Draining(reason) =
+                progress(&chosen, &check, since, invocation.now, self.minimum_seconds)
+            {
                 draining.push(reason);
             }
         }

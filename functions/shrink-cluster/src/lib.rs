@@ -8,7 +8,7 @@ use gennaker_domain::Intent;
 use gennaker_domain::deployment::ServerGroup;
 use gennaker_domain::deployment::cluster_operation::{self, ClusterOperation};
 use gennaker_lambda::{Invocation, Stage, StageError, Step, Undo};
-use gennaker_server_groups::config::{self, Subject, undo_text};
+use gennaker_server_groups::config::{self, Subject};
 use gennaker_server_groups::destruction::{self, Progress};
 use gennaker_server_groups::{AwsClouds, Clouds, Place, clouds, guard, observe, traffic};
 use serde_json::{Map, Value, json};
@@ -33,17 +33,6 @@ impl ShrinkCluster {
     pub fn connect(connection: &Connection) -> Self {
         Self::new(Arc::new(AwsClouds::new(connection)))
     }
-}
-
-/// What the intents of earlier tries say: each names a group that is to go, with its account and region.
-fn begun<'a>(intents: &'a [Intent], region: &str) -> Vec<&'a str> {
-    intents
-        .iter()
-        .filter(|intent| {
-            undo_text(intent, "region") == region && intent.action.starts_with("destroy-")
-        })
-        .map(|intent| undo_text(intent, "serverGroup"))
-        .collect()
 }
 
 #[async_trait]
@@ -123,7 +112,7 @@ impl ShrinkCluster {
         let groups = observe::cluster_groups(place, &subject.cluster).await?;
         let observed = observe::with_health(place, &groups).await?;
         let intents = config::own_intents(invocation).await?;
-        let begun = begun(&intents, &place.region);
+        let begun = config::chosen_before(&intents, "destroy-", &place.region);
         if observed.is_empty() && begun.is_empty() && !operation.accepts_missing_cluster() {
             return Ok(Shrunk::Refused(Step::failed(format!(
                 "cluster `{}` not found in `{place:?}`",
@@ -133,13 +122,12 @@ impl ShrinkCluster {
         let deployed = config::deployed(invocation, &subject.account, &place.region);
         let selection = cluster_operation::select(operation, &observed, &deployed);
         tracing::info!(execution = %invocation.run.execution, stage = invocation.stage.ref_id, region = place.region, selection = %selection, "cluster observed");
-        // Chosen once: groups that another deploy adds meanwhile do not push more of them out.
         let chosen: Vec<&ServerGroup> = if begun.is_empty() {
             selection.chosen
         } else {
             observed
                 .iter()
-                .filter(|group| begun.contains(&group.name.as_str()))
+                .filter(|group| begun.contains(&group.name))
                 .collect()
         };
         let capacity_going: Vec<&ServerGroup> = chosen
@@ -160,15 +148,13 @@ impl ShrinkCluster {
             return Ok(Shrunk::Refused(refused));
         }
         let group_of = |name: &str| groups.iter().find(|group| group.name == name);
+        let mut names = begun;
+        if names.is_empty() {
+            names = chosen.iter().map(|group| group.name.clone()).collect();
+        }
         // All of them are announced before the first of them goes.
         for group in chosen.iter().filter_map(|group| group_of(&group.name)) {
-            destruction::intend(invocation, place, group).await?;
-        }
-        let mut names: Vec<String> = chosen.iter().map(|group| group.name.clone()).collect();
-        for name in begun {
-            if !names.iter().any(|known| known == name) {
-                names.push(name.to_owned());
-            }
+            destruction::intend(invocation, place, group, &names).await?;
         }
         let mut left = Vec::new();
         for name in &names {
@@ -176,7 +162,7 @@ impl ShrinkCluster {
             if let Some(group) = group_of(name)
                 && !traffic::is_disabled(group)
             {
-                traffic::disable(invocation, place, group).await?;
+                traffic::disable(invocation, place, group, &names).await?;
             }
             match destruction::advance(place, name).await? {
                 Progress::Going(reason) => left.push(reason),
