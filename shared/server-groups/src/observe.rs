@@ -86,6 +86,15 @@ pub async fn with_health(place: &Place, groups: &[Group]) -> Result<Vec<ServerGr
         .collect())
 }
 
+/// The same without asking the target groups: names, ages, sizes and traffic, and no health but the groups' own.
+#[must_use]
+pub fn without_health(place: &Place, groups: &[Group]) -> Vec<ServerGroup> {
+    groups
+        .iter()
+        .map(|group| server_group_of(place, group, &Targets::new()))
+        .collect()
+}
+
 /// The target groups that may know an instance of the group: attached, or detached by us and perhaps still draining.
 fn watching(group: &Group) -> Vec<String> {
     let mut arns = group.target_groups.clone();
