@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod deployment;
 pub mod error_name;
 pub mod execution;
 pub mod ids;

@@ -1,0 +1,20 @@
+//! What happens to server groups, decided: pure functions over an observed cluster.
+//!
+//! Each answers with a value and its reason as data; nothing here reads the cloud, the clock or the
+//! environment. The answers are Spinnaker's, but where a module says that it does better.
+
+pub mod capacity;
+pub mod cluster_operation;
+mod context;
+pub mod health;
+pub mod naming;
+mod server_group;
+pub mod target;
+pub mod traffic_guard;
+
+pub use capacity::{Capacity, CapacityError};
+pub use context::ContextError;
+pub use health::Health;
+pub use server_group::{
+    Cluster, HealthState, Instance, ProviderHealth, ServerGroup, ServerGroupError, newest,
+};
