@@ -1,0 +1,537 @@
+"""EC2, Auto Scaling and load balancing with a sense of time: moto, and the world around it.
+
+    python world.py --fd LISTENING_SOCKET --run DIRECTORY
+
+moto's instances run the moment they are asked for, and several of its answers are kinder than AWS's. This process
+serves moto and changes, inside it, what a deployment depends on, so that there is no instant at which a caller can
+see a half-made change:
+
+* an instance of an Auto Scaling group is `Pending` (EC2: `pending`) for the boot time of its image, then `InService`,
+  and only then registered with the group's target groups; an image marked bad boots too, but its instances are
+  `Unhealthy` in the group and `unhealthy` in every target group for ever;
+* suspended `Launch`, `Terminate` and `AddToLoadBalancer` are obeyed, bounds are checked, a second creation of a name
+  is refused, a group with instances is deleted only by force, an unknown group is a `ValidationError`;
+* terminated instances leave the target groups, and what was deregistered is not registered again behind the
+  caller's back when the group changes its size;
+* the CloudWatch data that a canary reads is written once a few seconds for every group that has instances.
+
+`DIRECTORY/world.json` says which images are bad and how long they take (the world file of `gennaker local`); it is
+read again whenever it changes, so it can be changed while the cloud is up.
+"""
+
+import argparse
+import fnmatch
+import json
+import os
+import random
+import socket
+import threading
+import time
+import urllib.parse
+import urllib.request
+from collections import OrderedDict
+
+from moto.autoscaling import models as autoscaling
+from moto.autoscaling import responses as autoscaling_responses
+from moto.autoscaling.exceptions import AutoscalingClientError, ValidationError
+from moto.ec2.models import ec2_backends
+from moto.elbv2 import models as elbv2
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import make_server
+
+# One lock for every request and every tick: moto is not made for threads, and a caller must see all of a change.
+LOCK = threading.RLock()
+TICK_SECONDS = 0.05
+METRIC_SECONDS = 5
+BACKFILL_MINUTES = 60
+DEFAULT_BOOT_SECONDS = 2.0
+
+DEFAULT_METRICS = [
+    {"namespace": "AWS/EC2", "name": "CPUUtilization", "mean": 35.0, "deviation": 3.0, "badMean": 90.0},
+    {"namespace": "Gennaker/Local", "name": "Latency", "mean": 120.0, "deviation": 8.0, "badMean": 480.0},
+    {"namespace": "Gennaker/Local", "name": "ErrorRate", "mean": 0.5, "deviation": 0.1, "badMean": 7.5},
+]
+
+
+class WorldFile:
+    """The images' health and boot times and the metrics, as the run directory's `world.json` has them."""
+
+    def __init__(self, path):
+        self.path = path
+        self.stamp = None
+        self.content = {}
+
+    def read(self):
+        try:
+            stamp = os.stat(self.path).st_mtime_ns
+            if stamp != self.stamp:
+                with open(self.path, encoding="utf-8") as content:
+                    self.content = json.load(content)
+                self.stamp = stamp
+        except (OSError, ValueError):
+            pass  # not there, or half written: the last good content holds
+        return self.content
+
+    def image(self, image_id, image_name):
+        """The first entry that names the image by id, or whose name pattern (`*`, `?`) matches."""
+        for entry in self.read().get("images", []):
+            if entry.get("id") and entry["id"] == image_id:
+                return entry
+            if entry.get("name") and fnmatch.fnmatchcase(image_name or "", entry["name"]):
+                return entry
+        return {}
+
+    def metrics(self):
+        return self.read().get("metrics") or DEFAULT_METRICS
+
+
+class World:
+    """Which instances are still booting, and which never become healthy."""
+
+    def __init__(self, file):
+        self.file = file
+        self.booting = []  # (due, group, instance state)
+
+    def launched(self, group, state):
+        """A group launched an instance: it is pending for the boot time of its image."""
+        instance = state.instance
+        entry = self.file.image(instance.image_id, image_name(group, instance.image_id))
+        state.lifecycle_state = "Pending"
+        instance._state.name, instance._state.code = "pending", 0
+        instance.world_healthy = entry.get("healthy", True)
+        boot = float(entry.get("bootSeconds", self.file.read().get("bootSeconds", DEFAULT_BOOT_SECONDS)))
+        self.booting.append((time.monotonic() + boot, group, state))
+
+    def tick(self):
+        """Finishes the boots that are due."""
+        now, still = time.monotonic(), []
+        for due, group, state in self.booting:
+            if state.instance.state != "pending":
+                continue  # terminated (or stopped by hand) while it booted
+            if due > now:
+                still.append((due, group, state))
+                continue
+            state.instance.start()
+            if state.lifecycle_state == "Pending":
+                state.lifecycle_state = "InService"
+            if not state.instance.world_healthy:
+                state.health_status = "Unhealthy"
+            if group.name in group.autoscaling_backend.autoscaling_groups:
+                group.autoscaling_backend.update_attached_elbs(group.name)
+                group.autoscaling_backend.update_attached_target_groups(group.name)
+        self.booting = still
+
+    def run(self):
+        while True:
+            with LOCK:
+                self.tick()
+            time.sleep(TICK_SECONDS)
+
+
+def image_name(group, image_id):
+    image = group.ec2_backend.amis.get(image_id)
+    return image.name if image is not None else ""
+
+
+# --- Auto Scaling -----------------------------------------------------------------------------------------------------
+
+
+class Groups(OrderedDict):
+    """The groups by name: an unknown one is the error that AWS answers, not a crash of the emulator."""
+
+    def __missing__(self, name):
+        raise ValidationError(f"AutoScalingGroup name not found - AutoScalingGroup '{name}' not found")
+
+
+def suspended(group, process):
+    return process in group._suspended_processes
+
+
+def make_auto_scaling_take_time(world):
+    """Launches take the image's boot time; Launch and Terminate obey their suspension."""
+    group_class = autoscaling.FakeAutoScalingGroup
+    launch, resize = group_class.replace_autoscaling_group_instances, group_class.set_desired_capacity
+
+    def replace_autoscaling_group_instances(self, count_needed, propagated_tags):
+        if suspended(self, "Launch"):
+            return
+        before = set(map(id, self.instance_states))
+        subnets = self.vpc_zone_identifier
+        for number in range(count_needed):
+            # moto puts every instance into the first subnet; a group spreads them.
+            if subnets:
+                parts = subnets.split(",")
+                turn = (len(self.instance_states) + number) % len(parts)
+                self.vpc_zone_identifier = ",".join(parts[turn:] + parts[:turn])
+            try:
+                launch(self, 1, dict(propagated_tags))
+            finally:
+                self.vpc_zone_identifier = subnets
+        for state in self.instance_states:
+            if id(state) not in before:
+                world.launched(self, state)
+
+    def set_desired_capacity(self, new_capacity):
+        wanted = self.min_size if new_capacity is None else new_capacity
+        if suspended(self, "Terminate") and (wanted or 0) < len(self.active_instances()):
+            self.desired_capacity = wanted
+            return
+        order = {id(state): place for place, state in enumerate(self.instance_states)}
+        resize(self, new_capacity)
+        # moto keeps the rest in a set; a stable order makes runs comparable.
+        self.instance_states.sort(key=lambda state: order.get(id(state), len(order)))
+
+    def active_instances(self):
+        # Without the pending ones each change of the size would launch them again.
+        return [state for state in self.instance_states if state.lifecycle_state in ("InService", "Pending")]
+
+    group_class.replace_autoscaling_group_instances = replace_autoscaling_group_instances
+    group_class.set_desired_capacity = set_desired_capacity
+    group_class.active_instances = active_instances
+
+
+def make_auto_scaling_strict():
+    """The refusals of AWS that moto does not have."""
+    backend = autoscaling.AutoScalingBackend
+    begin, create, update = backend.__init__, backend.create_auto_scaling_group, backend.update_auto_scaling_group
+    resume, delete = backend.resume_processes, backend.delete_auto_scaling_group
+
+    def __init__(self, region_name, account_id):
+        begin(self, region_name, account_id)
+        self.autoscaling_groups = Groups()
+
+    def create_auto_scaling_group(self, name, *args, **kwargs):
+        if name in self.autoscaling_groups:
+            raise AutoscalingClientError(
+                "AlreadyExists",
+                "AutoScalingGroup by this name already exists - A group with the name " + name + " already exists",
+            )
+        check_bounds(kwargs.get("desired_capacity"), kwargs.get("min_size"), kwargs.get("max_size"))
+        return create(self, name, *args, **kwargs)
+
+    def update_auto_scaling_group(self, name, *args, **kwargs):
+        group = self.autoscaling_groups[name]
+        low = kwargs["min_size"] if kwargs.get("min_size") is not None else group.min_size
+        high = kwargs["max_size"] if kwargs.get("max_size") is not None else group.max_size
+        desired = kwargs.get("desired_capacity")
+        check_bounds(desired, low, high)
+        if desired is None and not low <= group.desired_capacity <= high:
+            kwargs["desired_capacity"] = min(max(group.desired_capacity, low), high)
+        return update(self, name, *args, **kwargs)
+
+    def set_desired_capacity(self, group_name, desired_capacity):
+        group = self.autoscaling_groups[group_name]
+        if desired_capacity is not None and desired_capacity > group.max_size:
+            raise ValidationError(
+                f"New SetDesiredCapacity value {desired_capacity} is above max value {group.max_size} "
+                "for the AutoScalingGroup."
+            )
+        if desired_capacity is not None and desired_capacity < group.min_size:
+            raise ValidationError(
+                f"New SetDesiredCapacity value {desired_capacity} is below min value {group.min_size} "
+                "for the AutoScalingGroup."
+            )
+        group.set_desired_capacity(desired_capacity)
+        self.update_attached_elbs(group_name)
+
+    def resume_processes(self, group_name, scaling_processes):
+        resume(self, group_name, scaling_processes)
+        group = self.autoscaling_groups[group_name]
+        # What was asked for while Launch or Terminate were suspended happens now.
+        group.set_desired_capacity(group.desired_capacity)
+
+    def delete_auto_scaling_group(self, group_name):
+        group = self.autoscaling_groups[group_name]
+        # A forced deletion asks neither suspended processes, nor protection, nor the minimum size.
+        group.suspended_processes, group.min_size = [], 0
+        for state in group.instance_states:
+            state.protected_from_scale_in = False
+        delete(self, group_name)
+
+    backend.__init__ = __init__
+    backend.create_auto_scaling_group = create_auto_scaling_group
+    backend.update_auto_scaling_group = update_auto_scaling_group
+    backend.set_desired_capacity = set_desired_capacity
+    backend.resume_processes = resume_processes
+    backend.delete_auto_scaling_group = delete_auto_scaling_group
+
+    answer = autoscaling_responses.AutoScalingResponse
+    delete_answer = answer.delete_auto_scaling_group
+
+    def delete_only_by_force(self):
+        group = self.autoscaling_backend.autoscaling_groups[self._get_param("AutoScalingGroupName")]
+        if group.instance_states and not self._get_bool_param("ForceDelete", False):
+            raise AutoscalingClientError(
+                "ResourceInUse",
+                "You cannot delete an AutoScalingGroup while there are instances or pending Spot instance request(s) "
+                "still in the group.",
+            )
+        return delete_answer(self)
+
+    answer.delete_auto_scaling_group = delete_only_by_force
+
+
+def check_bounds(desired, low, high):
+    if low is not None and high is not None and int(low) > int(high):
+        raise ValidationError(f"Max bound, {high}, must be greater than or equal to min bound, {low}")
+    if desired is not None and not int(low or 0) <= int(desired) <= int(high if high is not None else desired):
+        raise ValidationError(
+            f"Desired capacity:{desired} must be between the specified min size:{low} and max size:{high}"
+        )
+
+
+# --- Target groups ----------------------------------------------------------------------------------------------------
+
+
+def make_target_groups_follow():
+    """Instances are registered once, when they are in service, and leave when they are terminated."""
+    backend = autoscaling.AutoScalingBackend
+    detach = backend.detach_load_balancer_target_groups
+
+    def update_attached_target_groups(self, group_name):
+        group = self.autoscaling_groups[group_name]
+        # An instance is offered to a target group once. What was deregistered later stays deregistered, and what
+        # came up while AddToLoadBalancer was suspended has to be registered by hand: so it is on AWS.
+        offered = group.__dict__.setdefault("world_offered", set())
+        ready = [state for state in group.instance_states if state.lifecycle_state == "InService"]
+        for arn in group.target_group_arns:
+            target_group = self.elbv2_backend.target_groups.get(arn)
+            if target_group is None:
+                raise ValidationError(f"Target group '{arn}' was not found")
+            new = [state.instance.id for state in ready if (state.instance.id, arn) not in offered]
+            offered.update((instance, arn) for instance in new)
+            if new and not suspended(group, "AddToLoadBalancer"):
+                target_group.register([{"Id": instance, "Port": target_group.port} for instance in new])
+
+    def detach_load_balancer_target_groups(self, group_name, target_group_arns):
+        detach(self, group_name, target_group_arns)
+        group = self.autoscaling_groups[group_name]
+        offered = group.__dict__.setdefault("world_offered", set())
+        group.world_offered = {pair for pair in offered if pair[1] not in target_group_arns}
+
+    backend.update_attached_target_groups = update_attached_target_groups
+    backend.detach_load_balancer_target_groups = detach_load_balancer_target_groups
+
+    target_class = elbv2.FakeTargetGroup
+    health = target_class.health_for
+
+    def deregister(self, targets):
+        for target in targets:
+            gone = self.targets.pop(target["Id"], None)
+            if gone:  # AWS answers OK for a target that is not registered
+                self.deregistered_targets[target["Id"]] = gone
+
+    def health_for(self, target, ec2_backend):
+        status = health(self, target, ec2_backend)
+        instance = ec2_backend.get_instance_by_id(target["Id"]) if target["Id"].startswith("i-") else None
+        if status.status == "healthy" and instance is not None:
+            if instance.state == "pending":
+                status.status, status.reason = "initial", "Elb.RegistrationInProgress"
+                status.description = "Target registration is in progress"
+            elif not getattr(instance, "world_healthy", True):
+                status.status, status.reason = "unhealthy", "Target.FailedHealthChecks"
+                status.description = "Health checks failed"
+        return status
+
+    target_class.deregister = deregister
+    target_class.health_for = health_for
+
+
+def make_terminated_instances_leave():
+    """moto tells the target groups only of terminations by `TerminateInstances`, not of those by a group."""
+    ec2_class = type(ec2_backends["123456789012"]["us-east-1"])
+    terminate = ec2_class.terminate_instances
+
+    def terminate_instances(self, instance_ids):
+        result = terminate(self, instance_ids)
+        elbv2.elbv2_backends[self.account_id][self.region_name].notify_terminate_instances(instance_ids)
+        return result
+
+    ec2_class.terminate_instances = terminate_instances
+
+
+# --- CloudWatch -------------------------------------------------------------------------------------------------------
+
+
+class Metrics:
+    """Writes a value a second for each metric of each group that has instances in service."""
+
+    def __init__(self, file, endpoint):
+        self.file, self.endpoint = file, endpoint
+        self.known = {}  # (region, group) -> last second written
+
+    def value(self, metric, group, bad, second):
+        """The same group, metric and second give the same value in every run."""
+        chance = random.Random(f"{group}/{metric['name']}/{second}")
+        mean = float(metric.get("badMean", metric["mean"]) if bad else metric["mean"])
+        return max(0.0, chance.gauss(mean, float(metric.get("deviation", 0.0))))
+
+    def groups(self):
+        """(region, group name, image entry) of every group that serves."""
+        found = []
+        for regions in autoscaling.autoscaling_backends.values():
+            for region, backend in regions.items():
+                for group in backend.autoscaling_groups.values():
+                    states = [s for s in group.instance_states if s.lifecycle_state == "InService"]
+                    if states:
+                        image = states[-1].instance.image_id
+                        entry = self.file.image(image, image_name(group, image))
+                        found.append((region, group.name, entry))
+        return found
+
+    def tick(self, now):
+        with LOCK:
+            groups = self.groups()
+        for region, name, entry in groups:
+            last = self.known.get((region, name))
+            if last is None:
+                # A canary's baseline looks back: an hour of one point a minute, as if it had always run.
+                seconds = [now - 60 * minute for minute in range(BACKFILL_MINUTES, 0, -1)]
+            else:
+                seconds = list(range(last + 1, now + 1))
+            if not seconds:
+                continue
+            self.known[(region, name)] = now
+            # `degraded`: the instances are healthy, but their metrics tell. That is what a canary is for.
+            bad = entry.get("degraded", not entry.get("healthy", True))
+            overrides = entry.get("metrics", {})
+            by_namespace = {}
+            for metric in self.file.metrics():
+                metric = metric | overrides.get(metric["name"], {})
+                by_namespace.setdefault(metric["namespace"], []).append(metric)
+            for namespace, metrics in by_namespace.items():
+                data = [
+                    (metric, second, self.value(metric, name, bad, second)) for metric in metrics for second in seconds
+                ]
+                self.put(region, namespace, name, data)
+
+    def put(self, region, namespace, group, data):
+        form = {"Action": "PutMetricData", "Version": "2010-08-01", "Namespace": namespace}
+        for number, (metric, second, value) in enumerate(data, 1):
+            member = f"MetricData.member.{number}."
+            form[member + "MetricName"] = metric["name"]
+            form[member + "Value"] = repr(value)
+            form[member + "Unit"] = metric.get("unit", "None")
+            form[member + "StorageResolution"] = "1"
+            form[member + "Timestamp"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
+            form[member + "Dimensions.member.1.Name"] = metric.get("dimension", "AutoScalingGroupName")
+            form[member + "Dimensions.member.1.Value"] = group
+        scope = f"123456789012/{time.strftime('%Y%m%d')}/{region}/monitoring/aws4_request"
+        request = urllib.request.Request(
+            self.endpoint,
+            data=urllib.parse.urlencode(form).encode(),
+            headers={
+                "Content-Type": "application/x-www-form-urlencoded",
+                "Authorization": f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0",
+            },
+        )
+        with urllib.request.urlopen(request, timeout=10):
+            pass
+
+    def run(self):
+        while True:
+            try:
+                self.tick(int(time.time()))
+            except Exception as error:  # one bad round must not end the writing of all later ones
+                print(f"metrics could not be written: {type(error).__name__}: {error}", flush=True)
+            time.sleep(METRIC_SECONDS)
+
+
+# --- The server -------------------------------------------------------------------------------------------------------
+
+
+class QuietHandler(MotoRequestHandler):
+    """Answers are not logged: polls would fill the log."""
+
+    def log_request(self, *_args, **_kwargs):
+        pass
+
+
+def rename(kind, region, old, new):
+    """Gives a resource another id: pipelines name security groups and images by ids of the accounts they come from."""
+    backend = ec2_backends["123456789012"][region]
+    if kind == "image":
+        tables = [backend.amis]
+    elif kind == "security-group":
+        tables = list(backend.groups.values())
+    elif kind == "subnet":
+        tables = list(backend.subnets.values())
+    else:
+        raise ValueError(f"`{kind}` cannot be renamed")
+    for table in tables:
+        if old in table:
+            backend.tags[new] = backend.tags.pop(old, {})
+            table[new] = table.pop(old)
+            table[new].id = new
+            if kind == "security-group":
+                table[new].group_id = new
+            return
+    raise ValueError(f"{kind} `{old}` does not exist in {region}")
+
+
+def own_pages(world):
+    """What `cloud.py` asks of this process itself: path to the function that answers."""
+
+    def settle(_body):
+        """Finishes all boots now: what a world file describes has been running for long."""
+        world.booting = [(0.0, group, state) for _, group, state in world.booting]
+        world.tick()
+        return {}
+
+    def regions(_body):
+        """The regions that have server groups."""
+        return [
+            region
+            for region, backend in autoscaling.autoscaling_backends["123456789012"].items()
+            if backend.autoscaling_groups
+        ]
+
+    def renamed(body):
+        rename(body["kind"], body["region"], body["from"], body["to"])
+        return {}
+
+    return {"/_health": lambda _body: "ok", "/_world/settle": settle, "/_world/regions": regions, "/_world/rename": renamed}
+
+
+def locked(application, pages):
+    """Lets one request in at a time, and answers this process's own pages without moto."""
+
+    def answer(environ, start_response):
+        page = pages.get(environ.get("PATH_INFO"))
+        with LOCK:
+            if page is None:
+                return [b"".join(application(environ, start_response))]
+            body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            try:
+                status, content = "200 OK", page(json.loads(body or b"{}"))
+            except (KeyError, ValueError) as error:
+                status, content = "400 Bad Request", {"message": str(error)}
+        start_response(status, [("Content-Type", "application/json")])
+        return [json.dumps(content).encode()]
+
+    return answer
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--fd", type=int, required=True)
+    parser.add_argument("--run", required=True)
+    arguments = parser.parse_args()
+    file = WorldFile(os.path.join(arguments.run, "world.json"))
+    world = World(file)
+    make_auto_scaling_take_time(world)
+    make_auto_scaling_strict()
+    make_target_groups_follow()
+    make_terminated_instances_leave()
+    host, port = socket.socket(fileno=os.dup(arguments.fd)).getsockname()
+    os.environ["MOTO_PORT"] = str(port)
+    application = locked(DomainDispatcherApplication(create_backend_app), own_pages(world))
+    server = make_server(host, port, application, threaded=True, request_handler=QuietHandler, fd=arguments.fd)
+    threading.Thread(target=world.run, daemon=True).start()
+    metrics = Metrics(file, os.environ["AWS_ENDPOINT_URL"])
+    threading.Thread(target=metrics.run, daemon=True).start()
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,220 @@
+//! The Python environment with the pinned emulators, made once below the target directory.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::{Error, Progress, Step};
+
+/// What is installed. Both emulators move fast, so every version is pinned; nothing else is installed, because
+/// pip's resolver slows down with each further name.
+pub const PINS: [&str; 3] = [
+    "ministack==1.5.33",
+    "moto[server]==5.2.5",
+    "aws-sam-translator==1.115.0",
+];
+
+/// About how many packages pip collects for [`PINS`], for the progress bar.
+const PACKAGES: u64 = 46;
+
+/// The scripts of this crate: they are written next to the environment, so that an installed binary has them too.
+const SCRIPTS: [(&str, &str); 6] = [
+    ("supervisor.py", include_str!("../python/supervisor.py")),
+    ("world.py", include_str!("../python/world.py")),
+    ("codebuild.py", include_str!("../python/codebuild.py")),
+    ("packer.py", include_str!("../python/packer.py")),
+    ("cloud.py", include_str!("../python/cloud.py")),
+    ("seed.py", include_str!("../python/seed.py")),
+];
+
+/// A Python environment that has the emulators, and the directory with this crate's scripts.
+#[derive(Debug, Clone)]
+pub struct Python {
+    bin: PathBuf,
+    scripts: PathBuf,
+}
+
+impl Python {
+    /// Makes the environment below `target_dir` (`local/venv`), or finds it made already.
+    ///
+    /// Takes about a minute the first time and needs the network then. Several processes may call it at once: one
+    /// makes it, the others wait for a lock file. An environment made for other versions, or left half made, is made
+    /// anew.
+    ///
+    /// # Errors
+    /// [`Error::Python`] without a usable `python3`, [`Error::Install`] when pip fails, [`Error::File`].
+    pub fn set_up(target_dir: &Path, progress: &dyn Progress) -> Result<Self, Error> {
+        let local = target_dir.join("local");
+        fs::create_dir_all(&local).map_err(Error::file(&local))?;
+        let local = fs::canonicalize(&local).map_err(Error::file(&local))?;
+        // It may be a link to an environment that is shared with another target directory.
+        let venv = local.join("venv");
+        let venv = fs::canonicalize(&venv).unwrap_or(venv);
+        let marker = venv.join("gennaker-ready");
+        // An environment holds absolute paths: it is another one when the checkout was moved.
+        let key = format!("{}\n{}\n", PINS.join("\n"), venv.display());
+        let lock_path = local.join("venv.lock");
+        let lock = File::create(&lock_path).map_err(Error::file(&lock_path))?;
+        lock.lock().map_err(Error::file(&lock_path))?;
+        if fs::read_to_string(&marker).ok().as_deref() != Some(&key) {
+            make(&venv, progress)?;
+            fs::write(&marker, &key).map_err(Error::file(&marker))?;
+        }
+        let scripts = write_scripts(&local)?;
+        drop(lock);
+        Ok(Self {
+            bin: venv.join("bin"),
+            scripts,
+        })
+    }
+
+    /// The environment's `bin` directory.
+    #[must_use]
+    pub fn bin(&self) -> &Path {
+        &self.bin
+    }
+
+    /// The directory with this crate's scripts.
+    #[must_use]
+    pub fn scripts(&self) -> &Path {
+        &self.scripts
+    }
+
+    /// A command that runs one of the scripts, with nothing of Python's own settings.
+    pub(crate) fn script(&self, name: &str) -> Command {
+        let mut command = Command::new(self.bin.join("python"));
+        command
+            .arg(self.scripts.join(name))
+            .env_remove("PYTHONPATH")
+            .env_remove("PYTHONHOME");
+        command
+    }
+}
+
+fn make(venv: &Path, progress: &dyn Progress) -> Result<(), Error> {
+    let title = "installing the emulators";
+    let say = |detail: &str, count: u64| {
+        progress.report(Step {
+            title: title.to_owned(),
+            detail: detail.to_owned(),
+            done: Some((count.min(PACKAGES), PACKAGES)),
+        });
+    };
+    say("python3 -m venv", 0);
+    if venv.exists() {
+        fs::remove_dir_all(venv).map_err(Error::file(venv))?;
+    }
+    let check =
+        "import sys; sys.exit(0 if sys.version_info >= (3, 10) else 'python3 is ' + sys.version)";
+    for arguments in [
+        vec!["-c".to_owned(), check.to_owned()],
+        vec![
+            "-m".to_owned(),
+            "venv".to_owned(),
+            venv.display().to_string(),
+        ],
+    ] {
+        let output = Command::new("python3")
+            .args(&arguments)
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| Error::Python {
+                reason: error.to_string(),
+            })?;
+        if !output.status.success() {
+            let text = [output.stdout, output.stderr].concat();
+            return Err(Error::Python {
+                reason: last_lines(&String::from_utf8_lossy(&text), 4),
+            });
+        }
+    }
+    install(venv, &say)
+}
+
+/// Runs pip and counts what it collects.
+fn install(venv: &Path, say: &dyn Fn(&str, u64)) -> Result<(), Error> {
+    let failed = |reason: String| Error::Install {
+        pins: PINS.join(" "),
+        reason,
+    };
+    let mut pip = Command::new(venv.join("bin/python"))
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--disable-pip-version-check",
+            "--no-input",
+        ])
+        .args(PINS)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| failed(error.to_string()))?;
+    // Both pipes are read at once: a full one would stop pip.
+    let errors = pip.stderr.take().map(|mut pipe| {
+        std::thread::spawn(move || {
+            let mut text = String::new();
+            // What cannot be read is not shown; pip's exit status decides.
+            let _ = pipe.read_to_string(&mut text);
+            text
+        })
+    });
+    let mut count = 0;
+    if let Some(pipe) = pip.stdout.take() {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            if let Some(package) = line.strip_prefix("Collecting ") {
+                count += 1;
+                say(package.split_whitespace().next().unwrap_or(package), count);
+            } else if line.starts_with("Installing collected") {
+                say("unpacking", PACKAGES);
+            }
+        }
+    }
+    let status = pip.wait().map_err(|error| failed(error.to_string()))?;
+    let errors = errors
+        .and_then(|thread| thread.join().ok())
+        .unwrap_or_default();
+    if status.success() {
+        Ok(())
+    } else {
+        Err(failed(last_lines(&errors, 4)))
+    }
+}
+
+/// Writes the scripts into a directory named by their content, so that clouds of different versions do not disturb
+/// each other, and a second call finds them there.
+fn write_scripts(local: &Path) -> Result<PathBuf, Error> {
+    use sha2::Digest;
+    let mut hash = sha2::Sha256::new();
+    for (name, text) in SCRIPTS {
+        hash.update(name);
+        hash.update(text);
+    }
+    let short: String = hex::encode(hash.finalize()).chars().take(16).collect();
+    let directory = local.join(format!("scripts-{short}"));
+    fs::create_dir_all(&directory).map_err(Error::file(&directory))?;
+    for (name, text) in SCRIPTS {
+        let path = directory.join(name);
+        if fs::read_to_string(&path).ok().as_deref() != Some(text) {
+            fs::write(&path, text).map_err(Error::file(&path))?;
+        }
+    }
+    Ok(directory)
+}
+
+/// The last lines of a program's output, for a message.
+pub(crate) fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text
+        .trim()
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    lines
+        .iter()
+        .skip(lines.len().saturating_sub(count))
+        .copied()
+        .collect::<Vec<_>>()
+        .join("; ")
+}
