@@ -190,6 +190,8 @@ class Supervisor:
             "PYTHONUNBUFFERED": "1",
             "AWS_ACCESS_KEY_ID": ACCOUNT,
             "AWS_SECRET_ACCESS_KEY": "local",
+            # Functions have one on AWS, and would get an empty one here.
+            "AWS_SESSION_TOKEN": "local",
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
             "AWS_EC2_METADATA_DISABLED": "true",

@@ -186,11 +186,14 @@ fn packages_in_lock_file(workspace: &Path) -> u64 {
 
 /// `serde` from `registry+…#serde@1.0.229` or `path+file:///…/serde#1.0.229`.
 fn crate_of(package_id: &str) -> String {
-    let (source, fragment) = package_id.rsplit_once('#').unwrap_or(("", package_id));
-    match fragment.split_once('@') {
-        Some((name, _)) => name.to_owned(),
-        None => source.rsplit('/').next().unwrap_or(fragment).to_owned(),
-    }
+    let Some((source, fragment)) = package_id.rsplit_once('#') else {
+        return package_id.to_owned();
+    };
+    let name = match fragment.split_once('@') {
+        Some((name, _version)) => name,
+        None => source.rsplit('/').next().unwrap_or(source),
+    };
+    name.to_owned()
 }
 
 #[cfg(test)]

@@ -13,6 +13,10 @@ use serde_json::{Map, Value, json};
 
 use crate::{CloudError, Condition, Index, Item, Key, Table, Write};
 
+pub mod approvals;
+pub mod pipelines;
+pub mod slots;
+
 /// Plans are compressed at this level: 3 is zstd's own default.
 const COMPRESSION: i32 = 3;
 
@@ -623,6 +627,14 @@ fn held(answer: Result<(), CloudError>) -> Result<bool, CloudError> {
         Err(CloudError::ConditionFailed { .. }) => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Writes that remove stages' records.
+fn stage_key_writes(id: &ExecutionId, ref_ids: &[String]) -> Vec<Write> {
+    ref_ids
+        .iter()
+        .map(|ref_id| Write::delete(Key::stage(id, ref_id)))
+        .collect()
 }
 
 fn execution_item(execution: &Execution) -> Result<Item, CloudError> {

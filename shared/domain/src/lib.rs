@@ -3,6 +3,7 @@
 pub mod deployment;
 pub mod error_name;
 pub mod execution;
+pub mod execution_json;
 pub mod ids;
 pub mod intent;
 pub mod plan;

@@ -1,1 +1,25 @@
 #![doc = include_str!("../README.md")]
+
+mod case;
+mod config;
+mod error;
+mod judge;
+mod judgement;
+mod score;
+
+pub mod brent;
+pub mod mann_whitney;
+pub mod noise;
+pub mod ranks;
+pub mod statistics;
+
+pub use case::{evaluate_case, judge_values, problems_json};
+pub use config::{
+    Analysis, CanaryConfig, Direction, EffectMeasure, MetricConfig, NanStrategy, Thresholds,
+};
+pub use error::{JudgeError, Problem, Severity};
+pub use judge::{CONFIDENCE, MetricPair, Mode, TOLERANCE, judge};
+pub use judgement::{
+    Classification, GroupScore, JUDGE_NAME, Judgement, MetricResult, Score, Verdict, double,
+};
+pub use score::round_to_hundredths;

@@ -67,6 +67,14 @@ impl Invocation<'_> {
             .or_else(|| self.trigger.get(key))
     }
 
+    /// The value of a text with expressions, as the stage sees them now.
+    ///
+    /// # Errors
+    /// What a pipeline's author reads about the first expression that could not be evaluated.
+    pub fn evaluate(&self, text: &str) -> Result<Value, String> {
+        crate::resolve::evaluate_text(self, text)
+    }
+
     /// Milliseconds since the stage started.
     #[must_use]
     pub fn waited(&self) -> i64 {

@@ -1,7 +1,17 @@
 #![doc = include_str!("../README.md")]
 
+pub mod entry;
 pub mod invocation;
+pub mod resolve;
+pub mod runtime;
+pub mod setting;
 pub mod stage;
+pub mod wake;
 
+pub use entry::{Error, Function, FunctionError, run_function, run_stage};
+pub use gennaker_cloud::Connection;
 pub use invocation::{Invocation, InvocationError};
+pub use runtime::{Call, Refusal, Runtime};
+pub use setting::{prefix, setting, table_name};
 pub use stage::{Stage, StageError, Step, Undo};
+pub use wake::{Wake, WakeFunction};

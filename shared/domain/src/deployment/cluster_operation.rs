@@ -195,9 +195,9 @@ pub fn select<'a>(
                 ServerGroup::is_active,
             );
             let order = if prefer_larger {
-                Order::LargerFirst
+                Order::Larger
             } else {
-                Order::NewerFirst
+                Order::Newer
             };
             (remaining_enabled - whole(excluded), vec![order])
         }
@@ -218,13 +218,13 @@ pub fn select<'a>(
                 });
             }
             let mut order = Vec::new();
-            order.extend(allowed.then_some(Order::ActiveFirst));
-            order.extend(larger.then_some(Order::LargerFirst));
+            order.extend(allowed.then_some(Order::Active));
+            order.extend(larger.then_some(Order::Larger));
             (to_size - whole(kept.len()), order)
         }
     };
     if !matches!(operation, ClusterOperation::Disable { .. }) {
-        order.push(Order::NewerFirst);
+        order.push(Order::Newer);
     }
     candidates.sort_by(|a, b| {
         order
@@ -241,19 +241,20 @@ pub fn select<'a>(
     Selection { chosen, kept }
 }
 
+/// Which groups come first, and so stay.
 #[derive(Clone, Copy)]
 enum Order {
-    ActiveFirst,
-    LargerFirst,
-    NewerFirst,
+    Active,
+    Larger,
+    Newer,
 }
 
 impl Order {
     fn compare(self, a: &ServerGroup, b: &ServerGroup) -> Ordering {
         match self {
-            Self::ActiveFirst => b.is_active().cmp(&a.is_active()),
-            Self::LargerFirst => b.instances.len().cmp(&a.instances.len()),
-            Self::NewerFirst => b.created_millis.cmp(&a.created_millis),
+            Self::Active => b.is_active().cmp(&a.is_active()),
+            Self::Larger => b.instances.len().cmp(&a.instances.len()),
+            Self::Newer => b.created_millis.cmp(&a.created_millis),
         }
     }
 }

@@ -312,6 +312,16 @@ impl HealthCheck {
     }
 
     /// The group's size, or the one it was created with while it still reads as empty.
+    #[must_use]
+    pub fn current_capacity(&self, group: &ServerGroup) -> ReportedCapacity {
+        let Size { min, desired, max } = self.current_size(group);
+        PartialCapacity {
+            min: Some(min),
+            desired: Some(desired),
+            max: Some(max),
+        }
+    }
+
     fn current_size(&self, group: &ServerGroup) -> Size {
         let current = Size {
             min: group.capacity.min().into(),

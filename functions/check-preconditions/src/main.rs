@@ -1,0 +1,6 @@
+//! The `check-preconditions` function.
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), gennaker_lambda::Error> {
+    gennaker_lambda::run_stage(gennaker_check_preconditions::CheckPreconditions::connect).await
+}

@@ -1,0 +1,153 @@
+//! An execution as Spinnaker's JSON has it, with `run` added: what the API answers and what expressions see.
+
+use serde_json::{Map, Value, json};
+
+use crate::rollup::{self, Records};
+use crate::{Execution, Owner, Plan, PlanStage, Status};
+
+/// The execution with its stages.
+///
+/// Stage ids are `<execution id>-<refId>`: derived, so every reader sees the same. A top-level stage's status is
+/// computed from its sub-stages.
+#[must_use]
+pub fn execution_json(
+    plan: &Plan,
+    execution: &Execution,
+    records: &Records,
+    trigger: &Value,
+) -> Value {
+    let stages: Vec<Value> = plan
+        .stages
+        .iter()
+        .map(|stage| stage_json(plan, execution, records, stage))
+        .collect();
+    let mut json = json!({
+        "id": execution.id,
+        "type": "PIPELINE",
+        "application": execution.application,
+        "name": execution.pipeline,
+        "pipelineConfigId": execution.pipeline_id,
+        "run": if execution.run == 0 { Value::Null } else { execution.id.run(execution.run).to_string().into() },
+        "status": execution.status,
+        "buildTime": execution.build_time,
+        "startTime": execution.start_time,
+        "endTime": execution.end_time,
+        "canceled": execution.ending.as_ref().is_some_and(|ending| ending.status == Status::Canceled),
+        "limitConcurrent": plan.limit_concurrent,
+        "keepWaitingPipelines": plan.keep_waiting_pipelines,
+        "maxConcurrentExecutions": plan.max_concurrent_executions,
+        "spelEvaluator": plan.spel_evaluator,
+        "origin": "api",
+        "authentication": { "user": trigger.get("user").cloned().unwrap_or_else(|| "anonymous".into()), "allowedAccounts": [] },
+        "notifications": plan.notifications,
+        "trigger": trigger,
+        "stages": stages,
+    });
+    if let (Some(ending), Some(object)) = (&execution.ending, json.as_object_mut()) {
+        if ending.status == Status::Canceled {
+            object.insert("canceledBy".to_owned(), ending.by.clone().into());
+            object.insert(
+                "cancellationReason".to_owned(),
+                ending.reason.clone().into(),
+            );
+        }
+        object.insert("ending".to_owned(), json!(ending));
+    }
+    json
+}
+
+/// Id of a stage in Spinnaker's JSON.
+#[must_use]
+pub fn stage_id(execution: &Execution, ref_id: &str) -> String {
+    format!("{}-{ref_id}", execution.id)
+}
+
+fn stage_json(plan: &Plan, execution: &Execution, records: &Records, stage: &PlanStage) -> Value {
+    let record = records.get(&stage.ref_id);
+    let context = record
+        .filter(|record| !record.context.is_empty())
+        .map_or(&stage.context, |record| &record.context);
+    let started = |ref_id: &str| records.get(ref_id).and_then(|record| record.start_time);
+    let below = || {
+        plan.stages.iter().filter(|other| {
+            other.ref_id != stage.ref_id
+                && plan
+                    .lineage(&other.ref_id)
+                    .iter()
+                    .any(|above| above.ref_id == stage.ref_id)
+        })
+    };
+    let status = rollup::stage_status(plan, records, &stage.ref_id);
+    let start = started(&stage.ref_id)
+        .into_iter()
+        .chain(below().filter_map(|s| started(&s.ref_id)))
+        .min();
+    let end = if status.is_complete() {
+        let ended = |ref_id: &str| records.get(ref_id).and_then(|record| record.end_time);
+        ended(&stage.ref_id)
+            .into_iter()
+            .chain(below().filter_map(|s| ended(&s.ref_id)))
+            .max()
+    } else {
+        None
+    };
+    let mut object = Map::new();
+    let mut put = |name: &str, value: Value| {
+        object.insert(name.to_owned(), value);
+    };
+    put("id", stage_id(execution, &stage.ref_id).into());
+    put("refId", stage.ref_id.clone().into());
+    put("type", stage.stage_type.clone().into());
+    put("name", stage.name.clone().into());
+    put("status", json!(status));
+    put("startTime", json!(start));
+    put("endTime", json!(end));
+    put("context", Value::Object(context.clone()));
+    put(
+        "outputs",
+        Value::Object(
+            record
+                .map(|record| record.outputs.clone())
+                .unwrap_or_default(),
+        ),
+    );
+    put("requisiteStageRefIds", json!(stage.requisites));
+    put(
+        "tasks",
+        tasks(
+            stage,
+            record.map(|record| (record.status, record.start_time, record.end_time)),
+        ),
+    );
+    if let Some(parent) = &stage.parent {
+        put("parentStageId", stage_id(execution, parent).into());
+    }
+    match stage.owner {
+        Some(Owner::Before) => put("syntheticStageOwner", "STAGE_BEFORE".into()),
+        Some(Owner::After | Owner::OnFailure) => put("syntheticStageOwner", "STAGE_AFTER".into()),
+        None => {}
+    }
+    if let Some(waiting) = record.and_then(|record| record.waiting.clone()) {
+        put("waiting", waiting.into());
+    }
+    Value::Object(object)
+}
+
+fn tasks(stage: &PlanStage, record: Option<(Status, Option<i64>, Option<i64>)>) -> Value {
+    let Some(function) = &stage.function else {
+        return json!([]);
+    };
+    let (status, start, end) = record.unwrap_or((Status::NotStarted, None, None));
+    json!([{
+        "id": "1",
+        "name": stage.stage_type,
+        "implementingClass": function,
+        "status": status,
+        "startTime": start,
+        "endTime": end,
+        "stageStart": true,
+        "stageEnd": true,
+        "loopStart": false,
+        "loopEnd": false,
+    }])
+}

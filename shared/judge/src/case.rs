@@ -1,0 +1,65 @@
+//! The bodies of the `canary` commands: JSON in, JSON out.
+
+use crate::config::{CanaryConfig, Thresholds};
+use crate::error::{JudgeError, Problem};
+use crate::judge::{MetricPair, Mode, judge};
+use crate::judgement::Judgement;
+use serde_json::{Map, Value, json};
+
+/// Judges what `canary judge` is given: a configuration, `{"pairs":[…]}` and the thresholds.
+///
+/// # Errors
+/// Everything that makes the input unusable, see [`JudgeError`].
+pub fn judge_values(
+    config: &Value,
+    metrics: &Value,
+    thresholds: &Value,
+    mode: Mode,
+) -> Result<Judgement, JudgeError> {
+    let (config, thresholds) = match mode {
+        Mode::Default => (CanaryConfig::parse(config), Thresholds::parse(thresholds)?),
+        Mode::KayentaCompatible { .. } => (
+            CanaryConfig::parse_compatible(config),
+            Thresholds::parse_compatible(thresholds)?,
+        ),
+    };
+    let config = config.map_err(JudgeError::Configuration)?;
+    let pairs = MetricPair::parse_list(metrics, mode)?;
+    judge(&config, &pairs, thresholds, mode)
+}
+
+/// Answers one line of `canary judge --cases`: `{"id","config","thresholds","pairs"}`.
+///
+/// The answer is Kayenta's `judgeResult` with the line's `id` in front, or `{"id","error"}`; a refused configuration
+/// adds its `problems`. A field `seed` seeds the noise of this line in compatible mode.
+pub fn evaluate_case(case: &Value, mode: Mode) -> Value {
+    let mode = match (mode, case.get("seed").and_then(Value::as_i64)) {
+        (Mode::KayentaCompatible { .. }, Some(seed)) => Mode::KayentaCompatible { seed },
+        (mode, _) => mode,
+    };
+    let mut answer = Map::new();
+    if let Some(id) = case.get("id") {
+        answer.insert("id".to_owned(), id.clone());
+    }
+    let part = |key: &str| case.get(key).unwrap_or(&Value::Null);
+    match judge_values(part("config"), part("pairs"), part("thresholds"), mode) {
+        Ok(judgement) => {
+            if let Value::Object(fields) = judgement.to_json() {
+                answer.extend(fields);
+            }
+        }
+        Err(error) => {
+            answer.insert("error".to_owned(), Value::from(error.to_string()));
+            if let JudgeError::Configuration(problems) = error {
+                answer.insert("problems".to_owned(), problems_json(&problems));
+            }
+        }
+    }
+    Value::Object(answer)
+}
+
+/// A list of problems as every command prints them.
+pub fn problems_json(problems: &[Problem]) -> Value {
+    let problems: Vec<Value> = problems.iter().map(Problem::to_json).collect();
+    json!(problems)
+}

@@ -1,0 +1,490 @@
+//! Judging: each metric pair is classified, the classifications are scored.
+
+use crate::config::{
+    Analysis, CanaryConfig, Direction, EffectMeasure, NanStrategy, Thresholds, coerced_double,
+};
+use crate::error::JudgeError;
+use crate::judgement::{Classification, Judgement, MetricResult};
+use crate::mann_whitney::{
+    Interval, MannWhitney, Resolution, Untestable, common_language_effect,
+    interval as original_interval,
+};
+use crate::noise::JavaRandom;
+use crate::ranks::sorted;
+use crate::score::score;
+use crate::statistics::{Summary, mean, outlier_fences_of_sorted, ratio_of_means, summary_of};
+use serde_json::Value;
+
+/// Confidence level of the interval, fixed in the original.
+pub const CONFIDENCE: f64 = 0.98;
+/// Share of the estimated shift that the interval must clear, fixed in the original.
+pub const TOLERANCE: f64 = 0.25;
+
+/// Which judge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Ours: the original's verdicts, except where the original is wrong (the README lists each case).
+    #[default]
+    Default,
+    /// The original in everything.
+    KayentaCompatible {
+        /// Seed of the noise that the original adds when both sides are constant.
+        seed: i64,
+    },
+}
+
+/// Baseline and canary of one metric.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MetricPair {
+    /// The metric's name in the configuration.
+    pub name: String,
+    /// An id that the result repeats.
+    pub id: Option<String>,
+    /// Tags that the result repeats, an object.
+    pub tags: Option<Value>,
+    /// Values of the baseline (`control`) in time order, NaN where a point is missing.
+    pub baseline: Vec<f64>,
+    /// Values of the canary (`experiment`), likewise; the lengths may differ.
+    pub canary: Vec<f64>,
+}
+
+impl MetricPair {
+    /// Reads one pair: `{"name","id","tags","values":{"control":[…],"experiment":[…]}}`.
+    ///
+    /// A missing point is `"NaN"` or null; compatible with the original null is 0.0.
+    ///
+    /// # Errors
+    /// [`JudgeError::Pairs`] with a path below `path` when the name or a series is missing or a point is no number.
+    pub fn parse(value: &Value, path: &str, mode: Mode) -> Result<Self, JudgeError> {
+        let refuse = |inner: &str, reason: String| JudgeError::Pairs {
+            path: format!("{path}{inner}"),
+            reason,
+        };
+        let name = value
+            .get("name")
+            .and_then(Value::as_str)
+            .ok_or_else(|| refuse(".name", "a pair needs the name of its metric".to_owned()))?;
+        let series = |key: &str| {
+            let points = value
+                .get("values")
+                .and_then(|values| values.get(key))
+                .and_then(Value::as_array)
+                .ok_or_else(|| {
+                    let reason = format!("metric `{name}` needs a list of values");
+                    refuse(&format!(".values.{key}"), reason)
+                })?;
+            let missing = match mode {
+                Mode::Default => f64::NAN,
+                Mode::KayentaCompatible { .. } => 0.0,
+            };
+            points
+                .iter()
+                .enumerate()
+                .map(|(index, point)| match coerced_double(point) {
+                    Ok(number) => Ok(number.unwrap_or(missing)),
+                    Err(reason) => Err(refuse(
+                        &format!(".values.{key}[{index}]"),
+                        format!("metric `{name}`: {reason}"),
+                    )),
+                })
+                .collect::<Result<Vec<f64>, _>>()
+        };
+        let id = match value.get("id") {
+            None | Some(Value::Null) => None,
+            Some(Value::String(id)) => Some(id.clone()),
+            Some(Value::Number(id)) => Some(id.to_string()),
+            Some(_) => return Err(refuse(".id", "must be a string".to_owned())),
+        };
+        let tags = value.get("tags").filter(|tags| !tags.is_null());
+        if tags.is_some_and(|tags| !tags.is_object()) {
+            return Err(refuse(".tags", "must be an object".to_owned()));
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            id,
+            tags: tags.cloned(),
+            baseline: series("control")?,
+            canary: series("experiment")?,
+        })
+    }
+
+    /// Reads a list of pairs, or an object `{"pairs":[…]}`.
+    ///
+    /// # Errors
+    /// As [`MetricPair::parse`], for the first pair that is wrong.
+    pub fn parse_list(value: &Value, mode: Mode) -> Result<Vec<Self>, JudgeError> {
+        let (list, path) = match value.get("pairs") {
+            Some(pairs) => (pairs, "$.pairs"),
+            None => (value, "$"),
+        };
+        let list = list.as_array().ok_or_else(|| JudgeError::Pairs {
+            path: path.to_owned(),
+            reason: "must be a list of metric pairs".to_owned(),
+        })?;
+        list.iter()
+            .enumerate()
+            .map(|(index, pair)| Self::parse(pair, &format!("{path}[{index}]"), mode))
+            .collect()
+    }
+}
+
+/// Judges the pairs of one canary. The same arguments give the same judgement, noise included.
+///
+/// # Errors
+/// [`JudgeError::UnknownMetric`] for a pair whose metric is not configured, and, for a configuration read by
+/// [`CanaryConfig::parse_compatible`], what the original throws on.
+pub fn judge(
+    config: &CanaryConfig,
+    pairs: &[MetricPair],
+    thresholds: Thresholds,
+    mode: Mode,
+) -> Result<Judgement, JudgeError> {
+    let mut noise = match mode {
+        Mode::Default => None,
+        Mode::KayentaCompatible { seed } => Some(JavaRandom::new(seed)),
+    };
+    let missing = config.missing_part();
+    if missing == Some("classifier") || (missing.is_some() && !pairs.is_empty()) {
+        return Err(JudgeError::Setting {
+            metric: String::new(),
+            reason: format!("the configuration has no `{}`", missing.unwrap_or_default()),
+        });
+    }
+    let mut results = Vec::with_capacity(pairs.len());
+    for pair in pairs {
+        let metric = config
+            .metric(&pair.name)
+            .ok_or_else(|| JudgeError::UnknownMetric {
+                metric: pair.name.clone(),
+                known: known_names(config),
+            })?;
+        let analysis = metric.analysis()?;
+        if metric.groups.is_none() && !analysis.muted {
+            return Err(JudgeError::Setting {
+                metric: metric.name.clone(),
+                reason: "`groups` is missing".to_owned(),
+            });
+        }
+        results.push(judge_pair(
+            pair,
+            analysis,
+            metric.groups.clone(),
+            noise.as_mut(),
+        ));
+    }
+    let (group_scores, score) = score(&results, &config.group_weights, thresholds, mode);
+    Ok(Judgement {
+        results,
+        group_scores,
+        score,
+    })
+}
+
+fn known_names(config: &CanaryConfig) -> String {
+    let names: Vec<String> = config
+        .metrics
+        .iter()
+        .take(10)
+        .map(|metric| format!("`{}`", metric.name))
+        .collect();
+    if names.is_empty() {
+        "no metrics".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+/// A series after missing values and outliers are handled, in the order given and sorted.
+struct Prepared {
+    values: Vec<f64>,
+    sorted: Vec<f64>,
+    summary: Summary,
+}
+
+fn prepare(values: &[f64], analysis: &Analysis) -> Prepared {
+    let mut values: Vec<f64> = match analysis.nan_strategy {
+        NanStrategy::Remove => values.iter().copied().filter(|v| !v.is_nan()).collect(),
+        NanStrategy::Replace => values
+            .iter()
+            .map(|&v| if v.is_nan() { 0.0 } else { v })
+            .collect(),
+    };
+    let mut sorted = sorted(&values);
+    if let Some(factor) = analysis.outlier_factor {
+        let fences = outlier_fences_of_sorted(&sorted, factor, true);
+        values.retain(|value| !fences.excludes(*value));
+        sorted.retain(|value| !fences.excludes(*value));
+    }
+    let summary = summary_of(&values, &sorted);
+    Prepared {
+        values,
+        sorted,
+        summary,
+    }
+}
+
+impl Prepared {
+    /// The value that all points have, if they are all equal (zeros of either sign are).
+    fn constant(&self) -> Option<f64> {
+        let (first, last) = (self.sorted.first()?, self.sorted.last()?);
+        (first == last)
+            .then(|| self.values.first().copied())
+            .flatten()
+    }
+}
+
+/// A classification and what it rests on.
+struct Finding {
+    classification: Classification,
+    reason: Option<String>,
+    ratio: Option<f64>,
+    interval: Option<Interval>,
+    effect: Option<f64>,
+    critical: bool,
+}
+
+impl Finding {
+    /// A finding without a comparison: the ratio is 1.0.
+    fn early(classification: Classification, reason: Option<String>, critical: bool) -> Self {
+        Self {
+            classification,
+            reason,
+            ratio: Some(1.0),
+            interval: None,
+            effect: None,
+            critical,
+        }
+    }
+}
+
+fn judge_pair(
+    pair: &MetricPair,
+    analysis: &Analysis,
+    groups: Option<Vec<String>>,
+    noise: Option<&mut JavaRandom>,
+) -> MetricResult {
+    let canary = prepare(&pair.canary, analysis);
+    let baseline = prepare(&pair.baseline, analysis);
+    let finding = classify(&pair.name, &canary, &baseline, analysis, noise);
+    MetricResult {
+        name: pair.name.clone(),
+        id: pair.id.clone(),
+        tags: pair.tags.clone(),
+        classification: finding.classification,
+        reason: finding.reason,
+        groups,
+        canary: canary.summary,
+        baseline: baseline.summary,
+        ratio: finding.ratio,
+        interval: finding.interval,
+        effect: finding.effect,
+        critical: finding.critical,
+        muted: analysis.muted,
+    }
+}
+
+fn classify(
+    name: &str,
+    canary: &Prepared,
+    baseline: &Prepared,
+    analysis: &Analysis,
+    noise: Option<&mut JavaRandom>,
+) -> Finding {
+    let compatible = noise.is_some();
+    if canary.values.is_empty() || baseline.values.is_empty() {
+        // The original passes an empty series under `replace`. Zeros stand in for missing points of a series that is
+        // there; a series without a single point is no data under any strategy.
+        if compatible && analysis.nan_strategy == NanStrategy::Replace {
+            return Finding::early(Classification::Pass, None, false);
+        }
+        let reason = Some(format!("Missing data for {name}"));
+        return if analysis.must_have_data && !analysis.critical {
+            Finding::early(Classification::NodataFailMetric, reason, false)
+        } else {
+            Finding::early(Classification::Nodata, reason, analysis.critical)
+        };
+    }
+    if canary.sorted == baseline.sorted {
+        let reason = "The Canary and Baseline data are identical".to_owned();
+        return Finding::early(Classification::Pass, Some(reason), false);
+    }
+    let constants = canary.constant().zip(baseline.constant());
+    if constants.is_some_and(|(canary, baseline)| canary == baseline) {
+        return Finding::early(Classification::Pass, None, false);
+    }
+    let compared = match noise {
+        Some(noise) => compare_as_original(canary, baseline, constants, analysis, noise)
+            .map_err(|_| "Metric Classification Failed".to_owned()),
+        None => compare(canary, baseline, constants, analysis)
+            .map_err(|reason| format!("Metric Classification Failed: {reason}")),
+    };
+    match compared {
+        Ok(comparison) => decide(name, comparison, analysis),
+        Err(reason) => Finding {
+            classification: Classification::Error,
+            reason: Some(reason),
+            ratio: None,
+            interval: None,
+            effect: None,
+            // The original never fails a critical metric that it could not compare.
+            critical: analysis.critical && !compatible,
+        },
+    }
+}
+
+struct Comparison {
+    interval: Interval,
+    ratio: f64,
+    effect: f64,
+}
+
+fn compare_as_original(
+    canary: &Prepared,
+    baseline: &Prepared,
+    constants: Option<(f64, f64)>,
+    analysis: &Analysis,
+    noise: &mut JavaRandom,
+) -> Result<Comparison, Untestable> {
+    if constants.is_some() {
+        // Each side holds one value and they differ: the original blurs both, the canary first.
+        let canary = blurred(&canary.values, noise);
+        let baseline = blurred(&baseline.values, noise);
+        let interval = original_interval(&canary, &baseline, CONFIDENCE)?;
+        let ratio = ratio_of_means(mean(&baseline), mean(&canary));
+        let (canary, baseline) = (sorted(&canary), sorted(&baseline));
+        return Ok(Comparison {
+            interval,
+            ratio,
+            effect: effect(analysis.measure, ratio, &canary, &baseline, true),
+        });
+    }
+    let interval = MannWhitney::new(&canary.sorted, &baseline.sorted)?
+        .interval(CONFIDENCE, Resolution::Absolute)?;
+    let ratio = ratio_of_means(baseline.summary.mean, canary.summary.mean);
+    Ok(Comparison {
+        interval,
+        ratio,
+        effect: effect(
+            analysis.measure,
+            ratio,
+            &canary.sorted,
+            &baseline.sorted,
+            true,
+        ),
+    })
+}
+
+/// x + g·(v·1e-5) with v the series' value and g a standard Gaussian; zero gets no noise, but its draws are made.
+fn blurred(values: &[f64], noise: &mut JavaRandom) -> Vec<f64> {
+    let scale = values.first().copied().unwrap_or(0.0) * 1e-5;
+    let draws: Vec<f64> = values
+        .iter()
+        .map(|_| noise.next_gaussian() * scale + 0.0)
+        .collect();
+    values.iter().zip(draws).map(|(x, draw)| x + draw).collect()
+}
+
+fn compare(
+    canary: &Prepared,
+    baseline: &Prepared,
+    constants: Option<(f64, f64)>,
+    analysis: &Analysis,
+) -> Result<Comparison, String> {
+    for (side, prepared) in [("canary", canary), ("baseline", baseline)] {
+        let infinite = prepared.values.iter().filter(|v| v.is_infinite()).count();
+        if infinite > 0 {
+            return Err(format!("{infinite} infinite values in the {side}"));
+        }
+    }
+    if canary.values.len() + baseline.values.len() == 2 {
+        return Err("one canary point against one baseline point proves nothing".to_owned());
+    }
+    let interval = match constants {
+        // Every pair of points differs by the same amount, so that is the shift: no noise is needed to see it.
+        Some((canary, baseline)) => {
+            let shift = canary - baseline;
+            Interval {
+                lower: shift,
+                upper: shift,
+                estimate: shift,
+            }
+        }
+        None => MannWhitney::new(&canary.sorted, &baseline.sorted)
+            .and_then(|test| test.interval(CONFIDENCE, Resolution::Relative))
+            .map_err(|error| error.to_string())?,
+    };
+    if ![interval.lower, interval.upper, interval.estimate]
+        .iter()
+        .all(|value| value.is_finite())
+    {
+        return Err("the values are too far apart to subtract".to_owned());
+    }
+    let ratio = ratio_of_means(baseline.summary.mean, canary.summary.mean);
+    Ok(Comparison {
+        interval,
+        ratio,
+        effect: effect(
+            analysis.measure,
+            ratio,
+            &canary.sorted,
+            &baseline.sorted,
+            false,
+        ),
+    })
+}
+
+fn effect(
+    measure: EffectMeasure,
+    ratio: f64,
+    canary: &[f64],
+    baseline: &[f64],
+    overflowing: bool,
+) -> f64 {
+    match measure {
+        EffectMeasure::MeanRatio => ratio,
+        EffectMeasure::CommonLanguage => common_language_effect(canary, baseline, overflowing),
+    }
+}
+
+/// High when the interval lies above a quarter of the estimated shift and the effect is large enough, Low symmetrically.
+/// An effect that cannot be measured (NaN) does not count as small.
+fn decide(name: &str, comparison: Comparison, analysis: &Analysis) -> Finding {
+    let Comparison {
+        interval,
+        ratio,
+        effect,
+    } = comparison;
+    let bound = TOLERANCE * interval.estimate.abs();
+    let high = analysis.direction != Direction::Decrease
+        && interval.lower > bound
+        && (effect.is_nan() || effect >= analysis.allowed_increase);
+    let low = analysis.direction != Direction::Increase
+        && interval.upper < -bound
+        && (effect.is_nan() || effect <= analysis.allowed_decrease);
+    let (classification, severe) = if high {
+        let severe = effect.is_nan() || effect >= analysis.critical_increase;
+        (Classification::High, severe)
+    } else if low {
+        let severe = effect.is_nan() || effect <= analysis.critical_decrease;
+        (Classification::Low, severe)
+    } else {
+        (Classification::Pass, false)
+    };
+    let critical = analysis.critical && severe;
+    let word = classification.as_str();
+    let reason = match classification {
+        Classification::Pass => None,
+        _ if critical => Some(format!(
+            "The metric {name} was classified as {word} (Critical)"
+        )),
+        _ => Some(format!("{name} was classified as {word}")),
+    };
+    Finding {
+        classification,
+        reason,
+        ratio: Some(ratio),
+        interval: Some(interval),
+        effect: Some(effect),
+        critical,
+    }
+}

@@ -1,0 +1,758 @@
+//! The stage runtime: what happens around every call of a stage.
+//!
+//! In order: the event is read; a stale run and an ending execution are answered with Ok; a complete stage answers from
+//! its record; predecessors are looked at; a pause waits; `stageEnabled` is asked; the lease is taken; expressions
+//! are resolved once; the stage is called; its answer is written, joins are woken, and the error name that Step
+//! Functions understands is returned.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::FutureExt;
+use gennaker_cloud::store::LeaseAnswer;
+use gennaker_cloud::{CloudError, Store};
+use gennaker_domain::error_name::{self, Poll};
+use gennaker_domain::rollup::{self, Readiness, Records};
+use gennaker_domain::{
+    Ending, Execution, Failure, FailurePolicy, Lease, Plan, PlanStage, Run, StageRecord, Status,
+};
+use serde_json::{Map, Value, json};
+
+use crate::resolve::{self, Resolved};
+use crate::{Invocation, Stage, StageError, Step, Undo, Wake};
+
+/// What a function answers Step Functions if not Ok.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// One of [`error_name`].
+    pub name: &'static str,
+    /// What a person reads in the history.
+    pub message: String,
+}
+
+impl Refusal {
+    fn new(name: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            name,
+            message: message.into(),
+        }
+    }
+}
+
+impl From<CloudError> for Refusal {
+    fn from(error: CloudError) -> Self {
+        let name = if error.is_passing() {
+            error_name::THROTTLED
+        } else {
+            error_name::UNEXPECTED
+        };
+        Self::new(name, error.to_string())
+    }
+}
+
+/// One call, as Lambda hands it over.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// `{run, stage}`, with `token` where the Task is woken, with `undo` in finalize.
+    pub event: Value,
+    /// Lambda's request id: the holder of the lease.
+    pub request_id: String,
+    /// When Lambda ends the invocation, UTC milliseconds.
+    pub deadline: i64,
+    /// Now, UTC milliseconds.
+    pub now: i64,
+}
+
+/// Runs one stage's calls.
+pub struct Runtime<S> {
+    stage: S,
+    store: Store,
+    wake: Arc<dyn Wake>,
+    prefix: String,
+    plans: Mutex<HashMap<String, Arc<Plan>>>,
+}
+
+impl<S> std::fmt::Debug for Runtime<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Runtime")
+    }
+}
+
+/// Everything read about the execution at the start of a call.
+struct Situation {
+    run: Run,
+    execution: Execution,
+    plan: Arc<Plan>,
+    records: Records,
+    trigger: Value,
+}
+
+impl<S: Stage> Runtime<S> {
+    /// A runtime around `stage`.
+    pub fn new(stage: S, store: Store, wake: Arc<dyn Wake>, prefix: impl Into<String>) -> Self {
+        Self {
+            stage,
+            store,
+            wake,
+            prefix: prefix.into(),
+            plans: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// One call. `Ok` is done (or nothing to do), a refusal carries the error name for Step Functions.
+    ///
+    /// # Errors
+    /// `Waiting…` to be called again, `StageFailed` and `InvalidConfiguration` to fail, `Throttled` and `Unexpected`
+    /// to try again.
+    pub async fn handle(&self, call: &Call) -> Result<(), Refusal> {
+        match AssertUnwindSafe(self.handle_inner(call))
+            .catch_unwind()
+            .await
+        {
+            Ok(answer) => answer,
+            Err(_) => Err(Refusal::new(
+                error_name::UNEXPECTED,
+                "the stage panicked; its record is untouched",
+            )),
+        }
+    }
+
+    async fn handle_inner(&self, call: &Call) -> Result<(), Refusal> {
+        let text = |name: &str| call.event.get(name).and_then(Value::as_str);
+        let (Some(run), Some(ref_id)) = (text("run"), text("stage")) else {
+            return Err(Refusal::new(
+                error_name::INVALID_CONFIGURATION,
+                "the event has no `run` and `stage`",
+            ));
+        };
+        let run = Run::try_from(run.to_owned())
+            .map_err(|error| Refusal::new(error_name::INVALID_CONFIGURATION, error.to_string()))?;
+        let Some(execution) = self.store.execution(&run.execution).await? else {
+            return Err(Refusal::new(
+                error_name::INVALID_CONFIGURATION,
+                format!("execution `{}` not found", run.execution),
+            ));
+        };
+        let plan = self.plan(&execution.plan_hash).await?;
+        let Some(stage) = plan.stage(ref_id).cloned() else {
+            return Err(Refusal::new(
+                error_name::INVALID_CONFIGURATION,
+                format!("stage `{ref_id}` is not in the plan"),
+            ));
+        };
+        if let Some(action) = text("undo") {
+            return self.undo(call, run, execution, plan, &stage, action).await;
+        }
+        if let Some(token) = text("token").filter(|_| stage.woken) {
+            self.store.put_token(&run, ref_id, token).await?;
+        }
+        if execution.run != run.number
+            || execution.ending.is_some()
+            || execution.status.is_complete()
+        {
+            // A straggler. An error could change how the execution ended; a sleeping Task is let go.
+            tracing::info!(execution = %run.execution, stage = ref_id, "nothing to do: the execution is ending");
+            return self.let_go(&run, &stage).await;
+        }
+        let records = self.store.stages(&run.execution).await?;
+        let trigger = self
+            .store
+            .trigger(&run.execution)
+            .await?
+            .unwrap_or(Value::Null);
+        let situation = Situation {
+            run,
+            execution,
+            plan,
+            records,
+            trigger,
+        };
+        self.step(call, &situation, &stage).await
+    }
+
+    async fn step(
+        &self,
+        call: &Call,
+        situation: &Situation,
+        stage: &PlanStage,
+    ) -> Result<(), Refusal> {
+        let Situation {
+            run, plan, records, ..
+        } = situation;
+        if let Some(record) = records
+            .get(&stage.ref_id)
+            .filter(|record| record.status.is_complete())
+        {
+            return self.answer_from_record(situation, stage, record).await;
+        }
+        match rollup::readiness(plan, records, &stage.ref_id) {
+            Readiness::Ready => {}
+            Readiness::Never { because_of } => {
+                tracing::info!(execution = %run.execution, stage = stage.ref_id, because_of, "never starts: a requisite halted");
+                self.open_joins(situation, stage).await?;
+                return self.let_go(run, stage).await;
+            }
+            Readiness::NotYet { missing } => {
+                return self.wait(
+                    stage,
+                    Poll::TenSeconds,
+                    format!("waits for {}", missing.join(", ")),
+                );
+            }
+        }
+        if situation.execution.paused {
+            return self.wait(
+                stage,
+                Poll::TenSeconds,
+                "the execution is paused".to_owned(),
+            );
+        }
+        if !records.contains_key(&stage.ref_id) && !self.enabled(call, situation, stage) {
+            let mut record = StageRecord::not_started(&stage.ref_id);
+            record.status = Status::Skipped;
+            record.run = run.number;
+            record.end_time = Some(call.now);
+            record.waiting = Some("stageEnabled is not true".to_owned());
+            self.store.settle_stage(&run.execution, &record).await?;
+            return self.after_completion(call, situation, stage, &record).await;
+        }
+        let Some(mut record) = self.lease(call, situation, stage).await? else {
+            return Ok(());
+        };
+        if record.context.is_empty() {
+            let Resolved { context, summary } = resolve::resolve(
+                plan,
+                &situation.execution,
+                records,
+                &situation.trigger,
+                stage,
+                call.now,
+            );
+            record.context = context;
+            if let Some(summary) = summary {
+                record
+                    .context
+                    .insert("expressionEvaluationSummary".to_owned(), summary);
+            }
+        }
+        let started = record.start_time.unwrap_or(call.now);
+        tracing::info!(execution = %run.execution, run = run.number, stage = stage.ref_id, r#type = stage.stage_type, attempt = record.attempts, "stage called");
+        let answer = if let Some(timed_out) =
+            timed_out(plan, &record, stage, call.now.saturating_sub(started))
+        {
+            Ok(timed_out)
+        } else {
+            let invocation = Invocation {
+                run,
+                execution: &situation.execution,
+                plan,
+                stage,
+                context: &record.context,
+                memory: &record.memory,
+                records,
+                trigger: &situation.trigger,
+                now: call.now,
+                started,
+                prefix: &self.prefix,
+                store: &self.store,
+            };
+            self.stage.step(&invocation).await
+        };
+        self.write_answer(call, situation, stage, record, answer)
+            .await
+    }
+
+    /// The stage's lease and record, or none where another invocation does the work of a woken stage.
+    async fn lease(
+        &self,
+        call: &Call,
+        situation: &Situation,
+        stage: &PlanStage,
+    ) -> Result<Option<StageRecord>, Refusal> {
+        let lease = Lease {
+            holder: call.request_id.clone(),
+            until: call.deadline,
+        };
+        // Nobody polls a woken stage: a decision that meets a lease waits for it here, two seconds at most.
+        let tries = if stage.woken { 8 } else { 1 };
+        for attempt in 0..tries {
+            match self
+                .store
+                .take_lease(&situation.run, &stage.ref_id, &lease, call.now)
+                .await?
+            {
+                LeaseAnswer::Taken(record) => return Ok(Some(*record)),
+                LeaseAnswer::Over => return Ok(None),
+                LeaseAnswer::Held(_) if attempt + 1 < tries => {
+                    tokio::time::sleep(Duration::from_millis(250)).await
+                }
+                LeaseAnswer::Held(held) => {
+                    let name = if stage.woken {
+                        error_name::UNEXPECTED
+                    } else {
+                        error_name::WAITING_10S
+                    };
+                    return Err(Refusal::new(
+                        name,
+                        format!("another invocation ({}) is at work", held.holder),
+                    ));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    async fn write_answer(
+        &self,
+        call: &Call,
+        situation: &Situation,
+        stage: &PlanStage,
+        mut record: StageRecord,
+        answer: Result<Step, StageError>,
+    ) -> Result<(), Refusal> {
+        let run = &situation.run;
+        let policy = FailurePolicy::of(&record.context);
+        record.waiting = None;
+        let step = match answer {
+            Ok(step) => step,
+            Err(StageError::Ending) => {
+                record.lease = None;
+                self.store
+                    .save_stage(&run.execution, &record, &call.request_id)
+                    .await?;
+                return self.let_go(run, stage).await;
+            }
+            Err(StageError::InvalidConfiguration { field, message }) => Step::Failed {
+                reason: format!("{message} (`{field}`)"),
+                details: json!({ "field": field }),
+            },
+            Err(StageError::Cloud(error)) if error.is_passing() => {
+                record.waiting = Some(error.to_string());
+                record.lease = None;
+                self.store
+                    .save_stage(&run.execution, &record, &call.request_id)
+                    .await?;
+                tracing::warn!(execution = %run.execution, stage = stage.ref_id, reason = %error, "AWS did not answer; tried again");
+                return Err(Refusal::from(error));
+            }
+            Err(StageError::Cloud(error)) => failed_call(&error),
+        };
+        match step {
+            Step::Waiting {
+                reason,
+                memory,
+                poll,
+            } => {
+                let started = record.start_time.unwrap_or(call.now);
+                let poll = poll.unwrap_or_else(|| Poll::after(call.now.saturating_sub(started)));
+                record.memory = memory;
+                record.waiting = Some(reason.clone());
+                record.lease = None;
+                self.store
+                    .save_stage(&run.execution, &record, &call.request_id)
+                    .await?;
+                return self.wait(stage, poll, reason);
+            }
+            Step::Succeeded { outputs, context } => {
+                record.task_status = Some(Status::Succeeded);
+                record.status = Status::Succeeded;
+                record.outputs = outputs;
+                record.context.extend(context);
+                if fails_on_expressions(&record.context) {
+                    // Whatever the policy says, as the original was observed to do.
+                    record.status = Status::Terminal;
+                    record.failure = Some(Failure {
+                        reason:
+                            "expressions of the stage failed and `failOnFailedExpressions` is set"
+                                .to_owned(),
+                        details: record
+                            .context
+                            .get("expressionEvaluationSummary")
+                            .cloned()
+                            .unwrap_or(Value::Null),
+                    });
+                }
+            }
+            Step::Ended {
+                status,
+                reason,
+                outputs,
+                context,
+            } => {
+                record.task_status = Some(status);
+                // A task that ends SKIPPED makes its stage SUCCEEDED in Orca; ours says what happened.
+                record.status = policy.outcome(status);
+                record.outputs = outputs;
+                record.context.extend(context);
+                record.waiting = Some(reason);
+            }
+            Step::Failed { reason, details } => {
+                record.task_status = Some(Status::Terminal);
+                record.status = policy.outcome(Status::Terminal);
+                record.context.insert(
+                    "exception".to_owned(),
+                    exception(&reason, &details, call.now),
+                );
+                record.failure = Some(Failure { reason, details });
+            }
+        }
+        record.end_time = Some(call.now);
+        record.lease = None;
+        if !self
+            .store
+            .save_stage(&run.execution, &record, &call.request_id)
+            .await?
+        {
+            // The lease ran out under us: whoever has it now looks at the world again.
+            return self.wait(stage, Poll::TenSeconds, "the lease was lost".to_owned());
+        }
+        self.after_completion(call, situation, stage, &record).await
+    }
+
+    /// What a complete stage sets in motion, and what its Task answers.
+    async fn after_completion(
+        &self,
+        call: &Call,
+        situation: &Situation,
+        stage: &PlanStage,
+        record: &StageRecord,
+    ) -> Result<(), Refusal> {
+        let run = &situation.run;
+        let reason = record
+            .failure
+            .as_ref()
+            .map_or("", |failure| failure.reason.as_str());
+        tracing::info!(execution = %run.execution, run = run.number, stage = stage.ref_id, status = %record.status, reason, "stage complete");
+        let mut records = situation.records.clone();
+        records.insert(stage.ref_id.clone(), record.clone());
+        let situation = Situation {
+            records,
+            ..situation.clone_refs()
+        };
+        if let Some(halt) = halting(&situation.plan, &situation.records, stage) {
+            count_failure(&stage.stage_type, call.now);
+            let reason = format!(
+                "stage `{}` ({}): {}",
+                stage.name,
+                stage.ref_id,
+                if reason.is_empty() {
+                    halt.as_str()
+                } else {
+                    reason
+                }
+            );
+            let ending = Ending {
+                status: halt,
+                reason: reason.clone(),
+                by: stage.ref_id.clone(),
+                at: call.now,
+            };
+            // First, so that nothing new begins while the machine stops.
+            self.store.set_ending(run, &ending).await?;
+            if stage.woken {
+                return self
+                    .wake
+                    .wake(json!({ "run": run, "stage": stage.ref_id }))
+                    .await
+                    .map_err(Refusal::from);
+            }
+            return Err(Refusal::new(error_name::STAGE_FAILED, reason));
+        }
+        self.open_joins(&situation, stage).await?;
+        self.let_go(run, stage).await
+    }
+
+    /// A stage that is complete already answers as it did then.
+    async fn answer_from_record(
+        &self,
+        situation: &Situation,
+        stage: &PlanStage,
+        record: &StageRecord,
+    ) -> Result<(), Refusal> {
+        if let Some(halt) = halting(&situation.plan, &situation.records, stage) {
+            let reason = record
+                .failure
+                .as_ref()
+                .map_or_else(|| halt.to_string(), |failure| failure.reason.clone());
+            let ending = Ending {
+                status: halt,
+                reason: format!("stage `{}` ({}): {reason}", stage.name, stage.ref_id),
+                by: stage.ref_id.clone(),
+                at: record.end_time.unwrap_or(0),
+            };
+            self.store.set_ending(&situation.run, &ending).await?;
+            if !stage.woken {
+                return Err(Refusal::new(error_name::STAGE_FAILED, reason));
+            }
+        }
+        self.open_joins(situation, stage).await?;
+        self.let_go(&situation.run, stage).await
+    }
+
+    /// Wakes the joins that this stage opened, one event for all.
+    async fn open_joins(&self, situation: &Situation, stage: &PlanStage) -> Result<(), Refusal> {
+        let ready: Vec<&str> = situation
+            .plan
+            .lineage(&stage.ref_id)
+            .iter()
+            .flat_map(|stage| stage.opens.iter())
+            .filter(|join| {
+                !matches!(
+                    rollup::readiness(&situation.plan, &situation.records, join),
+                    Readiness::NotYet { .. }
+                )
+            })
+            .map(String::as_str)
+            .collect();
+        if !ready.is_empty() {
+            self.wake
+                .wake(json!({ "run": situation.run, "joins": ready }))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Lets a stage's Task go on: at once where it polls, by `wake` where it sleeps.
+    async fn let_go(&self, run: &Run, stage: &PlanStage) -> Result<(), Refusal> {
+        if stage.woken {
+            self.wake
+                .wake(json!({ "run": run, "stage": stage.ref_id }))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Answers "not yet": an error where Step Functions polls, Ok where the Task sleeps.
+    #[allow(clippy::unused_self)] // Reads better beside the others.
+    fn wait(&self, stage: &PlanStage, poll: Poll, reason: String) -> Result<(), Refusal> {
+        tracing::info!(stage = stage.ref_id, reason, "waiting");
+        if stage.woken {
+            Ok(())
+        } else {
+            Err(Refusal::new(poll.error_name(), reason))
+        }
+    }
+
+    fn enabled(&self, call: &Call, situation: &Situation, stage: &PlanStage) -> bool {
+        situation.plan.lineage(&stage.ref_id).into_iter().all(|of| {
+            // A group decides once: when one of its stages has run, it is enabled.
+            let decided = of.ref_id != stage.ref_id
+                && situation.records.values().any(|record| {
+                    record.start_time.is_some()
+                        && situation
+                            .plan
+                            .lineage(&record.ref_id)
+                            .iter()
+                            .any(|above| above.ref_id == of.ref_id)
+                });
+            decided
+                || resolve::stage_enabled(
+                    &situation.plan,
+                    &situation.execution,
+                    &situation.records,
+                    &situation.trigger,
+                    of,
+                    call.now,
+                )
+        })
+    }
+
+    async fn undo(
+        &self,
+        call: &Call,
+        run: Run,
+        execution: Execution,
+        plan: Arc<Plan>,
+        stage: &PlanStage,
+        action: &str,
+    ) -> Result<(), Refusal> {
+        let intents = self.store.intents(&run.execution).await?;
+        let Some(intent) = intents
+            .into_iter()
+            .find(|intent| intent.stage == stage.ref_id && intent.action == action)
+        else {
+            return Ok(());
+        };
+        if intent.closed {
+            return Ok(());
+        }
+        let records = self.store.stages(&run.execution).await?;
+        let record = records
+            .get(&stage.ref_id)
+            .cloned()
+            .unwrap_or_else(|| StageRecord::not_started(&stage.ref_id));
+        let trigger = self
+            .store
+            .trigger(&run.execution)
+            .await?
+            .unwrap_or(Value::Null);
+        let context = if record.context.is_empty() {
+            &stage.context
+        } else {
+            &record.context
+        };
+        let invocation = Invocation {
+            run: &run,
+            execution: &execution,
+            plan: &plan,
+            stage,
+            context,
+            memory: &record.memory,
+            records: &records,
+            trigger: &trigger,
+            now: call.now,
+            started: record.start_time.unwrap_or(call.now),
+            prefix: &self.prefix,
+            store: &self.store,
+        };
+        match self.stage.undo(&invocation, &intent).await {
+            Ok(Undo::Done { result }) => {
+                tracing::info!(execution = %run.execution, stage = stage.ref_id, action, result, "undone");
+                self.store
+                    .close_intent(&run.execution, &stage.ref_id, action, Some(&result))
+                    .await?;
+                Ok(())
+            }
+            Ok(Undo::Waiting { reason }) => {
+                let waited = call.now.saturating_sub(intent.at);
+                Err(Refusal::new(Poll::after(waited).error_name(), reason))
+            }
+            Err(StageError::Cloud(error)) if error.is_passing() => Err(Refusal::from(error)),
+            Err(error) => Err(Refusal::new(error_name::STAGE_FAILED, error.to_string())),
+        }
+    }
+
+    async fn plan(&self, hash: &str) -> Result<Arc<Plan>, Refusal> {
+        let cached = self
+            .plans
+            .lock()
+            .ok()
+            .and_then(|plans| plans.get(hash).cloned());
+        if let Some(plan) = cached {
+            return Ok(plan);
+        }
+        let Some(plan) = self.store.plan(hash).await? else {
+            return Err(Refusal::new(
+                error_name::INVALID_CONFIGURATION,
+                format!("plan {hash} not found"),
+            ));
+        };
+        let plan = Arc::new(plan);
+        if let Ok(mut plans) = self.plans.lock() {
+            plans.insert(hash.to_owned(), Arc::clone(&plan));
+        }
+        Ok(plan)
+    }
+}
+
+impl Situation {
+    fn clone_refs(&self) -> Self {
+        Self {
+            run: self.run.clone(),
+            execution: self.execution.clone(),
+            plan: Arc::clone(&self.plan),
+            records: Records::new(),
+            trigger: Value::Null,
+        }
+    }
+}
+
+/// How the stage's end halts the whole pipeline, if it does: its own status, then the policy of every stage it is a
+/// sub-stage of.
+fn halting(plan: &Plan, records: &Records, stage: &PlanStage) -> Option<Status> {
+    let mut status = records.get(&stage.ref_id)?.status;
+    for above in plan.lineage(&stage.ref_id).into_iter().skip(1) {
+        let context = records
+            .get(&above.ref_id)
+            .filter(|r| !r.context.is_empty())
+            .map_or(&above.context, |r| &r.context);
+        status = FailurePolicy::of(context).outcome(status);
+    }
+    matches!(status, Status::Terminal | Status::Canceled).then_some(status)
+}
+
+fn timed_out(plan: &Plan, record: &StageRecord, stage: &PlanStage, elapsed: i64) -> Option<Step> {
+    let own = record.context.get("stageTimeoutMs").and_then(Value::as_f64);
+    let inherited = || {
+        plan.lineage(&stage.ref_id)
+            .into_iter()
+            .find_map(|of| of.context.get("stageTimeoutMs").and_then(Value::as_f64))
+    };
+    let limit = own.or_else(inherited)?;
+    #[allow(clippy::cast_precision_loss)] // Milliseconds of a stage are far below 2^53.
+    if (elapsed as f64) <= limit {
+        return None;
+    }
+    let reason = format!("the stage took longer than its time-out of {limit} ms");
+    Some(
+        if record.context.get("markSuccessfulOnTimeout") == Some(&Value::Bool(true)) {
+            Step::Succeeded {
+                outputs: Map::new(),
+                context: Map::from_iter([("timedOut".to_owned(), Value::Bool(true))]),
+            }
+        } else {
+            Step::Failed {
+                reason,
+                details: json!({ "stageTimeoutMs": limit }),
+            }
+        },
+    )
+}
+
+fn fails_on_expressions(context: &Map<String, Value>) -> bool {
+    context.get("failOnFailedExpressions") == Some(&Value::Bool(true))
+        && context
+            .get("expressionEvaluationSummary")
+            .and_then(Value::as_object)
+            .is_some_and(|summary| !summary.is_empty())
+}
+
+fn failed_call(error: &CloudError) -> Step {
+    let details = match error {
+        CloudError::Refused {
+            operation,
+            resource,
+            code,
+            request_id,
+            ..
+        } => {
+            json!({ "operation": operation, "resource": resource, "code": code, "requestId": request_id })
+        }
+        _ => Value::Null,
+    };
+    Step::Failed {
+        reason: error.to_string(),
+        details,
+    }
+}
+
+/// The exception as Spinnaker's executions carry it.
+fn exception(reason: &str, details: &Value, now: i64) -> Value {
+    json!({
+        "exceptionType": "StageFailed",
+        "operation": details.get("operation").cloned().unwrap_or(Value::Null),
+        "details": { "error": reason, "errors": [reason] },
+        "shouldRetry": false,
+        "timestamp": now,
+    })
+}
+
+/// One line in CloudWatch's embedded metric format: Lambda's own `Errors` also counts polls.
+fn count_failure(stage_type: &str, now: i64) {
+    let line = json!({
+        "_aws": {
+            "Timestamp": now,
+            "CloudWatchMetrics": [{
+                "Namespace": "Gennaker",
+                "Dimensions": [["StageType"]],
+                "Metrics": [{ "Name": "StageFailures", "Unit": "Count" }],
+            }],
+        },
+        "StageType": stage_type,
+        "StageFailures": 1,
+    });
+    println!("{line}");
+}

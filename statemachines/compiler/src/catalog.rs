@@ -1,0 +1,259 @@
+//! Which stage types exist, which function serves each, and how its Task waits.
+
+/// How a stage's Task learns that the stage is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// The function answers `Waiting…` until it is done and Step Functions calls again.
+    Polled,
+    /// The Task carries a token and is woken; its literal time-out, in seconds, makes the function look again.
+    Woken {
+        /// `TimeoutSeconds`.
+        look_again_seconds: u32,
+    },
+}
+
+/// A stage type that Gennaker knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StageType {
+    /// Spinnaker's name, such as `resizeServerGroup`.
+    pub name: &'static str,
+    /// Function that serves it, such as `resize-server-group`.
+    pub function: &'static str,
+    /// How its Task waits.
+    pub waiting: Waiting,
+    /// How its changes are undone, if it makes any.
+    pub undo: Undo,
+    /// How long it works before it gives up, in seconds: bounds its polls.
+    pub time_limit_seconds: u64,
+}
+
+/// What finalize does about an open intent of a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undo {
+    /// The stage changes nothing in the account.
+    Nothing,
+    /// The stage's own function takes the change back.
+    Own,
+    /// The change cannot be taken back; the end state says what is left.
+    Told,
+}
+
+const MINUTE: u64 = 60;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+const fn polled(
+    name: &'static str,
+    function: &'static str,
+    undo: Undo,
+    time_limit_seconds: u64,
+) -> StageType {
+    StageType {
+        name,
+        function,
+        waiting: Waiting::Polled,
+        undo,
+        time_limit_seconds,
+    }
+}
+
+const fn woken(
+    name: &'static str,
+    function: &'static str,
+    look_again_seconds: u32,
+    time_limit_seconds: u64,
+) -> StageType {
+    StageType {
+        name,
+        function,
+        waiting: Waiting::Woken { look_again_seconds },
+        undo: Undo::Nothing,
+        time_limit_seconds,
+    }
+}
+
+/// Every stage type that compiles, in alphabetical order. Time limits are Orca's task time-outs.
+#[rustfmt::skip]
+pub const STAGE_TYPES: &[StageType] = &[
+    polled("Aws.LambdaDeleteStage", "lambda-delete", Undo::Told, HOUR),
+    polled("Aws.LambdaDeploymentStage", "lambda-deployment", Undo::Own, HOUR),
+    polled("Aws.LambdaInvokeStage", "lambda-invoke", Undo::Told, HOUR),
+    polled("Aws.LambdaTrafficRoutingStage", "lambda-traffic-routing", Undo::Own, HOUR),
+    polled("Aws.LambdaUpdateCodeStage", "lambda-update-code", Undo::Own, HOUR),
+    polled("applySourceServerGroupCapacity", "apply-source-server-group-capacity", Undo::Own, 2 * HOUR),
+    polled("awsCodeBuild", "aws-code-build", Undo::Told, 8 * HOUR),
+    polled("bake", "bake", Undo::Told, HOUR),
+    polled("bakeManifest", "bake-manifest", Undo::Nothing, HOUR),
+    polled("bindProducedArtifacts", "bind-produced-artifacts", Undo::Nothing, MINUTE),
+    polled("bulkDestroyServerGroup", "bulk-destroy-server-group", Undo::Told, HOUR),
+    polled("bulkUpsertEntityTags", "bulk-upsert-entity-tags", Undo::Own, 10 * MINUTE),
+    polled("captureSourceServerGroupCapacity", "capture-source-server-group-capacity", Undo::Nothing, 10 * MINUTE),
+    polled("checkPreconditions", "check-preconditions", Undo::Nothing, 10 * MINUTE),
+    polled("cloneServerGroup", "clone-server-group", Undo::Own, 2 * HOUR),
+    polled("copyLastAsg", "clone-server-group", Undo::Own, 2 * HOUR),
+    polled("createApplication", "create-application", Undo::Own, 2 * MINUTE),
+    polled("createServerGroup", "create-server-group", Undo::Own, 2 * HOUR),
+    polled("deleteApplication", "delete-application", Undo::Told, 2 * MINUTE),
+    polled("deleteCloudFormation", "delete-cloud-formation", Undo::Told, 2 * HOUR),
+    polled("deleteEntityTags", "delete-entity-tags", Undo::Own, 10 * MINUTE),
+    polled("deleteImage", "delete-image", Undo::Told, 10 * MINUTE),
+    polled("deleteLaunchConfiguration", "delete-launch-configuration", Undo::Told, 10 * MINUTE),
+    polled("deleteLaunchTemplate", "delete-launch-template", Undo::Told, 10 * MINUTE),
+    polled("deleteLoadBalancer", "delete-load-balancer", Undo::Told, 10 * MINUTE),
+    polled("deleteManifest", "delete-manifest", Undo::Told, 30 * MINUTE),
+    polled("deletePipeline", "delete-pipeline", Undo::Own, 2 * MINUTE),
+    polled("deleteScalingPolicy", "delete-scaling-policy", Undo::Own, 10 * MINUTE),
+    polled("deleteSnapshot", "delete-snapshot", Undo::Told, 10 * MINUTE),
+    woken("dependsOnExecution", "depends-on-execution", 3600, 2 * HOUR),
+    polled("deployCloudFormation", "deploy-cloud-formation", Undo::Own, 2 * HOUR),
+    polled("deployManifest", "deploy-manifest", Undo::Own, 30 * MINUTE),
+    polled("deregisterInstancesFromLoadBalancer", "deregister-instances-from-load-balancer", Undo::Own, HOUR),
+    polled("destroyServerGroup", "destroy-server-group", Undo::Told, HOUR),
+    polled("detachInstances", "detach-instances", Undo::Told, HOUR),
+    polled("determineTargetServerGroup", "determine-target-server-group", Undo::Nothing, 10 * MINUTE),
+    polled("disableCluster", "disable-cluster", Undo::Own, 30 * MINUTE),
+    polled("disableManifest", "disable-manifest", Undo::Own, 30 * MINUTE),
+    polled("disableServerGroup", "disable-server-group", Undo::Own, 2 * HOUR),
+    polled("enableManifest", "enable-manifest", Undo::Own, 30 * MINUTE),
+    polled("enableServerGroup", "enable-server-group", Undo::Own, 2 * HOUR),
+    polled("evaluateArtifacts", "evaluate-artifacts", Undo::Nothing, MINUTE),
+    polled("evaluateDeploymentHealth", "evaluate-deployment-health", Undo::Nothing, HOUR),
+    polled("evaluateVariables", "evaluate-variables", Undo::Nothing, MINUTE),
+    polled("findAmi", "find-image", Undo::Nothing, 10 * MINUTE),
+    polled("findArtifactFromExecution", "find-artifact-from-execution", Undo::Nothing, 10 * MINUTE),
+    polled("findArtifactFromResource", "find-artifact-from-resource", Undo::Nothing, 10 * MINUTE),
+    polled("findArtifactsFromResource", "find-artifact-from-resource", Undo::Nothing, 10 * MINUTE),
+    polled("findImage", "find-image", Undo::Nothing, 10 * MINUTE),
+    polled("findImageFromCluster", "find-image", Undo::Nothing, 10 * MINUTE),
+    polled("findImageFromTags", "find-image-from-tags", Undo::Nothing, 10 * MINUTE),
+    polled("importDeliveryConfig", "import-delivery-config", Undo::Told, 10 * MINUTE),
+    polled("jenkins", "jenkins", Undo::Told, 2 * HOUR),
+    polled("kayentaCanary", "kayenta-canary", Undo::Nothing, 2 * DAY),
+    polled("mapLoadBalancers", "map-load-balancers", Undo::Own, 10 * MINUTE),
+    woken("manualJudgment", "manual-judgment", 3600, 3 * DAY),
+    polled("modifyAsg", "modify-asg", Undo::Own, 10 * MINUTE),
+    polled("modifyAsgLaunchConfiguration", "modify-asg-launch-configuration", Undo::Own, 10 * MINUTE),
+    polled("modifyAwsScalingProcess", "modify-aws-scaling-process", Undo::Own, 20 * MINUTE),
+    polled("modifyScalingGroup", "modify-scaling-group", Undo::Own, 20 * MINUTE),
+    polled("modifyWarmPool", "modify-warm-pool", Undo::Own, 20 * MINUTE),
+    woken("monitorPipeline", "monitor-pipeline", 3600, 12 * HOUR),
+    polled("notifyDeployCompleted", "notify-deploy-completed", Undo::Nothing, 10 * MINUTE),
+    polled("notifyDeployStarting", "notify-deploy-starting", Undo::Nothing, 10 * MINUTE),
+    polled("patchManifest", "patch-manifest", Undo::Own, 30 * MINUTE),
+    polled("pauseRolloutManifest", "pause-rollout-manifest", Undo::Own, 30 * MINUTE),
+    polled("pinServerGroup", "pin-server-group", Undo::Own, 10 * MINUTE),
+    woken("pipeline", "pipeline", 3600, 12 * HOUR),
+    polled("publishDeliveryConfig", "import-delivery-config", Undo::Told, 10 * MINUTE),
+    polled("rebootInstances", "reboot-instances", Undo::Told, HOUR),
+    polled("registerInstancesWithLoadBalancer", "register-instances-with-load-balancer", Undo::Own, HOUR),
+    polled("reorderPipelines", "reorder-pipelines", Undo::Own, 2 * MINUTE),
+    polled("resizeServerGroup", "resize-server-group", Undo::Own, 2 * HOUR),
+    polled("restrictExecutionDuringTimeWindow", "restrict-execution-during-time-window", Undo::Nothing, 7 * DAY),
+    polled("resumeRolloutManifest", "resume-rollout-manifest", Undo::Own, 30 * MINUTE),
+    polled("rollbackCluster", "rollback-cluster", Undo::Told, 2 * HOUR),
+    polled("rollbackServerGroup", "rollback-server-group", Undo::Told, 2 * HOUR),
+    polled("rollingRestartManifest", "rolling-restart-manifest", Undo::Told, 30 * MINUTE),
+    polled("runJob", "run-job", Undo::Told, 2 * HOUR),
+    polled("runJobManifest", "run-job", Undo::Told, 2 * HOUR),
+    woken("runMultiplePipelines", "run-multiple-pipelines", 3600, DAY),
+    polled("savePipeline", "save-pipeline-stage", Undo::Own, 2 * MINUTE),
+    polled("savePipelinesFromArtifact", "save-pipelines-from-artifact", Undo::Own, 10 * MINUTE),
+    polled("scaleDownCluster", "scale-down-cluster", Undo::Own, 30 * MINUTE),
+    polled("scaleManifest", "scale-manifest", Undo::Own, 30 * MINUTE),
+    polled("script", "script", Undo::Told, 2 * HOUR),
+    polled("shrinkCluster", "shrink-cluster", Undo::Told, 30 * MINUTE),
+    polled("tagImage", "upsert-image-tags", Undo::Own, 10 * MINUTE),
+    polled("terminateInstanceAndDecrementServerGroup", "terminate-instance-and-decrement-server-group", Undo::Told, HOUR),
+    polled("terminateInstances", "terminate-instances", Undo::Told, HOUR),
+    polled("undoRolloutManifest", "undo-rollout-manifest", Undo::Own, 30 * MINUTE),
+    polled("unmapLoadBalancers", "unmap-load-balancers", Undo::Own, 10 * MINUTE),
+    polled("updateApplication", "update-application", Undo::Own, 2 * MINUTE),
+    polled("updateLaunchConfig", "modify-asg-launch-configuration", Undo::Own, 10 * MINUTE),
+    polled("updateLaunchTemplate", "update-launch-template", Undo::Own, 10 * MINUTE),
+    polled("updatePipeline", "update-pipeline", Undo::Own, 2 * MINUTE),
+    polled("updateSecurityGroupsForServerGroup", "update-security-groups-for-server-group", Undo::Own, 10 * MINUTE),
+    polled("upsertApplication", "upsert-application", Undo::Own, 2 * MINUTE),
+    polled("upsertAsgScheduledActions", "upsert-asg-scheduled-actions", Undo::Own, 10 * MINUTE),
+    polled("upsertEntityTags", "upsert-entity-tags", Undo::Own, 10 * MINUTE),
+    polled("upsertImageTags", "upsert-image-tags", Undo::Own, 10 * MINUTE),
+    polled("upsertLoadBalancer", "upsert-load-balancer", Undo::Own, 10 * MINUTE),
+    polled("upsertLoadBalancers", "upsert-load-balancers", Undo::Own, 10 * MINUTE),
+    polled("upsertScalingPolicy", "upsert-scaling-policy", Undo::Own, 10 * MINUTE),
+    polled("upsertServerGroupTags", "upsert-server-group-tags", Undo::Own, 10 * MINUTE),
+    polled("wait", "wait", Undo::Nothing, 0),
+    polled("waitForCondition", "wait-for-condition", Undo::Nothing, DAY),
+    polled("waitUntil", "wait-until", Undo::Nothing, 0),
+    polled("webhook", "webhook", Undo::Told, HOUR),
+];
+
+/// Stage types of Spinnaker that Gennaker does not run, and the provider each belongs to.
+pub const OUTSIDE_AWS: &[(&str, &str)] = &[
+    ("bakeCloudFoundryManifest", "Cloud Foundry"),
+    ("concourse", "Concourse"),
+    ("createServiceBindings", "Cloud Foundry"),
+    ("createServiceKey", "Cloud Foundry"),
+    ("deleteServiceBindings", "Cloud Foundry"),
+    ("deleteServiceKey", "Cloud Foundry"),
+    ("deployAppEngineConfiguration", "App Engine"),
+    ("deployCloudrunManifest", "Cloud Run"),
+    ("deployService", "Cloud Foundry"),
+    ("destroyService", "Cloud Foundry"),
+    ("disableInstancesInDiscovery", "Eureka"),
+    ("editAppEngineLoadBalancer", "App Engine"),
+    ("enableInstancesInDiscovery", "Eureka"),
+    ("googleCloudBuild", "Google Cloud Build"),
+    ("gremlin", "Gremlin"),
+    ("restoreSnapshot", "Google Compute Engine"),
+    ("saveSnapshot", "Google Compute Engine"),
+    ("setStatefulDisk", "Google Compute Engine"),
+    ("shareService", "Cloud Foundry"),
+    ("startAppEngineServerGroup", "App Engine"),
+    ("statefullyUpdateBootImage", "Google Compute Engine"),
+    ("stopAppEngineServerGroup", "App Engine"),
+    ("travis", "Travis"),
+    ("unshareService", "Cloud Foundry"),
+    ("upsertAppEngineLoadBalancers", "App Engine"),
+    ("upsertCloudrunLoadBalancers", "Cloud Run"),
+    ("wercker", "Wercker"),
+];
+
+/// The stage type of this name, if it compiles. `deploy` is not among them: it is expanded.
+#[must_use]
+pub fn stage_type(name: &str) -> Option<&'static StageType> {
+    STAGE_TYPES
+        .iter()
+        .find(|stage_type| stage_type.name == name)
+}
+
+/// The provider that a stage type outside AWS belongs to.
+#[must_use]
+pub fn outside_aws(name: &str) -> Option<&'static str> {
+    OUTSIDE_AWS
+        .iter()
+        .find(|(stage_type, _)| *stage_type == name)
+        .map(|(_, provider)| *provider)
+}
+
+/// The known stage type that a misspelt one resembles most.
+#[must_use]
+pub fn did_you_mean(name: &str) -> Option<&'static str> {
+    // Longer texts cannot be a misspelling, and the comparison costs their product.
+    if name.len() > 60 {
+        return None;
+    }
+    let lower = name.to_lowercase();
+    let names = STAGE_TYPES
+        .iter()
+        .map(|stage_type| stage_type.name)
+        .chain(["deploy"]);
+    names
+        .map(|known| {
+            (
+                strsim::damerau_levenshtein(&lower, &known.to_lowercase()),
+                known,
+            )
+        })
+        .filter(|(distance, known)| *distance <= 1 + known.len() / 5)
+        .min_by_key(|(distance, known)| (*distance, *known))
+        .map(|(_, known)| known)
+}

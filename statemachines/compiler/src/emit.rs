@@ -1,0 +1,287 @@
+//! The states language: the nested steps as one compact definition, written in order, so that the same plan gives the
+//! same bytes.
+
+use std::fmt::Write;
+
+use gennaker_domain::{PlanStage, error_name};
+
+use crate::{
+    catalog::Waiting,
+    graph::Flow,
+    lower::{Lowered, Step, goes_on},
+    names,
+};
+
+/// How often a join looks again when its wake-up was lost, in seconds.
+pub const JOIN_LOOKS_AGAIN_SECONDS: u32 = 600;
+
+/// A definition as text, and how many states it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Definition {
+    /// Compact JSON.
+    pub text: String,
+    /// States, those inside of branches included.
+    pub states: u64,
+}
+
+/// Writes the definition of a lowered pipeline whose functions' names begin with `prefix`.
+#[must_use]
+pub fn definition(lowered: &Lowered, prefix: &str) -> Definition {
+    let mut writer = Writer {
+        lowered,
+        prefix,
+        // A Task takes some 900 bytes.
+        text: String::with_capacity(lowered.stages.len() * 1000 + 200),
+        states: 0,
+        parallels: 0,
+        ends: 0,
+    };
+    writer.text.push_str("{\"QueryLanguage\":\"JSONata\",");
+    writer.scope(&lowered.flow);
+    writer.text.push('}');
+    Definition {
+        text: writer.text,
+        states: writer.states,
+    }
+}
+
+struct Writer<'a> {
+    lowered: &'a Lowered,
+    prefix: &'a str,
+    text: String,
+    states: u64,
+    parallels: u64,
+    ends: u64,
+}
+
+/// Where a state goes when it is done.
+enum After<'a> {
+    Next(&'a str),
+    End,
+}
+
+impl Writer<'_> {
+    /// `"StartAt":…,"States":{…}` of a machine or a branch. Recursion is as deep as `Parallel` states are nested.
+    fn scope(&mut self, flow: &Flow<Step>) {
+        let parts: &[Flow<Step>] = match flow {
+            Flow::Series(parts) => parts,
+            other => std::slice::from_ref(other),
+        };
+        let names: Vec<String> = parts.iter().map(|part| self.name(part)).collect();
+        let start = names.first().map_or("", String::as_str);
+        let _ = write!(self.text, "\"StartAt\":{},\"States\":{{", quoted(start));
+        let mut end = None;
+        for (at, part) in parts.iter().enumerate() {
+            if at > 0 {
+                self.text.push(',');
+            }
+            let name = names.get(at).map_or("", String::as_str);
+            let after = names
+                .get(at + 1)
+                .map_or(After::End, |next| After::Next(next));
+            let _ = write!(self.text, "{}:", quoted(name));
+            self.states += 1;
+            match part {
+                Flow::Step(step) => end = self.task(*step, &after),
+                Flow::Parallel(branches) => self.parallel(branches, &after),
+                // Series are flattened when they are made.
+                Flow::Series(_) => self.text.push_str("{\"Type\":\"Pass\",\"End\":true}"),
+            }
+        }
+        if let Some(end) = end {
+            self.states += 1;
+            let _ = write!(self.text, ",{}:{{\"Type\":\"Succeed\"}}", quoted(&end));
+        }
+        self.text.push('}');
+    }
+
+    /// The name of the state that a part starts with.
+    fn name(&mut self, part: &Flow<Step>) -> String {
+        match part {
+            Flow::Step(Step::Work(stage)) => {
+                let stage = self.lowered.stages.get(*stage);
+                stage.map_or_else(String::new, |stage| {
+                    names::state(&stage.stage_type, &stage.ref_id)
+                })
+            }
+            Flow::Step(Step::Join(stage)) => {
+                let stage = self.lowered.stages.get(*stage);
+                stage.map_or_else(String::new, |stage| names::state("join", &stage.ref_id))
+            }
+            Flow::Parallel(_) | Flow::Series(_) => {
+                self.parallels += 1;
+                format!("parallel-{}", self.parallels)
+            }
+        }
+    }
+
+    fn parallel(&mut self, branches: &[Flow<Step>], after: &After<'_>) {
+        self.text.push_str("{\"Type\":\"Parallel\",\"Branches\":[");
+        for (at, branch) in branches.iter().enumerate() {
+            if at > 0 {
+                self.text.push(',');
+            }
+            self.text.push('{');
+            self.scope(branch);
+            self.text.push('}');
+        }
+        self.text.push_str("],\"Output\":{}");
+        self.next(after);
+        self.text.push('}');
+    }
+
+    /// A Task; the answer is the name of the `Succeed` state that its `Catch` needs, if it is the last of its scope.
+    fn task(&mut self, step: Step, after: &After<'_>) -> Option<String> {
+        let (index, function, waiting) = match step {
+            Step::Work(index) => {
+                let task = self.lowered.tasks.get(index).copied().flatten()?;
+                (index, task.function, task.waiting)
+            }
+            Step::Join(index) => (
+                index,
+                "join",
+                Waiting::Woken {
+                    look_again_seconds: JOIN_LOOKS_AGAIN_SECONDS,
+                },
+            ),
+        };
+        let stage: &PlanStage = self.lowered.stages.get(index)?;
+        let woken = match waiting {
+            Waiting::Polled => None,
+            Waiting::Woken { look_again_seconds } => Some(look_again_seconds),
+        };
+        let _ = write!(
+            self.text,
+            "{{\"Type\":\"Task\",\"Resource\":\"arn:aws:states:::lambda:invoke{}\",\"Arguments\":{{\"FunctionName\":\"{}-{function}:live\",\"Payload\":{{\"run\":\"{{% $states.context.Execution.Name %}}\",\"stage\":{}",
+            if woken.is_some() {
+                ".waitForTaskToken"
+            } else {
+                ""
+            },
+            self.prefix,
+            literal(&stage.ref_id),
+        );
+        if woken.is_some() {
+            self.text
+                .push_str(",\"token\":\"{% $states.context.Task.Token %}\"");
+        }
+        self.text.push_str("}},\"Output\":{},\"Retry\":");
+        self.retriers(woken.is_some());
+        let mut end = None;
+        if goes_on(&self.lowered.stages, index) {
+            let target = match after {
+                After::Next(next) => (*next).to_owned(),
+                After::End => {
+                    self.ends += 1;
+                    let name = format!("end-{}", self.ends);
+                    end = Some(name.clone());
+                    name
+                }
+            };
+            let _ = write!(
+                self.text,
+                ",\"Catch\":[{{\"ErrorEquals\":[\"States.ALL\"],\"Next\":{}}}]",
+                quoted(&target)
+            );
+        }
+        if let Some(seconds) = woken {
+            let _ = write!(self.text, ",\"TimeoutSeconds\":{seconds}");
+        }
+        self.next(after);
+        self.text.push('}');
+        end
+    }
+
+    fn retriers(&mut self, woken: bool) {
+        let _ = write!(
+            self.text,
+            "[{{\"ErrorEquals\":[\"{}\",\"{}\"],\"MaxAttempts\":0}}",
+            error_name::STAGE_FAILED,
+            error_name::INVALID_CONFIGURATION
+        );
+        let polls = [
+            error_name::Poll::TenSeconds,
+            error_name::Poll::OneMinute,
+            error_name::Poll::TenMinutes,
+        ];
+        for poll in polls {
+            self.steady(&[poll.error_name()], poll.seconds());
+        }
+        if woken {
+            self.steady(&["States.Timeout"], 1);
+        }
+        self.steady(
+            &[
+                error_name::THROTTLED,
+                "Lambda.TooManyRequestsException",
+                "Lambda.ServiceException",
+                "Lambda.AWSLambdaException",
+                "Lambda.SdkClientException",
+            ],
+            5,
+        );
+        // Eight tries in all, 2 s to 256 s apart: a killed function is `Runtime.ExitError`, not a service error.
+        self.text.push_str(
+            ",{\"ErrorEquals\":[\"States.ALL\"],\"IntervalSeconds\":2,\"MaxAttempts\":8,\"BackoffRate\":2}]",
+        );
+    }
+
+    /// A retrier that never gives up and never slows down.
+    fn steady(&mut self, errors: &[&str], seconds: u32) {
+        let names: Vec<String> = errors.iter().map(|error| format!("\"{error}\"")).collect();
+        let _ = write!(
+            self.text,
+            ",{{\"ErrorEquals\":[{}],\"IntervalSeconds\":{seconds},\"MaxAttempts\":99999999,\"BackoffRate\":1}}",
+            names.join(",")
+        );
+    }
+
+    fn next(&mut self, after: &After<'_>) {
+        match after {
+            After::Next(next) => {
+                let _ = write!(self.text, ",\"Next\":{}", quoted(next));
+            }
+            After::End => self.text.push_str(",\"End\":true"),
+        }
+    }
+}
+
+/// A text as a JSON string.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// A text as a JSON string that Step Functions passes on as it is.
+///
+/// A string from `{%` to `%}` is JSONata. Text with either mark in it is therefore written as a JSONata string
+/// literal in which everything but letters and digits is escaped, so that nothing of it can be read as code.
+fn literal(text: &str) -> String {
+    if !text.contains("{%") && !text.contains("%}") {
+        return quoted(text);
+    }
+    let mut code = String::from("{% \"");
+    for unit in text.encode_utf16() {
+        match u8::try_from(unit) {
+            Ok(byte) if byte.is_ascii_alphanumeric() => code.push(char::from(byte)),
+            _ => {
+                let _ = write!(code, "\\u{unit:04x}");
+            }
+        }
+    }
+    code.push_str("\" %}");
+    quoted(&code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_that_looks_like_code_becomes_an_escaped_literal() {
+        assert_eq!(literal("3<1"), "\"3<1\"");
+        assert_eq!(
+            literal("{% 1 %}"),
+            r#""{% \"\\u007b\\u0025\\u00201\\u0020\\u0025\\u007d\" %}""#
+        );
+    }
+}

@@ -1,0 +1,100 @@
+//! What the caller decides.
+
+use std::collections::BTreeSet;
+
+use crate::built::BUILT;
+
+/// How to compile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Prefix of every function's name: `gennaker` gives `gennaker-wait:live`. Letters, digits and `-`, at most 20.
+    pub prefix: String,
+    /// Application, where the pipeline names none; wins over the pipeline's own.
+    pub application: Option<String>,
+    /// Functions that exist.
+    pub built: BuiltFunctions,
+    /// What the result is for.
+    pub mode: Mode,
+    /// Limits of a state machine.
+    pub limits: Limits,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            prefix: "gennaker".to_owned(),
+            application: None,
+            built: BuiltFunctions::default(),
+            mode: Mode::Compile,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// What a compiled pipeline is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// To look at: a stage without a function in this release is a warning.
+    Compile,
+    /// To be saved or run: it is an error, and name and application are required.
+    Save,
+}
+
+/// Names of the functions that exist, in kebab case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuiltFunctions(BTreeSet<String>);
+
+impl BuiltFunctions {
+    /// These functions.
+    pub fn new<S: Into<String>>(names: impl IntoIterator<Item = S>) -> Self {
+        Self(names.into_iter().map(Into::into).collect())
+    }
+
+    /// Whether the function exists.
+    #[must_use]
+    pub fn contains(&self, function: &str) -> bool {
+        self.0.contains(function)
+    }
+}
+
+impl Default for BuiltFunctions {
+    fn default() -> Self {
+        Self::new(BUILT.iter().copied())
+    }
+}
+
+impl std::fmt::Display for BuiltFunctions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (position, name) in self.0.iter().enumerate() {
+            if position > 0 {
+                f.write_str(", ")?;
+            }
+            f.write_str(name)?;
+        }
+        Ok(())
+    }
+}
+
+/// What Step Functions allows, and how far we go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a definition: AWS takes 1,048,576; the rest is room for what saving adds.
+    pub definition_bytes: usize,
+    /// Worst-case history events above which a pipeline is refused: AWS ends an execution at 25,000.
+    pub events: u64,
+    /// Worst-case history events above which its author is warned.
+    pub events_warned: u64,
+    /// Stages: with the smallest Task there is, more cannot fit into a definition.
+    pub stages: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            definition_bytes: 1_000_000,
+            events: 20_000,
+            events_warned: 10_000,
+            stages: 2_000,
+        }
+    }
+}
