@@ -106,8 +106,8 @@ struct Cost {
 fn cost(task: Task) -> Cost {
     match task.waiting {
         Waiting::Polled => {
-            let most = polls(task.time_limit_seconds);
-            let usual = polls(task.usual_seconds.unwrap_or(USUAL_SECONDS)).min(most);
+            let most = Poll::count(task.time_limit_seconds);
+            let usual = Poll::count(task.usual_seconds.unwrap_or(USUAL_SECONDS)).min(most);
             Cost {
                 least: 0,
                 usual,
@@ -136,36 +136,5 @@ fn join_cost() -> Cost {
         usual: 0,
         most: JOIN_LIMIT_SECONDS / u64::from(JOIN_LOOKS_AGAIN_SECONDS),
         woken: true,
-    }
-}
-
-/// How often a stage is called again while it works for `seconds`.
-///
-/// Every ten seconds up to ten minutes (60), every minute up to two hours (110), every ten minutes from then on: a
-/// wait of three days is 60 + 110 + 420 = 590 polls.
-#[must_use]
-pub fn polls(seconds: u64) -> u64 {
-    let (ten, one, long) = (
-        u64::from(Poll::TenSeconds.seconds()),
-        u64::from(Poll::OneMinute.seconds()),
-        u64::from(Poll::TenMinutes.seconds()),
-    );
-    let short = seconds.min(600).div_ceil(ten);
-    let middle = seconds.clamp(600, 7200) - 600;
-    let rest = seconds.max(7200) - 7200;
-    short + middle.div_ceil(one) + rest.div_ceil(long)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn three_days_are_590_polls() {
-        assert_eq!(polls(0), 0);
-        assert_eq!(polls(25), 3);
-        assert_eq!(polls(600), 60);
-        assert_eq!(polls(7200), 170);
-        assert_eq!(polls(3 * 86_400), 590);
     }
 }
