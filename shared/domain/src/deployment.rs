@@ -10,6 +10,7 @@ mod context;
 pub mod find_image;
 pub mod health;
 pub mod naming;
+pub mod rollback;
 mod server_group;
 pub mod source;
 pub mod strategy;
