@@ -91,8 +91,8 @@ pub struct LocalCloud {
     state_path: PathBuf,
     // `None` for a cloud that another process started.
     owner: Option<Owner>,
-    // Made at the first call: many commands make none.
-    session: Mutex<Option<Session>>,
+    // Idle ones. Made when a call finds none: many commands make no call, and a call may take long.
+    sessions: Mutex<Vec<Session>>,
 }
 
 /// The supervisor as its parent sees it. Its standard input is what keeps it alive.
@@ -211,7 +211,7 @@ impl LocalCloud {
                 detached: options.detached,
                 news,
             }),
-            session: Mutex::new(None),
+            sessions: Mutex::default(),
         })
     }
 
@@ -230,7 +230,7 @@ impl LocalCloud {
             state,
             state_path,
             owner: None,
-            session: Mutex::new(None),
+            sessions: Mutex::default(),
         }))
     }
 
@@ -295,7 +295,7 @@ impl LocalCloud {
         write_json(&self.state.run.join("world.json"), world)
     }
 
-    /// One call of `cloud.py`; a session that broke is made anew by the next call.
+    /// One call of `cloud.py`. Calls from several threads go on at once, each in a session of its own.
     pub(crate) fn operate(
         &self,
         operation: &str,
@@ -303,16 +303,18 @@ impl LocalCloud {
         title: &str,
         progress: &dyn Progress,
     ) -> Result<serde_json::Value, Error> {
-        let mut slot = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        let session = match slot.as_mut() {
+        let idle = || self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let session = idle().pop();
+        let mut session = match session {
             Some(session) => session,
-            None => slot.insert(Session::start(&self.python, &self.state.environment)?),
+            None => Session::start(&self.python, &self.state.environment)?,
         };
         let result = session.call(operation, arguments, title, progress);
         if session.is_over() {
-            *slot = None;
             // A dead emulator is the better explanation.
             self.check()?;
+        } else {
+            idle().push(session);
         }
         result
     }

@@ -19,12 +19,13 @@ use serde_json::{Value, json};
 
 /// A function that writes what it got, and the environment it got it in, to the table.
 const BOOTSTRAP: &str = r#"#!/usr/bin/env python3
-import json, os, urllib.request
+import json, os, time, urllib.request
 
 api = f"http://{os.environ['AWS_LAMBDA_RUNTIME_API']}/2018-06-01/runtime/invocation"
 while True:
     with urllib.request.urlopen(f"{api}/next") as invocation:
         request, event = invocation.headers["Lambda-Runtime-Aws-Request-Id"], json.loads(invocation.read())
+    print(json.dumps({"message": "noted", "request": request}), flush=True)
     environment = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
     item = {"PK": {"S": request}, "body": {"S": json.dumps({"event": event, "environment": environment})}}
     headers = {
@@ -34,6 +35,8 @@ while True:
     }
     body = json.dumps({"TableName": os.environ["TABLE"], "Item": item}).encode()
     urllib.request.urlopen(urllib.request.Request(os.environ["AWS_ENDPOINT_URL"], data=body, headers=headers)).read()
+    while "STALL" in os.environ:
+        time.sleep(1)
     urllib.request.urlopen(urllib.request.Request(f"{api}/{request}/response", data=b'"done"')).read()
 "#;
 
@@ -58,13 +61,14 @@ Resources:
       Runtime: provided.al2023
       Handler: bootstrap
       CodeUri: ../target/lambda/take-note
+      Timeout: 20
       AutoPublishAlias: live
       Environment: {Variables: {TABLE: !Ref Table}}
       Events:
         Push:
           Type: EventBridgeRule
           Properties:
-            Pattern: {source: [aws.ecr, !Ref EventSource], detail: {action-type: [PUSH]}}
+            Pattern: {source: [aws.ecr, !Ref EventSource], detail: {repository-name: [!Ref Prefix]}}
 Outputs:
   TableName: {Value: !Ref Table}
   FunctionArn: {Value: !GetAtt TakeNoteFunction.Arn}
@@ -141,7 +145,7 @@ fn a_function_of_a_deployed_template_gets_an_image_push_and_the_cloud_s_endpoint
         stack.resources["TakeNoteFunction"].kind,
         "AWS::Lambda::Function"
     );
-    let event = cloud().push_image("shop/api", "1.2.3", "one").unwrap();
+    let event = cloud().push_image("push", "1.2.3", "one").unwrap();
     assert!(
         event["detail"]["image-digest"]
             .as_str()
@@ -149,7 +153,7 @@ fn a_function_of_a_deployed_template_gets_an_image_push_and_the_cloud_s_endpoint
             .starts_with("sha256:")
     );
     assert_eq!(
-        cloud().push_image("shop/api", "1.2.3", "one").unwrap(),
+        cloud().push_image("push", "1.2.3", "one").unwrap(),
         event,
         "the same push is the same image"
     );
@@ -187,9 +191,63 @@ fn a_function_of_a_deployed_template_gets_an_image_push_and_the_cloud_s_endpoint
 }
 
 #[test]
+fn what_a_function_prints_is_in_its_log_group() {
+    deploy("log", TEMPLATE).unwrap();
+    cloud()
+        .call(
+            "lambda",
+            "invoke",
+            json!({"FunctionName": "log-take-note:live", "Payload": "{}"}),
+        )
+        .unwrap();
+    let parameters = json!({"logGroupName": "/aws/lambda/log-take-note"});
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let events = cloud()
+            .call("logs", "filter_log_events", parameters.clone())
+            .unwrap_or_default();
+        if events.to_string().contains("noted") {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{events}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_killed_function_process_is_an_error_of_the_call_and_a_new_one_is_started() {
+    let template = TEMPLATE.replace("TABLE: !Ref Table", "TABLE: !Ref Table, STALL: '1'");
+    deploy("kill", &template).unwrap();
+    let processes = || -> Vec<_> {
+        let all = cloud().function_processes();
+        all.into_iter()
+            .filter(|process| process.function == "kill-take-note")
+            .collect()
+    };
+    let invoke = || {
+        let parameters = json!({"FunctionName": "kill-take-note", "Payload": "{}"});
+        cloud().call("lambda", "invoke", parameters).unwrap()
+    };
+    std::thread::scope(|scope| {
+        let call = scope.spawn(invoke);
+        // Its note is written: it is in the middle of the call.
+        notes("kill-table", 1);
+        // One of them has the call; the emulator starts another one for the published version.
+        let before = processes();
+        assert!(!before.is_empty());
+        for process in &before {
+            cloud().kill_function_process(process).unwrap();
+        }
+        let answer = call.join().unwrap();
+        assert!(answer.to_string().contains("Runtime.ExitError"), "{answer}");
+        assert!(processes().iter().all(|process| !before.contains(process)));
+    });
+}
+
+#[test]
 fn an_event_with_an_id_keeps_it_however_often_it_is_delivered() {
     deploy("again", TEMPLATE).unwrap();
-    let mut event = cloud().push_image("shop/again", "1", "one").unwrap();
+    let mut event = cloud().push_image("again", "1", "one").unwrap();
     event["id"] = "7bf73129-1428-4cd3-a780-95db273d1602".into();
     event["time"] = "2026-01-02T03:04:05Z".into();
     for _ in 0..3 {
