@@ -152,11 +152,14 @@ def artifact_for(logical_id, code, artifacts):
 
 
 def upload(path, known):
-    """The `s3://bucket/<sha256>.zip` of an archive, uploaded unless it is there."""
+    """The `s3://bucket/<sha256>.<extension>` of a file, uploaded unless it is there."""
     if path not in known:
-        with open(path, "rb") as content:
-            body = content.read()
-        key = hashlib.sha256(body).hexdigest() + ".zip"
+        try:
+            with open(path, "rb") as content:
+                body = content.read()
+        except OSError as error:
+            raise Wrong(f"`{path}`: {error.strerror}") from error
+        key = hashlib.sha256(body).hexdigest() + os.path.splitext(path)[1]
         try:
             client("s3").head_object(Bucket=ARTIFACTS, Key=key)
         except botocore.exceptions.ClientError:
@@ -195,6 +198,11 @@ def deploy(stack, template, parameters, artifacts):
         else:
             properties["CodeUri"] = location
         progress(f"uploading {os.path.basename(artifact)}", [number, len(functions)])
+    for resource in resources.values():
+        definition = (resource.get("Properties") or {}).get("DefinitionUri")
+        if isinstance(definition, str) and not definition.startswith("s3://"):
+            path = os.path.normpath(os.path.join(os.path.dirname(template), definition))
+            resource["Properties"]["DefinitionUri"] = upload(path, known)
     if missing:
         raise Wrong(f"template `{template}`: no binary for {', '.join(missing)}")
     declared = content.get("Parameters") or {}

@@ -273,6 +273,115 @@ fn requests_that_aws_refuses_are_refused() {
 }
 
 #[test]
+fn a_repeated_request_is_recognised_by_its_client_token() {
+    let request = json!({"LaunchTemplateName": "twice", "ClientToken": "execution-1", "LaunchTemplateData": {"ImageId": image("twice-1")}});
+    let first = cloud()
+        .call("ec2", "create_launch_template", request.clone())
+        .unwrap();
+    let second = cloud()
+        .call("ec2", "create_launch_template", request)
+        .unwrap();
+    assert_eq!(
+        first["LaunchTemplate"]["LaunchTemplateId"],
+        second["LaunchTemplate"]["LaunchTemplateId"]
+    );
+    let other = json!({"LaunchTemplateName": "twice", "ClientToken": "execution-2", "LaunchTemplateData": {"ImageId": image("twice-1")}});
+    let error = refused("ec2", "create_launch_template", other);
+    assert!(error.contains("AlreadyExists"), "{error}");
+}
+
+#[test]
+fn an_unknown_target_group_is_refused_and_changes_nothing() {
+    let target = create("attach-v000", "attach-1", 1);
+    let unknown = format!("{target}x");
+    let attach = json!({"AutoScalingGroupName": "attach-v000", "TargetGroupARNs": [unknown]});
+    let error = refused("autoscaling", "attach_load_balancer_target_groups", attach);
+    assert!(error.contains("ValidationError"), "{error}");
+    eventually("the group serves as before", || {
+        health(&target) == ["healthy"]
+    });
+    // Detached and attached again, its instance takes traffic again.
+    let known = json!({"AutoScalingGroupName": "attach-v000", "TargetGroupARNs": [target]});
+    scaling("detach_load_balancer_target_groups", known.clone());
+    assert_eq!(health(&target), Vec::<String>::new());
+    scaling("attach_load_balancer_target_groups", known);
+    assert_eq!(health(&target), ["healthy"]);
+}
+
+#[test]
+fn lifecycle_hooks_given_at_creation_are_there_and_a_stopped_instance_is_unhealthy() {
+    create("hook-v000", "hook-1", 0);
+    scaling(
+        "create_auto_scaling_group",
+        json!({
+            "AutoScalingGroupName": "hook-v001", "MinSize": 0, "MaxSize": 1, "DesiredCapacity": 1,
+            "LaunchTemplate": {"LaunchTemplateName": "hook-v000", "Version": "1"}, "AvailabilityZones": ["us-east-1a"],
+            "LifecycleHookSpecificationList": [
+                {"LifecycleHookName": "drain", "LifecycleTransition": "autoscaling:EC2_INSTANCE_TERMINATING"}
+            ],
+        }),
+    );
+    let hooks = scaling(
+        "describe_lifecycle_hooks",
+        json!({"AutoScalingGroupName": "hook-v001"}),
+    );
+    assert_eq!(hooks["LifecycleHooks"][0]["LifecycleHookName"], "drain");
+    eventually("it is in service", || {
+        states("hook-v001") == ["InService/Healthy"]
+    });
+    let id = instances("hook-v001")[0]["InstanceId"].clone();
+    cloud()
+        .call("ec2", "stop_instances", json!({"InstanceIds": [id]}))
+        .unwrap();
+    eventually("the group notices", || {
+        states("hook-v001") == ["InService/Unhealthy"]
+    });
+}
+
+#[test]
+fn classic_load_balancers_follow_the_same_rules() {
+    let listener = json!({"Protocol": "HTTP", "LoadBalancerPort": 80, "InstanceProtocol": "HTTP", "InstancePort": 80});
+    let balancer = json!({"LoadBalancerName": "classic", "Listeners": [listener], "AvailabilityZones": ["us-east-1a"]});
+    cloud()
+        .call("elb", "create_load_balancer", balancer)
+        .unwrap();
+    create("classic-v000", "classic-1", 1);
+    let attach = json!({"AutoScalingGroupName": "classic-v000", "LoadBalancerNames": ["classic"]});
+    scaling("attach_load_balancers", attach);
+    let registered = || {
+        let answer = cloud()
+            .call(
+                "elb",
+                "describe_load_balancers",
+                json!({"LoadBalancerNames": ["classic"]}),
+            )
+            .unwrap();
+        answer["LoadBalancerDescriptions"][0]["Instances"]
+            .as_array()
+            .unwrap()
+            .clone()
+    };
+    assert_eq!(registered().len(), 0, "not while it boots");
+    eventually("it is registered", || registered().len() == 1);
+    scaling(
+        "suspend_processes",
+        json!({"AutoScalingGroupName": "classic-v000", "ScalingProcesses": ["AddToLoadBalancer"]}),
+    );
+    let deregister = json!({"LoadBalancerName": "classic", "Instances": registered()});
+    cloud()
+        .call("elb", "deregister_instances_from_load_balancer", deregister)
+        .unwrap();
+    scaling(
+        "set_desired_capacity",
+        json!({"AutoScalingGroupName": "classic-v000", "DesiredCapacity": 2}),
+    );
+    eventually("both are in service", || {
+        states("classic-v000") == ["InService/Healthy"; 2]
+    });
+    assert_eq!(registered().len(), 0);
+}
+
+#[test]
 fn a_seeded_world_reads_back_as_it_was_written() {
     let clusters = cloud().clusters().unwrap();
     let shop = clusters
