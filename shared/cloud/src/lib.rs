@@ -13,8 +13,6 @@ pub mod metrics;
 pub mod notification;
 pub mod registry;
 pub mod step_functions;
-pub mod store;
-pub mod table;
 
 pub use connection::{Connection, Roots};
 pub mod load_balancing;
