@@ -9,18 +9,17 @@ pub mod ec2;
 pub mod error;
 pub mod functions;
 pub mod key;
+pub mod load_balancing;
 pub mod metrics;
 pub mod notification;
 pub mod registry;
 pub mod step_functions;
-
-pub use connection::{Connection, Roots};
-pub mod load_balancing;
 pub mod store;
 pub mod table;
 
 pub use account::Account;
 pub use auto_scaling::AutoScaling;
+pub use connection::{Connection, Roots};
 pub use ec2::{Ec2, Ec2Clouds};
 pub use error::CloudError;
 pub use functions::Functions;
