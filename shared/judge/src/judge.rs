@@ -260,7 +260,7 @@ impl Finding {
     }
 }
 
-fn judge_pair(
+pub(crate) fn judge_pair(
     pair: &MetricPair,
     analysis: &Analysis,
     groups: Option<Vec<String>>,

@@ -6,6 +6,7 @@ mod error;
 mod judge;
 mod judgement;
 mod lint;
+mod power;
 mod report;
 mod score;
 mod sequential;
@@ -26,6 +27,7 @@ pub use judgement::{
     Classification, GroupScore, JUDGE_NAME, Judgement, MetricResult, Score, Verdict, double,
 };
 pub use lint::{lint, lint_config};
+pub use power::{MetricPower, PowerPlan, power, power_values};
 pub use report::{Look, Report};
 pub use score::round_to_hundredths;
 pub use sequential::Sequential;

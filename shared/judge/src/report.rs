@@ -126,8 +126,8 @@ impl Report<'_> {
         let scores = self.looks.iter().map(|look| look.score);
         let (low, high) = range(scores.chain([0.0, 100.0]));
         let frame = Frame::new(
-            720.0,
-            180.0,
+            480.0,
+            170.0,
             (0.0, (self.looks.len() - 1) as f64),
             (low, high),
         );
@@ -146,7 +146,7 @@ impl Report<'_> {
             );
         }
         let scores: Vec<f64> = self.looks.iter().map(|look| look.score).collect();
-        let _ = write!(svg, "<path class=\"axis\" d=\"{}\"/>", frame.path(&scores));
+        let _ = write!(svg, "<path class=\"score\" d=\"{}\"/>", frame.path(&scores));
         for (index, look) in self.looks.iter().enumerate() {
             let _ = write!(
                 svg,
@@ -227,7 +227,7 @@ impl Report<'_> {
             page.put("</div></div>\n");
         }
         if let Some(interval) = &result.interval {
-            page.put("<h4>Shift of the canary: the estimate, its interval, and a quarter of the estimate around zero that the interval has to clear</h4>\n");
+            page.put("<h4>Shift of the canary, and the quarter of it around zero that its interval has to clear</h4>\n");
             page.put(&shift(interval));
         }
         page.put("<div class=\"scroll\"><table><tr><th></th><th>Points</th><th>Mean</th><th>Deviation</th><th>Least</th><th>Greatest</th></tr>\n");
@@ -578,21 +578,20 @@ fn shift(interval: &Interval) -> String {
     let ends = [interval.lower, interval.upper, interval.estimate];
     let (low, high) = range(ends.into_iter().chain([0.0, bound, -bound]));
     let room = (high - low) * 0.08;
-    let frame = Frame::new(720.0, 70.0, (low - room, high + room), (0.0, 1.0));
+    let frame = Frame::new(480.0, 56.0, (low - room, high + room), (0.0, 1.0));
     let (x, middle) = (|value: f64| frame.x(value), 20.0);
     format!(
-        "<svg viewBox=\"0 0 720 70\" role=\"img\" aria-label=\"Shift {estimate}, interval {lower} to {upper}\">\
+        "<svg viewBox=\"0 0 480 56\" role=\"img\" aria-label=\"Shift {estimate}, interval {lower} to {upper}\">\
          <rect class=\"band\" x=\"{:.1}\" y=\"4\" width=\"{:.1}\" height=\"32\"/>\
          <path class=\"zero\" d=\"M{zero:.1} 4V36\"/>\
          <path class=\"ci\" d=\"M{:.1} {middle}H{:.1}\"/><circle class=\"cs\" cx=\"{:.1}\" cy=\"{middle}\" r=\"7\"/>\
          <text x=\"{zero:.1}\" y=\"52\" text-anchor=\"middle\">0</text>\
-         <text x=\"{}\" y=\"66\">{lower} to {upper}, estimate {estimate}</text></svg>\n",
+         </svg>\n<p class=\"dim\">{lower} to {upper}, estimate {estimate}</p>\n",
         x(-bound),
         x(bound) - x(-bound),
         x(interval.lower),
         x(interval.upper),
         x(interval.estimate),
-        Frame::LEFT,
         zero = x(0.0),
         lower = shown(interval.lower),
         upper = shown(interval.upper),
