@@ -41,7 +41,12 @@ def client(service, region=HOME_REGION):
     """A client that is made once: making one reads the service's whole model."""
     key = (service, region)
     if key not in CLIENTS:
-        config = botocore.config.Config(retries={"max_attempts": 1}, s3={"addressing_style": "path"})
+        config = botocore.config.Config(
+            retries={"max_attempts": 1},
+            # Archives are tens of megabytes each: hashing them once is enough.
+            s3={"addressing_style": "path", "payload_signing_enabled": False},
+            request_checksum_calculation="when_required",
+        )
         CLIENTS[key] = boto3.client(service, region_name=region, config=config)
     return CLIENTS[key]
 

@@ -359,6 +359,9 @@ def main():
     with open(sys.argv[1], encoding="utf-8") as content:
         supervisor = Supervisor(json.load(content))
 
+    with open(os.path.join(supervisor.run, "supervisor.pid"), "w", encoding="utf-8") as out:
+        out.write(str(os.getpid()))
+
     def stop(_number, _frame):
         supervisor.stopping = True
 

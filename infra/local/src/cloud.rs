@@ -20,6 +20,9 @@ const PROCESSES: u64 = 3;
 /// The supervisor needs at most 5 s for a polite end and a moment for the rest.
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
 
+/// How long the logs of a cloud that failed are kept.
+const KEPT_LOGS: Duration = Duration::from_secs(3600);
+
 /// How a cloud is started.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -166,6 +169,7 @@ impl LocalCloud {
             fs::remove_dir_all(&run).map_err(Error::file(&run))?;
         }
         fs::create_dir_all(&run).map_err(Error::file(&run))?;
+        forget_old_runs(&local);
         write_json(&run.join("world.json"), &options.world)?;
         let specification = serde_json::json!({
             "run": run,
@@ -402,6 +406,26 @@ impl Drop for LocalCloud {
             && !owner.detached
         {
             end(&mut owner.child);
+        }
+    }
+}
+
+/// Removes what clouds left that could not clean up (their logs stay for an hour).
+fn forget_old_runs(local: &Path) {
+    for entry in fs::read_dir(local).into_iter().flatten().flatten() {
+        let run = entry.path();
+        let is_run = entry.file_name().to_string_lossy().starts_with("run-");
+        let age = entry.metadata().and_then(|metadata| metadata.modified());
+        let is_old = age.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > KEPT_LOGS));
+        if !is_run || !is_old {
+            continue;
+        }
+        let pid = fs::read_to_string(run.join("supervisor.pid"));
+        let lives =
+            pid.is_ok_and(|pid| pid.trim().parse().is_ok_and(|pid| is_supervisor(pid, &run)));
+        if !lives {
+            // Another process may be doing the same.
+            let _ = fs::remove_dir_all(&run);
         }
     }
 }

@@ -117,6 +117,36 @@ fn nothing_is_left_when_the_process_that_started_it_is_killed() {
 }
 
 #[test]
+fn old_run_directories_are_removed_unless_their_cloud_is_up() {
+    let target = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    fs::create_dir_all(target.path().join("local/run-1-0")).unwrap();
+    Python::set_up(&target_dir(), &Silent).unwrap();
+    std::os::unix::fs::symlink(
+        target_dir().join("local/venv"),
+        target.path().join("local/venv"),
+    )
+    .unwrap();
+    let options = Options::new(target.path());
+    let up = LocalCloud::start(&options, &Silent).unwrap();
+    let dead = target.path().join("local/run-1-0");
+    let fresh = target.path().join("local/run-1-1");
+    fs::create_dir_all(&fresh).unwrap();
+    for directory in [&dead, up.run_directory()] {
+        let touched = Command::new("touch")
+            .args(["-d", "2 hours ago"])
+            .arg(directory)
+            .status();
+        assert!(touched.unwrap().success());
+    }
+    let other = LocalCloud::start(&options, &Silent).unwrap();
+    assert!(!dead.exists());
+    assert!(fresh.exists(), "its logs may still be read");
+    assert!(up.run_directory().exists());
+    up.check().unwrap();
+    other.check().unwrap();
+}
+
+#[test]
 fn nothing_is_left_when_the_supervisor_is_killed() {
     let cloud = LocalCloud::start(&Options::new(target_dir()), &Silent).unwrap();
     let run = cloud.run_directory().to_owned();
