@@ -5,6 +5,7 @@ mod machine;
 mod outcome;
 mod report;
 mod stage;
+mod window;
 
 use gennaker_domain::{Plan, Problem};
 use serde_json::Value;

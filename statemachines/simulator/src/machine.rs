@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-use gennaker_domain::{PlanStage, Problem, Status, error_name::Poll, rollup};
+use gennaker_domain::{Owner, PlanStage, Problem, Status, error_name::Poll, rollup};
 use serde_json::{Map, Value};
 
 use crate::stage::{Answer, Stages};
@@ -266,6 +266,13 @@ impl<'a, 'd> Machine<'a, 'd> {
                 self.polls(work);
                 if !is_join {
                     self.release(stage)?;
+                }
+                // The last stage for a failure raises it, also if it had nothing to do itself.
+                if stage.owner == Some(Owner::OnFailure) && self.stages.halts(stage) {
+                    if let Some(work) = self.work.get(work) {
+                        self.failing.push(work.scope);
+                    }
+                    return Ok(false);
                 }
                 return Ok(true);
             }

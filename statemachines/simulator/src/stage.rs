@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::{
     expression::Scope,
     outcome::{Outcome, Outcomes},
+    window,
 };
 
 /// What a call of a function comes to.
@@ -238,7 +239,7 @@ impl<'a> Stages<'a> {
         let wanted = self
             .outcome(stage)
             .and_then(|outcome| outcome.millis)
-            .unwrap_or_else(|| usual_millis(stage, record));
+            .unwrap_or_else(|| self.usual_millis(stage, record));
         let limit = record
             .context
             .get("stageTimeoutMs")
@@ -263,6 +264,29 @@ impl<'a> Stages<'a> {
             },
         }
     }
+
+    /// How long a stage works if nobody says: a `wait` its own time, an execution window until it opens, a stage one
+    /// second, a sub-stage of a strategy none.
+    fn usual_millis(&self, stage: &PlanStage, record: &StageRecord) -> i64 {
+        if stage.stage_type == "restrictExecutionDuringTimeWindow" {
+            let manual = self.trigger.get("type").and_then(Value::as_str) == Some("manual");
+            let started = record.start_time.unwrap_or(self.start);
+            return window::waits_millis(&record.context, started, manual);
+        }
+        if stage.parent.is_some() && !creates(stage) {
+            return 0;
+        }
+        if stage.stage_type != "wait" {
+            return 1000;
+        }
+        let seconds = match record.context.get("waitTime") {
+            Some(Value::Number(number)) => number.as_f64(),
+            Some(Value::String(text)) => text.trim().parse::<f64>().ok(),
+            _ => None,
+        };
+        // A float to integer conversion saturates, and NaN is 0.
+        ((seconds.unwrap_or(0.0) * 1000.0).round() as i64).clamp(0, 31_622_400_000)
+    }
 }
 
 struct Works {
@@ -275,21 +299,4 @@ fn creates(stage: &PlanStage) -> bool {
         stage.stage_type.as_str(),
         "createServerGroup" | "cloneServerGroup"
     )
-}
-
-/// How long a stage works if nobody says: a `wait` its own time, a stage one second, a sub-stage of a strategy none.
-fn usual_millis(stage: &PlanStage, record: &StageRecord) -> i64 {
-    if stage.parent.is_some() && !creates(stage) {
-        return 0;
-    }
-    if stage.stage_type != "wait" {
-        return 1000;
-    }
-    let seconds = match record.context.get("waitTime") {
-        Some(Value::Number(number)) => number.as_f64(),
-        Some(Value::String(text)) => text.trim().parse::<f64>().ok(),
-        _ => None,
-    };
-    // A float to integer conversion saturates, and NaN is 0.
-    ((seconds.unwrap_or(0.0) * 1000.0).round() as i64).clamp(0, 31_622_400_000)
 }
