@@ -1,6 +1,6 @@
 //! Walks the tree of one expression.
 
-use crate::ast::{Keep, Node, Op};
+use crate::ast::{Keep, Node};
 use crate::class::{Base, Class, Located, locate};
 use crate::fault::{Eval, Fault};
 use crate::functions;
@@ -27,8 +27,8 @@ impl Scope {
     }
 }
 
-/// Most elements of an array made by `new`, Spring's own bound.
-const MAX_ARRAY: i64 = 256 * 1024;
+/// Most elements of an array made by `new`: Spring refuses 262,143 and more.
+const MAX_ARRAY: i64 = 256 * 1024 - 2;
 
 impl Session<'_> {
     pub(crate) fn eval(&self, node: &Node, scope: &mut Scope) -> Eval<Value> {
@@ -143,9 +143,18 @@ impl Session<'_> {
                 }
                 Ok(Value::Bool(false))
             }
-            Node::Not(operand) => Ok(Value::Bool(!self.boolean(operand, scope)?)),
+            Node::Not(count, operand) => {
+                let value = self.boolean(operand, scope)?;
+                Ok(Value::Bool(value != (count % 2 == 1)))
+            }
             Node::Plus(operand) => operators::plus(self.eval(operand, scope)?),
-            Node::Minus(operand) => operators::minus(self.eval(operand, scope)?),
+            Node::Minus(count, operand) => {
+                let mut value = self.eval(operand, scope)?;
+                for _ in 0..*count {
+                    value = operators::minus(value)?;
+                }
+                Ok(value)
+            }
             Node::Ternary(test, yes, no) => {
                 if self.boolean(test, scope)? {
                     self.eval(yes, scope)
@@ -325,6 +334,9 @@ impl Session<'_> {
             Value::Map(map) => {
                 if let Some(value) = self.entries(map).get(&TextKey(name)) {
                     return Ok(value.clone());
+                }
+                if let Some(Value::Map(stored)) = functions::stored_map(self, target) {
+                    return Ok(self.map_get(&stored, name).unwrap_or(Value::Null));
                 }
                 if self.options.allow_unknown_keys {
                     return Ok(self.map_get(map, name).unwrap_or(Value::Null));
@@ -683,10 +695,7 @@ impl Session<'_> {
             (Value::List(list), Node::Index(index)) => {
                 let key = self.index_key(owner, index, scope)?;
                 let at = self.list_index(&key)?;
-                if !matches!(
-                    list.class,
-                    Base::ArrayList | Base::SubList | Base::ArraysList
-                ) {
+                if !matches!(list.class, Base::ArrayList | Base::SubList) {
                     return Err(Fault::new("null"));
                 }
                 let mut items = self.items(list).0.clone();
@@ -733,7 +742,7 @@ impl Session<'_> {
         let mut entries = self.entries(map).0.clone();
         self.charge(entries.len() * 48)?;
         entries.insert(key, value);
-        let entries = if map.class == Base::LinkedHashMap || map.stage.is_some() {
+        let entries = if map.class == Base::LinkedHashMap || map.class == Base::StageContext {
             entries
         } else {
             hash_order(entries)

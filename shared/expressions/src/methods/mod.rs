@@ -133,7 +133,7 @@ fn tables(base: Base) -> [&'static [Method]; 2] {
         Base::Status => model::STATUS,
         Base::Execution => model::EXECUTION,
         Base::Stage => model::STAGE,
-        Base::StageContext => collection::STAGE_CONTEXT,
+        Base::StageContext | Base::StageRoot => collection::STAGE_CONTEXT,
         other => {
             let class = Class::of(other);
             if class.is_a(Base::List) {
@@ -289,9 +289,13 @@ fn prepared(session: &Session<'_>, method: &Method, args: &[Value]) -> Eval<Vec<
         values.push(session.convert(arg, *param)?);
     }
     match rest {
-        // An array (or, where one argument is converted as a whole, a list) stands for all of them.
+        // An array stands for all of them; any other single argument is made one as a whole, so a list or a text
+        // with commas falls apart.
         [only] if only.class() == *last => values.push(only.clone()),
         [Value::Null] => values.push(Value::Null),
+        [only] if Some(only.class()) != last.component() => {
+            values.push(session.convert(only, *last)?)
+        }
         [only] if only.class().dimensions > 0 && last.is_assignable_from(only.class()) => {
             values.push(only.clone())
         }
@@ -531,4 +535,56 @@ fn arg(args: &[Value], index: usize) -> &Value {
 
 fn null_fault(what: &str) -> Fault {
     Fault::new(format!("Cannot use {what} because it is null"))
+}
+
+/// Every class with methods of its own.
+const WITH_METHODS: [Base; 30] = [
+    Base::String,
+    Base::Integer,
+    Base::Long,
+    Base::Double,
+    Base::Float,
+    Base::Byte,
+    Base::Short,
+    Base::BigInteger,
+    Base::Boolean,
+    Base::Character,
+    Base::Math,
+    Base::Date,
+    Base::Instant,
+    Base::LocalDate,
+    Base::LocalDateTime,
+    Base::DayOfWeek,
+    Base::ChronoUnit,
+    Base::SimpleDateFormat,
+    Base::Uuid,
+    Base::Random,
+    Base::UrlEncoder,
+    Base::Status,
+    Base::Execution,
+    Base::Stage,
+    Base::StageContext,
+    Base::ArrayList,
+    Base::HashSet,
+    Base::HashMap,
+    Base::MapEntry,
+    Base::Object,
+];
+
+/// The names of all methods.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    WITH_METHODS
+        .iter()
+        .flat_map(|base| tables(*base))
+        .flatten()
+        .map(|method| method.name)
+}
+
+/// Whether some value has a method of this name.
+pub(crate) fn is_known(name: &str) -> bool {
+    const MODEL: [&str; 3] = ["ancestors", "directAncestors", "allDownstreamStages"];
+    MODEL.contains(&name)
+        || getter_name(name).is_some()
+        || name.starts_with("set")
+        || names().any(|known| known == name)
 }
