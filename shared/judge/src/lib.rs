@@ -3,6 +3,7 @@
 mod case;
 mod config;
 mod error;
+mod hash_order;
 mod judge;
 mod judgement;
 mod lint;
