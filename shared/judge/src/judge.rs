@@ -424,7 +424,7 @@ fn compare(
                 estimate: shift,
             };
             let separation = MannWhitney::new(&canary.sorted, &baseline.sorted)
-                .and_then(|test| test.standardised(0.0))
+                .and_then(|mut test| test.standardised(0.0))
                 .map_err(|error| error.to_string())?;
             if looks.is_some_and(|promise| separation.abs() <= promise.boundary(m, n)) {
                 interval = interval.with_zero();
@@ -433,7 +433,7 @@ fn compare(
         }
         None => {
             let level = looks.map_or(CONFIDENCE, |promise| promise.level(m, n));
-            let test = MannWhitney::new(&canary.sorted, &baseline.sorted)
+            let mut test = MannWhitney::new(&canary.sorted, &baseline.sorted)
                 .map_err(|error| error.to_string())?;
             let mut interval = test
                 .interval(level, Resolution::Relative)

@@ -208,7 +208,7 @@ fn evaluate_function(case: &Value) -> Value {
             let canary = ranks::sorted(&series("experiment"));
             let baseline = ranks::sorted(&series("control"));
             let standardised = MannWhitney::new(&canary, &baseline)
-                .and_then(|test| test.standardised(number(&case["mu"])));
+                .and_then(|mut test| test.standardised(number(&case["mu"])));
             match standardised {
                 Ok(standardised) => value(standardised - number(&case["quantile"])),
                 Err(error) => json!({ "error": error.to_string() }),
