@@ -112,8 +112,9 @@ pub struct RankedPair<'a> {
     baseline: &'a [f64],
     /// The distinct values of both samples, if they are few.
     groups: Option<Groups>,
-    /// The baseline as integers of the same order.
+    /// The baseline as integers of the same order, and the canary at the last shift that was counted.
     baseline_keys: Vec<u64>,
+    canary_keys: Vec<u64>,
     /// Σ(t³ − t) within the samples.
     own_ties: f64,
     /// The greatest magnitude up to which canary values stay apart; negative if they are never to be counted.
@@ -145,6 +146,7 @@ impl<'a> RankedPair<'a> {
                 baseline: groups(baseline),
             }),
             baseline_keys: baseline.iter().map(|&value| order_key(value)).collect(),
+            canary_keys: Vec::with_capacity(if few { 0 } else { canary.len() }),
             own_ties: own.ties + other.ties,
             // A difference of doubles below M in magnitude is rounded by at most half of M·2^-52, so values further
             // apart than M·2^-52 stay apart; twice that to be safe from the rounding of M itself.
@@ -157,20 +159,29 @@ impl<'a> RankedPair<'a> {
         }
     }
 
+    /// Σ(t³ − t) within the samples: the ties at every shift that makes no value of one equal one of the other.
+    pub fn own_ties(&self) -> f64 {
+        self.own_ties
+    }
+
     /// As [`rank_sum`] of the two samples.
-    pub fn at(&self, shift: f64) -> RankSum {
+    pub fn at(&mut self, shift: f64) -> RankSum {
         if let Some(groups) = &self.groups {
             let (canary, baseline) = (groups.canary.iter(), groups.baseline.iter());
             return rank_sum_of_groups(canary.copied(), baseline.copied(), shift);
         }
         // Also false for a NaN, and for a shift that makes the sum infinite.
         if self.greatest_magnitude + shift.abs() < self.apart_up_to {
-            let keys: Vec<u64> = self
-                .canary
-                .iter()
-                .map(|&value| order_key(value - shift))
-                .collect();
-            if let Some(greater) = pairs_greater(&keys, &self.baseline_keys) {
+            let shifted = self.canary.iter().map(|&value| order_key(value - shift));
+            self.canary_keys.clear();
+            self.canary_keys.extend(shifted);
+            let keys = &self.canary_keys;
+            let greater = if keys.len() + self.baseline_keys.len() <= SHORT {
+                pairs_greater::<3>(keys, &self.baseline_keys)
+            } else {
+                pairs_greater::<6>(keys, &self.baseline_keys)
+            };
+            if let Some(greater) = greater {
                 let m = self.canary.len() as u64;
                 return RankSum {
                     doubled: 2 * greater + m * (m + 1),
@@ -226,17 +237,17 @@ impl Survey {
     }
 }
 
-/// How many stretches of the merge run side by side: each step waits for the one before, so one stretch alone would
-/// leave the processor idle most of the time.
-const LANES: usize = 6;
+/// Up to this many values, dividing the merge into many stretches costs more than it saves.
+const SHORT: usize = 400;
 
 /// Counts the pairs in which the canary is above the baseline, or none if in some pair they are equal.
 ///
-/// The merge of the two samples is cut into equal stretches, which advance together. A step takes the baseline's next
+/// The merge of the two samples is cut into equal stretches, which advance together: each step of a stretch waits for
+/// the one before, so a single one would leave the processor idle most of the time. A step takes the baseline's next
 /// value if it is below the canary's, else the canary's, so i + j grows by one. Each canary value taken stands above
 /// the j baseline values before it: the count is Σj over all steps less the Σj of the steps that took a baseline
 /// value, and those add up to 0 + 1 + … + (n − 1).
-fn pairs_greater(canary: &[u64], baseline: &[u64]) -> Option<u64> {
+fn pairs_greater<const LANES: usize>(canary: &[u64], baseline: &[u64]) -> Option<u64> {
     let steps = canary.len() + baseline.len();
     let stretch = steps / LANES;
     let mut taken = [0usize; LANES];
