@@ -9,6 +9,7 @@ import concurrent.futures
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -215,11 +216,20 @@ def deploy(stack, template, parameters, artifacts):
         if isinstance(definition, str) and not definition.startswith("s3://"):
             path = os.path.normpath(os.path.join(os.path.dirname(template), definition))
             resource["Properties"]["DefinitionUri"] = upload(path, known)
+            check_substitutions(path, resource["Properties"].get("DefinitionSubstitutions") or {})
     declared = content.get("Parameters") or {}
     unknown = sorted(set(parameters) - set(declared))
     if unknown:
         raise Wrong(f"template `{template}`: no parameter {', '.join(unknown)}")
     return apply_stack(stack, json.dumps(content, default=str), parameters)
+
+
+def check_substitutions(path, substitutions):
+    """CloudFormation would leave a placeholder without a value as it is, and the machine would fail when it runs."""
+    with open(path, encoding="utf-8") as content:
+        unknown = sorted(set(re.findall(r"\$\{(\w+)\}", content.read())) - set(substitutions))
+    if unknown:
+        raise Wrong(f"`{path}`: no DefinitionSubstitutions for {', '.join(unknown)}")
 
 
 def apply_stack(stack, body, parameters):
