@@ -404,7 +404,8 @@ def read_group(client, region, group):
         name = arn.split("/")[1]
         in_traffic[name] = sorted(identity for identity in instances if health.get(identity) == "healthy")
     suspended = sorted(process["ProcessName"] for process in group["SuspendedProcesses"])
-    enabled = "AddToLoadBalancer" not in suspended
+    ours = any(tag["Key"] == "gennaker:disabled" for tag in group.get("Tags", [])) and not group["TargetGroupARNs"]
+    enabled = not ours and "AddToLoadBalancer" not in suspended
     healthy = set(good)
     if enabled:
         for identities in in_traffic.values():

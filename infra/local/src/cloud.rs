@@ -224,7 +224,14 @@ impl LocalCloud {
     /// # Errors
     /// [`Error::File`], and the errors of [`Python::set_up`].
     pub fn find(target_dir: &Path) -> Result<Option<Self>, Error> {
-        let state_path = target_dir.join("local").join("cloud.json");
+        Self::find_at(target_dir, target_dir.join("local").join("cloud.json"))
+    }
+
+    /// The cloud that another process wrote to `state_path`, if it is up: tests hand theirs to the commands they run.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn find_at(target_dir: &Path, state_path: PathBuf) -> Result<Option<Self>, Error> {
         let Some(state) = read_live_state(&state_path)? else {
             return Ok(None);
         };

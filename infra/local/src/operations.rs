@@ -66,7 +66,8 @@ pub struct ObservedServerGroup {
     pub image: String,
     /// Bounds and wish.
     pub capacity: Capacity,
-    /// False when `AddToLoadBalancer` is suspended, which is how Spinnaker tells.
+    /// False when it is out of traffic: the tag `gennaker:disabled` and no target group, or `AddToLoadBalancer`
+    /// suspended, which is how Spinnaker tells.
     pub enabled: bool,
     /// Instances in service and healthy, in every target group too if it is enabled.
     pub healthy: u32,

@@ -629,14 +629,6 @@ fn held(answer: Result<(), CloudError>) -> Result<bool, CloudError> {
     }
 }
 
-/// Writes that remove stages' records.
-fn stage_key_writes(id: &ExecutionId, ref_ids: &[String]) -> Vec<Write> {
-    ref_ids
-        .iter()
-        .map(|ref_id| Write::delete(Key::stage(id, ref_id)))
-        .collect()
-}
-
 fn execution_item(execution: &Execution) -> Result<Item, CloudError> {
     let mut item = object(read("execution", json!(execution))?);
     item.insert("timeKey".to_owned(), execution.build_time.into());

@@ -77,4 +77,31 @@ impl Poll {
             Self::TenMinutes => 600,
         }
     }
+
+    /// How often a stage is called again while it waits for `seconds`, by the default polls.
+    ///
+    /// Every ten seconds up to ten minutes (60), every minute up to two hours (110), every ten minutes from then on: a
+    /// wait of three days is 60 + 110 + 420 = 590 polls.
+    #[must_use]
+    pub fn count(seconds: u64) -> u64 {
+        let every = |poll: Self| u64::from(poll.seconds());
+        let short = seconds.min(600).div_ceil(every(Self::TenSeconds));
+        let middle = (seconds.clamp(600, 7200) - 600).div_ceil(every(Self::OneMinute));
+        let long = (seconds.max(7200) - 7200).div_ceil(every(Self::TenMinutes));
+        short + middle + long
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_days_are_590_polls() {
+        assert_eq!(Poll::count(0), 0);
+        assert_eq!(Poll::count(25), 3);
+        assert_eq!(Poll::count(600), 60);
+        assert_eq!(Poll::count(7200), 170);
+        assert_eq!(Poll::count(3 * 86_400), 590);
+    }
 }

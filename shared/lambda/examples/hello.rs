@@ -5,5 +5,8 @@ use serde_json::{Value, json};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), gennaker_lambda::Error> {
-    lambda_runtime::run(service_fn(|_: LambdaEvent<Value>| async { Ok::<_, gennaker_lambda::Error>(json!({})) })).await
+    lambda_runtime::run(service_fn(|_: LambdaEvent<Value>| async {
+        Ok::<_, gennaker_lambda::Error>(json!({}))
+    }))
+    .await
 }

@@ -3,7 +3,10 @@
 
 use std::fmt::Write;
 
-use gennaker_domain::{PlanStage, error_name};
+use gennaker_domain::{
+    PlanStage,
+    error_name::{self, Poll},
+};
 
 use crate::{
     catalog::Waiting,
@@ -12,8 +15,27 @@ use crate::{
     names,
 };
 
+/// Throttling, and Lambda's own errors that pass.
+const PASSING: [&str; 5] = [
+    error_name::THROTTLED,
+    "Lambda.TooManyRequestsException",
+    "Lambda.ServiceException",
+    "Lambda.AWSLambdaException",
+    "Lambda.SdkClientException",
+];
+
 /// How often a join looks again when its wake-up was lost, in seconds.
 pub const JOIN_LOOKS_AGAIN_SECONDS: u32 = 600;
+
+/// How much the retriers tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Density {
+    /// As the architecture lists them.
+    Usual,
+    /// For pipelines of many hundred stages, whose definition would not fit otherwise: throttling is retried at the
+    /// interval of the shortest poll, and Tasks with a token do not name the errors that their functions never answer.
+    Dense,
+}
 
 /// A definition as text, and how many states it has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +48,9 @@ pub struct Definition {
 
 /// Writes the definition of a lowered pipeline whose functions' names begin with `prefix`.
 #[must_use]
-pub fn definition(lowered: &Lowered, prefix: &str) -> Definition {
+pub fn definition(lowered: &Lowered, prefix: &str, density: Density) -> Definition {
     let mut writer = Writer {
+        density,
         lowered,
         prefix,
         // A Task takes some 900 bytes.
@@ -46,6 +69,7 @@ pub fn definition(lowered: &Lowered, prefix: &str) -> Definition {
 }
 
 struct Writer<'a> {
+    density: Density,
     lowered: &'a Lowered,
     prefix: &'a str,
     text: String,
@@ -166,7 +190,7 @@ impl Writer<'_> {
                 .push_str(",\"token\":\"{% $states.context.Task.Token %}\"");
         }
         self.text.push_str("}},\"Output\":{},\"Retry\":");
-        self.retriers(woken.is_some());
+        self.retriers(woken.is_some(), matches!(step, Step::Join(_)));
         let mut end = None;
         if goes_on(&self.lowered.stages, index) {
             let target = match after {
@@ -192,47 +216,67 @@ impl Writer<'_> {
         end
     }
 
-    fn retriers(&mut self, woken: bool) {
-        let _ = write!(
-            self.text,
-            "[{{\"ErrorEquals\":[\"{}\",\"{}\"],\"MaxAttempts\":0}}",
-            error_name::STAGE_FAILED,
-            error_name::INVALID_CONFIGURATION
-        );
-        let polls = [
-            error_name::Poll::TenSeconds,
-            error_name::Poll::OneMinute,
-            error_name::Poll::TenMinutes,
-        ];
-        for poll in polls {
-            self.steady(&[poll.error_name()], poll.seconds());
+    fn retriers(&mut self, woken: bool, join: bool) {
+        self.text.push('[');
+        // A join has nothing that could fail for good.
+        if !(join && self.density == Density::Dense) {
+            let _ = write!(
+                self.text,
+                "{{\"ErrorEquals\":[\"{}\",\"{}\"],\"MaxAttempts\":0}},",
+                error_name::STAGE_FAILED,
+                error_name::INVALID_CONFIGURATION
+            );
         }
-        if woken {
-            self.steady(&["States.Timeout"], 1);
+        let ten = Poll::TenSeconds;
+        let longer = [Poll::OneMinute, Poll::TenMinutes];
+        match (self.density, woken) {
+            (Density::Usual, _) => {
+                self.steady(&[ten.error_name()], ten.seconds());
+                for poll in longer {
+                    self.steady(&[poll.error_name()], poll.seconds());
+                }
+                if woken {
+                    self.steady(&["States.Timeout"], 1);
+                }
+                self.steady(&PASSING, 5);
+            }
+            (Density::Dense, false) => {
+                let [throttled, lambda @ ..] = PASSING;
+                let [one, two, three, four] = lambda;
+                let errors = [ten.error_name(), throttled, one, two, three, four];
+                self.steady(&errors, ten.seconds());
+                for poll in longer {
+                    self.steady(&[poll.error_name()], poll.seconds());
+                }
+            }
+            (Density::Dense, true) => {
+                let [throttled, lambda @ ..] = PASSING;
+                let [one, two, three, four] = lambda;
+                self.steady(&["States.Timeout", throttled, one, two, three, four], 1);
+            }
         }
-        self.steady(
-            &[
-                error_name::THROTTLED,
-                "Lambda.TooManyRequestsException",
-                "Lambda.ServiceException",
-                "Lambda.AWSLambdaException",
-                "Lambda.SdkClientException",
-            ],
-            5,
-        );
         // Eight tries in all, 2 s to 256 s apart: a killed function is `Runtime.ExitError`, not a service error.
-        self.text.push_str(
-            ",{\"ErrorEquals\":[\"States.ALL\"],\"IntervalSeconds\":2,\"MaxAttempts\":8,\"BackoffRate\":2}]",
-        );
+        self.text.push_str(match self.density {
+            Density::Usual => {
+                "{\"ErrorEquals\":[\"States.ALL\"],\"IntervalSeconds\":2,\"MaxAttempts\":8,\"BackoffRate\":2}]"
+            }
+            // A rate of 2 is the default.
+            Density::Dense => {
+                "{\"ErrorEquals\":[\"States.ALL\"],\"IntervalSeconds\":2,\"MaxAttempts\":8}]"
+            }
+        });
     }
 
     /// A retrier that never gives up and never slows down.
     fn steady(&mut self, errors: &[&str], seconds: u32) {
-        let names: Vec<String> = errors.iter().map(|error| format!("\"{error}\"")).collect();
+        self.text.push_str("{\"ErrorEquals\":[");
+        for (at, error) in errors.iter().enumerate() {
+            let comma = if at > 0 { "," } else { "" };
+            let _ = write!(self.text, "{comma}\"{error}\"");
+        }
         let _ = write!(
             self.text,
-            ",{{\"ErrorEquals\":[{}],\"IntervalSeconds\":{seconds},\"MaxAttempts\":99999999,\"BackoffRate\":1}}",
-            names.join(",")
+            "],\"IntervalSeconds\":{seconds},\"MaxAttempts\":99999999,\"BackoffRate\":1}},"
         );
     }
 

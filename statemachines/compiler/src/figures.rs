@@ -1,5 +1,7 @@
 //! What a definition costs: states, transitions, history events, bytes.
 
+use std::collections::HashMap;
+
 use gennaker_domain::error_name::Poll;
 use serde::Serialize;
 
@@ -53,8 +55,6 @@ const RETRY_EVENTS: u64 = 3;
 const PARALLEL_EVENTS: u64 = 4;
 /// What a stage that watches the world usually needs, in seconds.
 const USUAL_SECONDS: u64 = 60;
-/// A join that waits longer than this is taken to have lost its wake-up: one day bounds its events.
-const JOIN_LIMIT_SECONDS: u64 = 86_400;
 
 /// Adds up a lowered pipeline. `states` and `bytes` are those of its definition.
 #[must_use]
@@ -67,16 +67,84 @@ pub fn figures(lowered: &Lowered, states: u64, bytes: usize) -> Figures {
         },
         ..Figures::default()
     };
-    add(&lowered.flow, lowered, &mut sum);
+    let ends = latest_ends(lowered);
+    add(&lowered.flow, lowered, &ends, &mut sum);
     sum
 }
 
-fn add(flow: &Flow<Step>, lowered: &Lowered, sum: &mut Figures) {
+/// By stage of the plan, the time by which it is over if every stage works until its time-out, in seconds from the
+/// start: what bounds a join.
+fn latest_ends(lowered: &Lowered) -> Vec<u64> {
+    let index: HashMap<&str, usize> = lowered
+        .stages
+        .iter()
+        .enumerate()
+        .map(|(at, stage)| (stage.ref_id.as_str(), at))
+        .collect();
+    // A top-level stage and its sub-stages one after the other: too long for those side by side, which is safe.
+    let mut lengths = vec![0_u64; lowered.stages.len()];
+    let mut tops = vec![0_usize; lowered.stages.len()];
+    let mut top = 0;
+    for (at, stage) in lowered.stages.iter().enumerate() {
+        if stage.parent.is_none() {
+            top = at;
+        }
+        let task = lowered.tasks.get(at).copied().flatten();
+        if let Some(length) = lengths.get_mut(top) {
+            *length = length.saturating_add(task.map_or(0, |task| task.time_limit_seconds));
+        }
+        if let Some(slot) = tops.get_mut(at) {
+            *slot = top;
+        }
+    }
+    // Stages come in the pipeline's order, not the graph's: depth first over requisites, without recursion.
+    let mut ends: Vec<Option<u64>> = vec![None; lowered.stages.len()];
+    for start in 0..lowered.stages.len() {
+        let mut open = vec![start];
+        while let Some(at) = open.last().copied() {
+            let stage = lowered.stages.get(at);
+            if ends.get(at).copied().flatten().is_some() || stage.is_none_or(|s| s.parent.is_some())
+            {
+                open.pop();
+                continue;
+            }
+            let requisites: Vec<usize> = stage
+                .into_iter()
+                .flat_map(|stage| &stage.requisites)
+                .filter_map(|requisite| index.get(requisite.as_str()).copied())
+                .collect();
+            let missing: Vec<usize> = requisites
+                .iter()
+                .copied()
+                .filter(|requisite| ends.get(*requisite).copied().flatten().is_none())
+                .collect();
+            if missing.is_empty() {
+                let begins = requisites
+                    .iter()
+                    .filter_map(|requisite| ends.get(*requisite).copied().flatten())
+                    .max()
+                    .unwrap_or(0);
+                let length = lengths.get(at).copied().unwrap_or(0);
+                if let Some(slot) = ends.get_mut(at) {
+                    *slot = Some(begins.saturating_add(length));
+                }
+                open.pop();
+            } else {
+                open.extend(missing);
+            }
+        }
+    }
+    tops.into_iter()
+        .map(|top| ends.get(top).copied().flatten().unwrap_or(0))
+        .collect()
+}
+
+fn add(flow: &Flow<Step>, lowered: &Lowered, ends: &[u64], sum: &mut Figures) {
     match flow {
         Flow::Step(step) => {
             let cost = match step {
                 Step::Work(stage) => lowered.tasks.get(*stage).copied().flatten().map(cost),
-                Step::Join(_) => Some(join_cost()),
+                Step::Join(stage) => Some(join_cost(lowered, ends, *stage)),
             };
             let Some(cost) = cost else { return };
             sum.transitions.min += 1 + cost.least;
@@ -85,13 +153,13 @@ fn add(flow: &Flow<Step>, lowered: &Lowered, sum: &mut Figures) {
             let token = if cost.woken { TOKEN_EVENTS } else { 0 };
             sum.events.max += TASK_EVENTS + token + cost.most * (RETRY_EVENTS + token);
         }
-        Flow::Series(parts) => parts.iter().for_each(|part| add(part, lowered, sum)),
+        Flow::Series(parts) => parts.iter().for_each(|part| add(part, lowered, ends, sum)),
         Flow::Parallel(parts) => {
             sum.transitions.min += 1;
             sum.transitions.expected += 1;
             sum.transitions.max += 1;
             sum.events.max += PARALLEL_EVENTS;
-            parts.iter().for_each(|part| add(part, lowered, sum));
+            parts.iter().for_each(|part| add(part, lowered, ends, sum));
         }
     }
 }
@@ -106,8 +174,8 @@ struct Cost {
 fn cost(task: Task) -> Cost {
     match task.waiting {
         Waiting::Polled => {
-            let most = polls(task.time_limit_seconds);
-            let usual = polls(task.usual_seconds.unwrap_or(USUAL_SECONDS)).min(most);
+            let most = Poll::count(task.time_limit_seconds);
+            let usual = Poll::count(task.usual_seconds.unwrap_or(USUAL_SECONDS)).min(most);
             Cost {
                 least: 0,
                 usual,
@@ -130,42 +198,19 @@ fn cost(task: Task) -> Cost {
     }
 }
 
-fn join_cost() -> Cost {
+/// A join waits until the last requisite is over, from the start at worst.
+fn join_cost(lowered: &Lowered, ends: &[u64], stage: usize) -> Cost {
+    let length = lowered
+        .tasks
+        .get(stage)
+        .copied()
+        .flatten()
+        .map_or(0, |task| task.time_limit_seconds);
+    let waits = ends.get(stage).copied().unwrap_or(0).saturating_sub(length);
     Cost {
         least: 0,
         usual: 0,
-        most: JOIN_LIMIT_SECONDS / u64::from(JOIN_LOOKS_AGAIN_SECONDS),
+        most: waits.div_ceil(u64::from(JOIN_LOOKS_AGAIN_SECONDS)),
         woken: true,
-    }
-}
-
-/// How often a stage is called again while it works for `seconds`.
-///
-/// Every ten seconds up to ten minutes (60), every minute up to two hours (110), every ten minutes from then on: a
-/// wait of three days is 60 + 110 + 420 = 590 polls.
-#[must_use]
-pub fn polls(seconds: u64) -> u64 {
-    let (ten, one, long) = (
-        u64::from(Poll::TenSeconds.seconds()),
-        u64::from(Poll::OneMinute.seconds()),
-        u64::from(Poll::TenMinutes.seconds()),
-    );
-    let short = seconds.min(600).div_ceil(ten);
-    let middle = seconds.clamp(600, 7200) - 600;
-    let rest = seconds.max(7200) - 7200;
-    short + middle.div_ceil(one) + rest.div_ceil(long)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn three_days_are_590_polls() {
-        assert_eq!(polls(0), 0);
-        assert_eq!(polls(25), 3);
-        assert_eq!(polls(600), 60);
-        assert_eq!(polls(7200), 170);
-        assert_eq!(polls(3 * 86_400), 590);
     }
 }

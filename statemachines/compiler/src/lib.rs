@@ -3,6 +3,7 @@
 pub mod built;
 pub mod catalog;
 pub mod check;
+mod document;
 pub mod emit;
 pub mod figures;
 pub mod graph;
@@ -13,9 +14,11 @@ pub mod parse;
 pub mod show;
 pub mod validate;
 
+use emit::Density;
 use gennaker_domain::{Plan, Problem, plan::SCHEMA};
 use serde_json::Value;
 
+pub use document::Document;
 pub use figures::{Events, Figures, Transitions};
 pub use options::{BuiltFunctions, Limits, Mode, Options};
 pub use show::{picture, plan_json};
@@ -25,8 +28,8 @@ pub use show::{picture, plan_json};
 pub struct Compiled {
     /// What the stage runtime reads.
     pub plan: Plan,
-    /// What Step Functions runs.
-    pub definition: Value,
+    /// What Step Functions runs, as a JSON value.
+    pub definition: Document,
     /// The same as compact JSON: the same pipeline gives the same bytes on every machine.
     pub definition_text: String,
     /// SHA-256 of the plan, in hexadecimal.
@@ -69,7 +72,10 @@ pub fn compile(pipeline: &Value, options: &Options) -> Result<Compiled, Vec<Prob
     if problems.iter().any(Problem::is_error) {
         return Err(problems);
     }
-    let definition = emit::definition(&lowered, &options.prefix);
+    let mut definition = emit::definition(&lowered, &options.prefix, Density::Usual);
+    if definition.text.len() > options.limits.definition_bytes {
+        definition = emit::definition(&lowered, &options.prefix, Density::Dense);
+    }
     let figures = figures::figures(&lowered, definition.states, definition.text.len());
     check::limits(&figures, &options.limits, &mut problems);
     if problems.iter().any(Problem::is_error) {
@@ -81,18 +87,18 @@ pub fn compile(pipeline: &Value, options: &Options) -> Result<Compiled, Vec<Prob
         .map(|task| task.map(|task| task.time_limit_seconds))
         .collect();
     let plan = plan(&parsed, lowered.stages, options);
-    let internal = |error: serde_json::Error| {
+    let plan_hash = plan.hash().map_err(|error| {
         vec![Problem::error(
             "internal",
             "$",
-            format!("the definition is not JSON: {error}"),
+            format!("the plan is not JSON: {error}"),
         )]
-    };
+    })?;
     Ok(Compiled {
-        definition: serde_json::from_str(&definition.text).map_err(internal)?,
-        plan_hash: plan.hash().map_err(internal)?,
-        plan,
+        definition: Document::new(definition.text.clone()),
         definition_text: definition.text,
+        plan_hash,
+        plan,
         warnings: problems,
         figures,
         time_limits,

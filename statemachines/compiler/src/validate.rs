@@ -123,7 +123,8 @@ fn stage_type<'a>(
         problems.push(problem);
         return;
     };
-    if let Some(problem) = foreign_provider(stage, &stage.context, &stage.path, known.function) {
+    let foreign = foreign_provider(stage, &stage.context, &stage.path, known.function, options);
+    if let Some(problem) = foreign {
         problems.push(problem);
         return;
     }
@@ -180,6 +181,7 @@ pub fn foreign_provider(
     context: &serde_json::Map<String, Value>,
     path: &str,
     function: &str,
+    options: &Options,
 ) -> Option<Problem> {
     if !PROVIDER_FUNCTIONS.contains(&function) {
         return None;
@@ -198,21 +200,37 @@ pub fn foreign_provider(
             .filter(|provider| !provider.is_empty())
             .map(|provider| (field, provider))
     })?;
-    let ours = provider.contains("${")
-        || matches!(provider.to_lowercase().as_str(), "aws" | "ecs" | "lambda")
-        || (function == "run-job" && provider.eq_ignore_ascii_case("kubernetes"));
-    (!ours).then(|| {
-        Problem::error(
-            "outside-aws",
-            format!("{path}.{field}"),
-            format!(
-                "`{}` here is for the provider `{}`; Gennaker deploys to AWS",
-                stage.stage_type,
-                shortened(provider)
-            ),
-        )
-        .at_stage(&stage.ref_id)
-    })
+    let place = format!("{path}.{field}");
+    match provider.to_lowercase().as_str() {
+        "aws" => None,
+        "kubernetes" if function == "run-job" => None,
+        _ if provider.contains("${") => None,
+        // The same stage types, other functions: server groups there are services.
+        "ecs" => {
+            let message = format!(
+                "`{}` for Amazon ECS has no function in this release",
+                stage.stage_type
+            );
+            let problem = match options.mode {
+                Mode::Compile => Problem::warning("stage-not-built", place, message),
+                Mode::Save => Problem::error("stage-not-built", place, message),
+            };
+            let hint = "server groups of EC2 (`aws`) are there";
+            Some(problem.at_stage(&stage.ref_id).with_hint(hint))
+        }
+        _ => Some(
+            Problem::error(
+                "outside-aws",
+                place,
+                format!(
+                    "`{}` here is for the provider `{}`; Gennaker deploys to AWS",
+                    stage.stage_type,
+                    shortened(provider)
+                ),
+            )
+            .at_stage(&stage.ref_id),
+        ),
+    }
 }
 
 fn policy_fields(stage: &Stage, problems: &mut Vec<Problem>) {

@@ -3,8 +3,11 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::indexing_slicing
+    clippy::indexing_slicing,
+    clippy::disallowed_methods
 )]
+
+mod structure;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -44,6 +47,9 @@ fn every_pipeline_of_the_corpus_compiles_or_is_refused_with_exact_problems() {
         let problems = match compile_text(&text, &Options::default()) {
             Ok(answer) => {
                 compiled += 1;
+                structure::check(&answer);
+                let again = compile_text(&text, &Options::default()).unwrap();
+                assert_eq!(answer, again, "{name}");
                 answer.warnings
             }
             Err(problems) => {

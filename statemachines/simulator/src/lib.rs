@@ -1,1 +1,39 @@
 #![doc = include_str!("../README.md")]
+
+mod expression;
+mod machine;
+mod outcome;
+mod report;
+mod stage;
+mod window;
+
+use gennaker_domain::{Plan, Problem};
+use serde_json::Value;
+
+/// Runs a compiled definition in virtual time.
+///
+/// - `outcomes`: `{"<refId>": {"status", "seconds", "outputs"}}`, the end of each stage's task before its failure policy;
+///   see the crate's description for what is not given.
+/// - `at_millis`: when it starts, UTC milliseconds.
+/// - `trigger`: what expressions see as `trigger`; null for none.
+///
+/// The answer is `{"status","seconds","transitions","events","stages":[{"refId","type","status","started","ended"}],
+/// "states":[…]}`; times are seconds from the start. The same input gives the same answer.
+///
+/// # Errors
+/// `bad-outcomes` with the path into `outcomes`, or `bad-definition` where the definition is not one that the
+/// compiler makes.
+pub fn simulate(
+    definition: &Value,
+    plan: &Plan,
+    outcomes: &Value,
+    at_millis: i64,
+    trigger: &Value,
+) -> Result<Value, Vec<Problem>> {
+    let outcomes = outcome::Outcomes::read(outcomes)?;
+    let stages = stage::Stages::new(plan, outcomes, at_millis, trigger);
+    let run = machine::Machine::new(definition, stages)
+        .run()
+        .map_err(|problem| vec![*problem])?;
+    Ok(report::report(plan, &run))
+}

@@ -2,30 +2,26 @@
 
 use gennaker_domain::{ExecutionId, Run};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{Store, from_text, held, object, read, text};
+use super::{Store, from_text, held, object, read};
 use crate::{CloudError, Condition, Item, Key, Write};
 
-/// A question to people (`APPROVAL#<id>`, `META`): PENDING until `decision` is there.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// A question to people (`APPROVAL#<id>`, `META`), as `manual-judgment` asked it: PENDING until it is decided.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Approval {
     /// Run that asks.
     pub run: Run,
     /// `refId` of the manual judgment.
     pub stage: String,
     /// What people read.
-    #[serde(default)]
     pub instructions: String,
     /// Inputs to choose from; empty if any or none will do.
-    #[serde(default)]
     pub options: Vec<String>,
     /// When it was asked, UTC milliseconds.
     pub asked_at: i64,
     /// The answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,
 }
 
@@ -78,31 +74,45 @@ pub fn approval_id(run: &Run, stage: &str) -> String {
         .collect()
 }
 
-fn approval_item(approval: &Approval) -> Result<Item, CloudError> {
-    Ok(object(json!({
-        "status": if approval.decision.is_some() { "DECIDED" } else { "PENDING" },
-        "approval": text(approval)?,
-    })))
-}
-
 fn approval_of(item: &Item) -> Result<Approval, CloudError> {
-    from_text(item, "approval")?.ok_or_else(|| CloudError::Unreadable {
-        what: "approval".to_owned(),
-        message: "no attribute `approval`".to_owned(),
+    let field = |name: &str| item.get(name).cloned().unwrap_or(Value::Null);
+    let text = |name: &str| item.get(name).and_then(Value::as_str).map(str::to_owned);
+    let instructions: Option<Value> = from_text(item, "instructions")?;
+    let inputs: Option<Value> = from_text(item, "inputs")?;
+    // `judgmentInputs` are objects with a `value`; plain texts are taken too.
+    let options = inputs
+        .as_ref()
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|input| input.get("value").unwrap_or(input).as_str())
+        .map(str::to_owned)
+        .collect();
+    let choice = match text("judgmentStatus").as_deref() {
+        Some("continue") => Some(Choice::Continue),
+        Some(_) => Some(Choice::Stop),
+        None => None,
+    };
+    Ok(Approval {
+        run: read("run", field("run"))?,
+        stage: read("stage", field("stage"))?,
+        instructions: instructions
+            .as_ref()
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned(),
+        options,
+        asked_at: item.get("askedAt").and_then(Value::as_i64).unwrap_or(0),
+        decision: choice.map(|choice| Decision {
+            choice,
+            input: text("judgmentInput"),
+            by: text("decidedBy").unwrap_or_default(),
+            at: item.get("decidedAt").and_then(Value::as_i64).unwrap_or(0),
+        }),
     })
 }
 
 impl Store {
-    /// Keeps a question before the first message about it goes out. False if it was asked before: ask only once.
-    ///
-    /// # Errors
-    /// Those of the table.
-    pub async fn ask_approval(&self, approval: &Approval) -> Result<bool, CloudError> {
-        let key = Key::approval(&approval_id(&approval.run, &approval.stage));
-        let write = Write::put(key, approval_item(approval)?).only_if(Condition::no_item());
-        held(self.table.write(write).await)
-    }
-
     /// The question that a stage asked in a run, with its answer if there is one.
     ///
     /// # Errors
@@ -129,15 +139,17 @@ impl Store {
             return Ok(DecideAnswer::NotAsked);
         };
         if asked.decision.is_none() {
-            let decided = Approval {
-                decision: Some(decision.clone()),
-                ..asked
-            };
-            let write = Write::put(
-                Key::approval(&approval_id(run, stage)),
-                approval_item(&decided)?,
-            )
-            .only_if(Condition::equals("status", "PENDING"));
+            let mut set = object(json!({
+                "status": "DECIDED",
+                "judgmentStatus": decision.choice,
+                "decidedBy": decision.by,
+                "decidedAt": decision.at,
+            }));
+            if let Some(input) = &decision.input {
+                set.insert("judgmentInput".to_owned(), input.as_str().into());
+            }
+            let write = Write::set(Key::approval(&approval_id(run, stage)), set)
+                .only_if(Condition::equals("status", "PENDING"));
             if held(self.table.write(write).await)? {
                 return Ok(DecideAnswer::Decided);
             }
@@ -153,7 +165,8 @@ impl Store {
         })
     }
 
-    /// Asks a waiting stage to wait no more (`EXEC#<id>`, `SKIP#<refId>`). A second call changes nothing.
+    /// Asks a waiting stage to wait no more (`EXEC#<id>`, `SKIP#<refId>`). A second call changes nothing; a restart
+    /// of the stage removes it.
     ///
     /// # Errors
     /// Those of the table.
@@ -171,22 +184,8 @@ impl Store {
         .only_if(Condition::Differs("run".to_owned(), run.number.into()));
         held(self.table.write(write).await).map(|_| ())
     }
-
-    /// Who asked the stage to wait no more in this run, if somebody did.
-    ///
-    /// # Errors
-    /// Those of the table.
-    pub async fn skipped_by(&self, run: &Run, ref_id: &str) -> Result<Option<String>, CloudError> {
-        let Some(item) = self.table.get(&skip_key(&run.execution, ref_id)).await? else {
-            return Ok(None);
-        };
-        if item.get("run") != Some(&run.number.into()) {
-            return Ok(None);
-        }
-        read("by", item.get("by").cloned().unwrap_or_default())
-    }
 }
 
-fn skip_key(id: &ExecutionId, ref_id: &str) -> Key {
+pub(super) fn skip_key(id: &ExecutionId, ref_id: &str) -> Key {
     Key::new(Key::execution_partition(id), format!("SKIP#{ref_id}"))
 }

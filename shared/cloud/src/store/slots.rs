@@ -7,7 +7,8 @@
 use gennaker_domain::{Ending, Execution, ExecutionId, Status};
 use serde_json::{Value, json};
 
-use super::{Store, execution_item, held, object, read, stage_key_writes, text};
+use super::approvals::skip_key;
+use super::{Store, execution_item, held, object, read, text};
 use crate::{CloudError, Condition, Key, Write};
 
 /// Who has a slot now.
@@ -207,12 +208,15 @@ impl Store {
         queue: bool,
         now: i64,
     ) -> Result<bool, CloudError> {
-        // 100 writes make a transaction; two are the record and the place in the queue.
-        const TOGETHER: usize = 98;
+        // 100 writes make a transaction; two are the record and the place in the queue, and each stage takes two.
+        const TOGETHER: usize = 49;
         let split = stages.len().saturating_sub(TOGETHER);
         let (first, last) = stages.split_at(split);
         for stage in first {
             self.reset_stage(&execution.id, stage).await?;
+            self.table
+                .write(Write::delete(skip_key(&execution.id, stage)))
+                .await?;
         }
         let mut again = Execution {
             ending: None,
@@ -231,7 +235,10 @@ impl Store {
                 .only_if(Condition::equals("status", execution.status.as_str()))
                 .only_if(Condition::equals("run", execution.run)),
         ];
-        writes.extend(stage_key_writes(&execution.id, last));
+        for stage in last {
+            writes.push(Write::delete(Key::stage(&execution.id, stage)));
+            writes.push(Write::delete(skip_key(&execution.id, stage)));
+        }
         if queue {
             let queued = Queued {
                 execution: execution.id.clone(),

@@ -127,7 +127,8 @@ pub struct SubStage {
 }
 
 impl SubStage {
-    fn new(type_: &str, name: impl Into<String>, context: Map<String, Value>) -> Self {
+    /// A stage that always runs, with a context that is known.
+    pub(super) fn new(type_: &str, name: impl Into<String>, context: Map<String, Value>) -> Self {
         Self {
             type_: type_.to_owned(),
             name: name.into(),

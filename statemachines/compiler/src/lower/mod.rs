@@ -2,6 +2,7 @@
 
 mod deploy;
 mod flow;
+mod strategy;
 mod window;
 
 use gennaker_domain::{FailurePolicy, Owner, PlanStage, Predecessor, Problem};

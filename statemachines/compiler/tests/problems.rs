@@ -1,0 +1,284 @@
+//! What an author sees: every problem at once, each with its stage, its place and what to do.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+use gennaker_compiler::{BuiltFunctions, Compiled, Mode, Options, compile};
+use gennaker_domain::{Owner, Problem};
+use serde_json::{Value, json};
+
+fn refused(pipeline: Value) -> Vec<Problem> {
+    compile(&pipeline, &Options::default()).unwrap_err()
+}
+
+fn compiled(pipeline: Value) -> Compiled {
+    compile(&pipeline, &Options::default()).unwrap()
+}
+
+fn codes(problems: &[Problem]) -> Vec<&str> {
+    problems
+        .iter()
+        .map(|problem| problem.code.as_str())
+        .collect()
+}
+
+#[test]
+fn all_problems_are_told_at_once() {
+    let problems = refused(json!({"stages": [
+        {"refId": "1", "type": "resizeServergroup"},
+        {"refId": "1", "type": "wait"},
+        {"refId": "2", "type": "wait", "requisiteStageRefIds": ["7"]},
+        {"refId": "3", "type": "wait", "requisiteStageRefIds": ["4"]},
+        {"refId": "4", "type": "wait", "requisiteStageRefIds": ["3"]},
+        {"refId": "5", "type": "deployAppEngineConfiguration"},
+    ]}));
+    assert_eq!(
+        codes(&problems),
+        [
+            "unknown-stage-type",
+            "outside-aws",
+            "duplicate-ref-id",
+            "dangling-requisite",
+            "cyclic-requisites"
+        ]
+    );
+    assert_eq!(problems[0].path, "$.stages[0].type");
+    assert_eq!(problems[0].stage.as_deref(), Some("1"));
+    assert_eq!(
+        problems[0].hint.as_deref(),
+        Some("did you mean `resizeServerGroup`?")
+    );
+    assert_eq!(problems[3].path, "$.stages[2].requisiteStageRefIds[0]");
+    assert_eq!(
+        problems[4].message,
+        "stages wait for each other: `3` after `4` after `3`"
+    );
+}
+
+#[test]
+fn a_missing_requisite_is_ignored_if_another_exists() {
+    let compiled = compiled(json!({"stages": [
+        {"refId": "1", "type": "wait"},
+        {"refId": "2", "type": "wait", "requisiteStageRefIds": ["1", "9"]},
+    ]}));
+    assert_eq!(codes(&compiled.warnings), ["dangling-requisite"]);
+    assert_eq!(compiled.plan.stages[1].requisites, ["1"]);
+}
+
+#[test]
+fn without_ref_ids_each_stage_follows_the_one_before() {
+    let compiled =
+        compiled(json!({"stages": [{"type": "wait"}, {"type": "wait"}, {"type": "wait"}]}));
+    let stages: Vec<(&str, &[String])> = compiled
+        .plan
+        .stages
+        .iter()
+        .map(|stage| (stage.ref_id.as_str(), stage.requisites.as_slice()))
+        .collect();
+    assert_eq!(
+        stages,
+        [
+            ("0", &[][..]),
+            ("1", &["0".to_owned()][..]),
+            ("2", &["1".to_owned()][..])
+        ]
+    );
+}
+
+#[test]
+fn numbers_are_ref_ids_too() {
+    let compiled = compiled(json!({"stages": [
+        {"refId": 1, "type": "wait"},
+        {"refId": "2", "type": "wait", "requisiteStageRefIds": [1]},
+    ]}));
+    assert_eq!(compiled.plan.stages[1].requisites, ["1"]);
+}
+
+#[test]
+fn a_stage_without_a_function_is_a_warning_to_look_at_and_an_error_to_save() {
+    let pipeline =
+        json!({"application": "shop", "name": "x", "stages": [{"refId": "1", "type": "webhook"}]});
+    let built = BuiltFunctions::new(["wait"]);
+    let looked_at = Options {
+        built: built.clone(),
+        ..Options::default()
+    };
+    let answer = compile(&pipeline, &looked_at).unwrap();
+    assert_eq!(codes(&answer.warnings), ["stage-not-built"]);
+    assert_eq!(
+        answer.warnings[0].hint.as_deref(),
+        Some("functions of this release: wait")
+    );
+    let saved = Options {
+        built,
+        mode: Mode::Save,
+        ..Options::default()
+    };
+    let problems = compile(&pipeline, &saved).unwrap_err();
+    assert_eq!(codes(&problems), ["stage-not-built"]);
+    assert!(problems[0].is_error());
+}
+
+#[test]
+fn text_in_continue_pipeline_is_refused_because_the_original_loops() {
+    let stage = |value: Value| json!({"stages": [{"refId": "1", "type": "wait", "continuePipeline": value}]});
+    assert_eq!(
+        codes(&refused(stage(json!("true")))),
+        ["continue-pipeline-is-text"]
+    );
+    compiled(stage(json!("${true}")));
+}
+
+#[test]
+fn a_stage_that_lets_the_pipeline_go_on_catches_everything() {
+    let compiled = compiled(json!({"stages": [
+        {"refId": "1", "type": "bake", "failPipeline": false},
+        {"refId": "2", "type": "bake", "failPipeline": "${parameters.strict}", "requisiteStageRefIds": ["1"]},
+        {"refId": "3", "type": "bake", "continuePipeline": true, "failOnFailedExpressions": true, "requisiteStageRefIds": ["2"]},
+        {"refId": "4", "type": "bake", "continuePipeline": true, "requisiteStageRefIds": ["3"]},
+    ]}));
+    let states = &compiled.definition["States"];
+    assert_eq!(states["bake-1"]["Catch"][0]["Next"], "bake-2");
+    // Known only when it runs, or ended by a failed expression whatever the policy.
+    assert_eq!(states["bake-2"]["Catch"], Value::Null);
+    assert_eq!(states["bake-3"]["Catch"], Value::Null);
+    assert_eq!(states["bake-4"]["Catch"][0]["Next"], "end-1");
+    assert_eq!(states["end-1"]["Type"], "Succeed");
+}
+
+#[test]
+fn a_red_black_deploy_has_the_sub_stages_that_spinnaker_shows() {
+    let compiled = compiled(json!({"stages": [{
+        "refId": "3", "type": "deploy", "name": "Deploy", "failPipeline": false,
+        "clusters": [
+            {"account": "prod", "application": "shop", "stack": "web", "strategy": "RedBlack", "maxRemainingAsgs": 2,
+             "scaleDown": true, "delayBeforeDisableSec": 60, "delayBeforeScaleDownSec": 0, "useSourceCapacity": true,
+             "availabilityZones": {"eu-west-1": ["eu-west-1a"]}},
+            {"account": "prod", "application": "shop", "strategy": "highlander", "region": "us-east-1"},
+        ],
+    }]}));
+    let shown: Vec<(&str, &str, &str)> = compiled
+        .plan
+        .stages
+        .iter()
+        .map(|stage| {
+            (
+                stage.ref_id.as_str(),
+                stage.stage_type.as_str(),
+                stage.name.as_str(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ("3", "deploy", "Deploy"),
+            ("3<1", "createServerGroup", "Deploy in eu-west-1"),
+            (
+                "3<1<1",
+                "captureSourceServerGroupCapacity",
+                "snapshotSourceServerGroup"
+            ),
+            ("3<1>1", "shrinkCluster", "shrinkCluster"),
+            ("3<1>2", "wait", "Wait Before Disable"),
+            ("3<1>3", "disableCluster", "disableCluster"),
+            ("3<1>4", "scaleDownCluster", "scaleDown"),
+            (
+                "3<1>5",
+                "applySourceServerGroupCapacity",
+                "restoreMinCapacityFromSnapshot"
+            ),
+            ("3<2", "createServerGroup", "Deploy in us-east-1"),
+            ("3<2>1", "shrinkCluster", "shrinkCluster"),
+            ("3<2>1<1", "disableCluster", "disableCluster"),
+            (
+                "3<2>2",
+                "applySourceServerGroupCapacity",
+                "restoreMinCapacityFromSnapshot"
+            ),
+        ]
+    );
+    let stage = |ref_id: &str| compiled.plan.stage(ref_id).unwrap();
+    assert_eq!(stage("3").function, None);
+    assert_eq!(stage("3<1").owner, Some(Owner::Before));
+    assert_eq!(stage("3<1").context["failPipeline"], json!(false));
+    assert_eq!(stage("3<1").context.get("clusters"), None);
+    assert_eq!(stage("3<1>1").context["cluster"], "shop-web");
+    assert_eq!(stage("3<1>1").context["shrinkToSize"], 2);
+    assert_eq!(
+        stage("3<1>1").only_if.as_deref(),
+        Some("source-server-group")
+    );
+    assert_eq!(stage("3<2>1").only_if, None);
+    assert!(
+        !stage("3<1>1").starts_after[0].whole,
+        "an after stage waits for its parent's own task"
+    );
+    assert!(stage("3<1>2").woken, "a literal wait is woken");
+}
+
+#[test]
+fn an_execution_window_is_a_stage_before_all_others() {
+    let compiled = compiled(json!({"stages": [{
+        "refId": "1", "type": "deploy", "restrictExecutionDuringTimeWindow": true,
+        "restrictedExecutionWindow": {"days": [2], "whitelist": []},
+        "clusters": [{"account": "a", "application": "shop", "region": "us-east-1"}],
+    }]}));
+    let window = &compiled.plan.stages[1];
+    assert_eq!(
+        (window.ref_id.as_str(), window.stage_type.as_str()),
+        ("1<1", "restrictExecutionDuringTimeWindow")
+    );
+    assert_eq!(
+        window.context["restrictedExecutionWindow"]["days"],
+        json!([2])
+    );
+    assert_eq!(compiled.plan.stages[2].ref_id, "1<2");
+    assert_eq!(compiled.plan.stages[2].requisites, ["1<1"]);
+}
+
+#[test]
+fn secrets_in_plain_text_are_warned_of() {
+    let compiled = compiled(json!({"stages": [{
+        "refId": "1", "type": "webhook", "url": "https://example.com",
+        "customHeaders": {"apiKey": "abc", "password": "ssm:/shop/password", "secretName": "x"},
+    }]}));
+    let found: Vec<&str> = compiled
+        .warnings
+        .iter()
+        .filter(|problem| problem.code == "secret-in-plain-text")
+        .map(|problem| problem.path.as_str())
+        .collect();
+    assert_eq!(found, ["$.stages[0].customHeaders.apiKey"]);
+}
+
+#[test]
+fn unknown_fields_of_a_stage_stay_in_its_context() {
+    let compiled =
+        compiled(json!({"stages": [{"refId": "1", "type": "wait", "made": {"up": [1, null]}}]}));
+    assert_eq!(
+        compiled.plan.stages[0].context["made"],
+        json!({"up": [1, null]})
+    );
+}
+
+#[test]
+fn the_picture_shows_sub_stages_people_and_figures() {
+    let compiled = compiled(json!({"application": "shop", "name": "release", "stages": [
+        {"refId": "1", "type": "manualJudgment", "name": "Go?\u{1b}[31m"},
+        {"refId": "2", "type": "deploy", "name": "Ship", "requisiteStageRefIds": ["1"], "continuePipeline": true,
+         "clusters": [{"account": "a", "application": "shop", "region": "us-east-1", "strategy": "redblack"}]},
+    ]}));
+    let picture = gennaker_compiler::picture(&compiled);
+    assert!(picture.starts_with("shop / release: 2 stages"), "{picture}");
+    assert!(picture.contains("waits for a person"));
+    assert!(picture.contains("2<1>1 disableCluster"), "{picture}");
+    assert!(picture.contains("a failure is ignored"));
+    assert!(
+        !picture.contains('\u{1b}'),
+        "no control characters reach a terminal"
+    );
+}
