@@ -1,1 +1,285 @@
 #![doc = include_str!("../README.md")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+// A harness ends a test by a panic that says what is wrong.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use gennaker_local::{LocalCloud, Options, Silent, World, functions};
+use serde_json::{Value, json};
+
+/// Polls and retries are twenty times faster than on AWS.
+pub const WAIT_SCALE: f64 = 0.05;
+
+/// A local cloud with Gennaker deployed in it, shared by the tests of one binary.
+#[derive(Debug)]
+pub struct System {
+    /// The cloud, for what the command line cannot do.
+    pub cloud: LocalCloud,
+    state: tempfile::NamedTempFile,
+    gennaker: PathBuf,
+}
+
+/// What a command answered.
+#[derive(Debug)]
+pub struct Answer {
+    /// Exit status.
+    pub status: i32,
+    /// JSON lines of standard output.
+    pub lines: Vec<Value>,
+    /// Standard error.
+    pub said: String,
+}
+
+impl Answer {
+    /// The last line: the summary of a run.
+    #[must_use]
+    pub fn summary(&self) -> &Value {
+        self.lines
+            .last()
+            .unwrap_or_else(|| panic!("no JSON line; status {}, said:\n{}", self.status, self.said))
+    }
+
+    /// The server groups of a cluster, oldest first.
+    #[must_use]
+    pub fn server_groups(&self, cluster: &str) -> Vec<Value> {
+        let clusters = self.summary()["clusters"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        clusters
+            .iter()
+            .filter(|found| found["name"] == cluster)
+            .flat_map(|found| {
+                found["serverGroups"]
+                    .as_array()
+                    .cloned()
+                    .unwrap_or_default()
+            })
+            .collect()
+    }
+
+    /// Status of a stage.
+    #[must_use]
+    pub fn stage(&self, ref_id: &str) -> String {
+        let stages = self.summary()["stages"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        stages
+            .iter()
+            .find(|stage| stage["refId"] == ref_id)
+            .and_then(|stage| stage["status"].as_str())
+            .unwrap_or("none")
+            .to_owned()
+    }
+}
+
+/// The checkout.
+#[must_use]
+pub fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
+}
+
+/// The directory with other people's pipelines, if it is there.
+#[must_use]
+#[allow(clippy::disallowed_methods)] // Tests are told where the corpus is by the environment.
+pub fn corpus() -> Option<PathBuf> {
+    let directory = std::env::var_os("GENNAKER_CORPUS")
+        .map_or_else(|| workspace().join("../shared/corpus"), PathBuf::from);
+    directory.is_dir().then_some(directory)
+}
+
+/// Builds the command once.
+fn command() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT
+        .get_or_init(|| {
+            let mut cargo = Command::new(env!("CARGO"));
+            let status = cargo
+                .args(["build", "--quiet", "--package", "gennaker"])
+                .current_dir(workspace())
+                .status()
+                .unwrap();
+            assert!(status.success(), "the command line does not build");
+            target().join("debug").join("gennaker")
+        })
+        .clone()
+}
+
+/// Cargo's target directory: a test binary is in `<target>/debug/deps`.
+fn target() -> PathBuf {
+    let binary = std::env::current_exe().unwrap();
+    binary.ancestors().nth(3).unwrap().to_owned()
+}
+
+/// The system of this test binary: started by the first test that asks, ended with the process.
+///
+/// `images`: patterns of images that never become healthy begin with `bad-`.
+#[must_use]
+pub fn system() -> &'static System {
+    static SYSTEM: OnceLock<System> = OnceLock::new();
+    SYSTEM.get_or_init(|| System::start(&[]))
+}
+
+impl System {
+    /// Starts a local cloud and deploys the template, with parameters of the template's own.
+    #[must_use]
+    pub fn start(parameters: &[(&str, &str)]) -> Self {
+        let gennaker = command();
+        let target = target();
+        let built = functions::build(&workspace(), "dev", &Silent).unwrap();
+        let mut options = Options::new(&target);
+        options.wait_scale = WAIT_SCALE;
+        options.world = World::parse(
+            &json!({ "images": [
+                { "name": "bad-*", "healthy": false, "bootSeconds": 1 },
+                { "name": "*", "bootSeconds": 1 },
+            ] })
+            .to_string(),
+            "the tests' world",
+        )
+        .unwrap();
+        let cloud = LocalCloud::start(&options, &Silent).unwrap();
+        let zips = cloud
+            .package(&built, &target.join("local").join("functions"), &Silent)
+            .unwrap();
+        let architecture = if cfg!(target_arch = "aarch64") {
+            "arm64"
+        } else {
+            "x86_64"
+        };
+        let parameters: BTreeMap<String, String> = [
+            ("Architecture", architecture),
+            ("EventSource", "gennaker.local.ecr"),
+            ("SweepRate", "rate(1 minute)"),
+            ("DisableClusterMinSeconds", "1"),
+            ("FunctionTimeoutSeconds", "10"),
+        ]
+        .iter()
+        .chain(parameters)
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+        let template = workspace().join("infra").join("template.yaml");
+        cloud
+            .deploy("gennaker", &template, &parameters, &zips, &Silent)
+            .unwrap();
+        cloud.set_world(&options.world).unwrap();
+        let mut state = tempfile::NamedTempFile::new().unwrap();
+        state
+            .write_all(serde_json::to_string(cloud.state()).unwrap().as_bytes())
+            .unwrap();
+        Self {
+            cloud,
+            state,
+            gennaker,
+        }
+    }
+
+    /// Runs the command in this cloud.
+    #[must_use]
+    pub fn gennaker(&self, arguments: &[&str]) -> Answer {
+        self.spawn(arguments).finish()
+    }
+
+    /// Starts the command in this cloud; it runs while the test goes on.
+    #[must_use]
+    pub fn spawn(&self, arguments: &[&str]) -> Running {
+        let mut command = Command::new(&self.gennaker);
+        command
+            .args(arguments)
+            .envs(self.cloud.environment())
+            .env("GENNAKER_LOCAL", self.state.path())
+            .current_dir(workspace())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Running(command.spawn().unwrap())
+    }
+
+    /// Runs a pipeline and answers its judgments with continue.
+    #[must_use]
+    pub fn run(&self, pipeline: &Value, more: &[&str]) -> Answer {
+        self.start_run(pipeline, more).finish()
+    }
+
+    /// Starts a run of a pipeline.
+    #[must_use]
+    pub fn start_run(&self, pipeline: &Value, more: &[&str]) -> Running {
+        let mut file = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
+        file.write_all(pipeline.to_string().as_bytes()).unwrap();
+        let (_, path) = file.keep().unwrap();
+        let path = path.to_string_lossy().into_owned();
+        let mut arguments = vec![
+            "local",
+            "run",
+            path.as_str(),
+            "--json",
+            "--wait-scale",
+            "0.05",
+            "--time-limit",
+            "3m",
+        ];
+        if !more.contains(&"--judgment") {
+            arguments.push("--approve");
+        }
+        arguments.extend(more);
+        self.spawn(&arguments)
+    }
+}
+
+/// A command that runs.
+#[derive(Debug)]
+pub struct Running(std::process::Child);
+
+impl Running {
+    /// Waits for its end.
+    #[must_use]
+    pub fn finish(self) -> Answer {
+        let output = self.0.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        Answer {
+            status: output.status.code().unwrap_or(-1),
+            lines: text
+                .lines()
+                .filter_map(|line| serde_json::from_str(line).ok())
+                .collect(),
+            said: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+/// A deploy stage of one cluster in us-east-1 with a target group of the cluster's name.
+#[must_use]
+pub fn deploy(ref_id: &str, after: &[&str], application: &str, image: &str, more: &Value) -> Value {
+    let mut cluster = json!({
+        "account": "prod", "application": application, "stack": "prod", "freeFormDetails": "", "cloudProvider": "aws",
+        "strategy": "redblack", "maxRemainingAsgs": 2, "capacity": { "min": 2, "desired": 2, "max": 4 },
+        "availabilityZones": { "us-east-1": ["us-east-1a"] }, "subnetType": "internal",
+        "targetGroups": [format!("{application}-prod")], "instanceType": "t3.micro", "amiName": image,
+    });
+    for (name, value) in more.as_object().cloned().unwrap_or_default() {
+        cluster[name.as_str()] = value;
+    }
+    json!({
+        "refId": ref_id, "type": "deploy", "name": format!("Deploy {ref_id}"), "requisiteStageRefIds": after,
+        "clusters": [cluster],
+    })
+}
+
+/// A pipeline of these stages.
+#[must_use]
+pub fn pipeline(application: &str, stages: &[Value]) -> Value {
+    json!({ "application": application, "name": format!("release {application}"), "stages": stages })
+}

@@ -190,6 +190,8 @@ class Supervisor:
             "PYTHONUNBUFFERED": "1",
             "AWS_ACCESS_KEY_ID": ACCOUNT,
             "AWS_SECRET_ACCESS_KEY": "local",
+            # Functions have one on AWS, and would get an empty one here.
+            "AWS_SESSION_TOKEN": "local",
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
             "AWS_EC2_METADATA_DISABLED": "true",
@@ -205,6 +207,7 @@ class Supervisor:
             "AWS_ENDPOINT_URL_EC2": world,
             "AWS_ENDPOINT_URL_AUTO_SCALING": world,
             "AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2": world,
+            "AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING": world,
             "AWS_ENDPOINT_URL_STS": world,
             "AWS_ENDPOINT_URL_CODEBUILD": f"http://127.0.0.1:{codebuild_port}",
         }
@@ -355,6 +358,9 @@ def send(function, pid, number):
 def main():
     with open(sys.argv[1], encoding="utf-8") as content:
         supervisor = Supervisor(json.load(content))
+
+    with open(os.path.join(supervisor.run, "supervisor.pid"), "w", encoding="utf-8") as out:
+        out.write(str(os.getpid()))
 
     def stop(_number, _frame):
         supervisor.stopping = True

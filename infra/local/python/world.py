@@ -35,6 +35,7 @@ from moto.autoscaling import models as autoscaling
 from moto.autoscaling import responses as autoscaling_responses
 from moto.autoscaling.exceptions import AutoscalingClientError, ValidationError
 from moto.ec2.models import ec2_backends
+from moto.ec2.responses import launch_templates as launch_template_responses
 from moto.elbv2 import models as elbv2
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
@@ -120,6 +121,17 @@ class World:
                 group.autoscaling_backend.update_attached_elbs(group.name)
                 group.autoscaling_backend.update_attached_target_groups(group.name)
         self.booting = still
+        for regions in autoscaling.autoscaling_backends.values():
+            for backend in regions.values():
+                for group in backend.autoscaling_groups.values():
+                    self.check(group)
+
+    def check(self, group):
+        """The group's own health check: an instance that somebody stopped is not healthy."""
+        if not suspended(group, "HealthCheck"):
+            for state in group.instance_states:
+                if state.lifecycle_state == "InService" and state.instance.state != "running":
+                    state.health_status = "Unhealthy"
 
     def run(self):
         while True:
@@ -157,11 +169,11 @@ def make_auto_scaling_take_time(world):
             return
         before = set(map(id, self.instance_states))
         subnets = self.vpc_zone_identifier
-        for number in range(count_needed):
+        for _ in range(count_needed):
             # moto puts every instance into the first subnet; a group spreads them.
             if subnets:
                 parts = subnets.split(",")
-                turn = (len(self.instance_states) + number) % len(parts)
+                turn = len(self.instance_states) % len(parts)
                 self.vpc_zone_identifier = ",".join(parts[turn:] + parts[:turn])
             try:
                 launch(self, 1, dict(propagated_tags))
@@ -207,6 +219,7 @@ def make_auto_scaling_strict():
                 "AutoScalingGroup by this name already exists - A group with the name " + name + " already exists",
             )
         check_bounds(kwargs.get("desired_capacity"), kwargs.get("min_size"), kwargs.get("max_size"))
+        check_target_groups(self, kwargs.get("target_group_arns") or [])
         return create(self, name, *args, **kwargs)
 
     def update_auto_scaling_group(self, name, *args, **kwargs):
@@ -248,6 +261,18 @@ def make_auto_scaling_strict():
             state.protected_from_scale_in = False
         delete(self, group_name)
 
+    set_health, terminate = backend.set_instance_health, backend.terminate_instance
+
+    def set_instance_health(self, instance_id, health_status):
+        instance_of_a_group(self, instance_id)
+        set_health(self, instance_id, health_status)
+
+    def terminate_instance(self, instance_id, should_decrement):
+        instance_of_a_group(self, instance_id)
+        return terminate(self, instance_id, should_decrement)
+
+    backend.set_instance_health = set_instance_health
+    backend.terminate_instance = terminate_instance
     backend.__init__ = __init__
     backend.create_auto_scaling_group = create_auto_scaling_group
     backend.update_auto_scaling_group = update_auto_scaling_group
@@ -269,6 +294,35 @@ def make_auto_scaling_strict():
         return delete_answer(self)
 
     answer.delete_auto_scaling_group = delete_only_by_force
+    create_answer = answer.create_auto_scaling_group
+
+    def create_with_hooks(self):
+        made = create_answer(self)
+        for hook in self._get_param("LifecycleHookSpecificationList", []) or []:
+            self.autoscaling_backend.create_lifecycle_hook(
+                name=hook["LifecycleHookName"],
+                as_name=self._get_param("AutoScalingGroupName"),
+                transition=hook["LifecycleTransition"],
+                timeout=hook.get("HeartbeatTimeout"),
+                result=hook.get("DefaultResult"),
+            )
+        return made
+
+    answer.create_auto_scaling_group = create_with_hooks
+
+
+def check_target_groups(backend, arns):
+    """Before anything changes: moto would keep the unknown ARN in the group, and fail at every later request."""
+    for arn in arns:
+        if arn not in backend.elbv2_backend.target_groups:
+            raise ValidationError(f"Target group '{arn}' was not found")
+
+
+def instance_of_a_group(backend, instance_id):
+    """AWS's refusal for an instance that no group has."""
+    states = (state for group in backend.autoscaling_groups.values() for state in group.instance_states)
+    if not any(state.instance.id == instance_id for state in states):
+        raise ValidationError(f"Instance Id not found - No managed instance found for instance ID: {instance_id}")
 
 
 def check_bounds(desired, low, high):
@@ -280,13 +334,30 @@ def check_bounds(desired, low, high):
         )
 
 
+def make_launch_templates_idempotent():
+    """The same client token gives the same launch template again, as long as it exists."""
+    answer = launch_template_responses.LaunchTemplates
+    create = answer.create_launch_template
+
+    def create_launch_template(self):
+        token, name = self._get_param("ClientToken"), self._get_param("LaunchTemplateName")
+        made = self.ec2_backend.__dict__.setdefault("world_tokens", {})
+        if token and (token, name) in made and name in self.ec2_backend.launch_template_name_to_ids:
+            return made[(token, name)]
+        result = create(self)
+        made[(token, name)] = result
+        return result
+
+    answer.create_launch_template = create_launch_template
+
+
 # --- Target groups ----------------------------------------------------------------------------------------------------
 
 
 def make_target_groups_follow():
     """Instances are registered once, when they are in service, and leave when they are terminated."""
     backend = autoscaling.AutoScalingBackend
-    detach = backend.detach_load_balancer_target_groups
+    attach, detach = backend.attach_load_balancer_target_groups, backend.detach_load_balancer_target_groups
 
     def update_attached_target_groups(self, group_name):
         group = self.autoscaling_groups[group_name]
@@ -297,19 +368,56 @@ def make_target_groups_follow():
         for arn in group.target_group_arns:
             target_group = self.elbv2_backend.target_groups.get(arn)
             if target_group is None:
-                raise ValidationError(f"Target group '{arn}' was not found")
+                continue  # it was deleted since
             new = [state.instance.id for state in ready if (state.instance.id, arn) not in offered]
             offered.update((instance, arn) for instance in new)
             if new and not suspended(group, "AddToLoadBalancer"):
                 target_group.register([{"Id": instance, "Port": target_group.port} for instance in new])
 
+    def update_attached_elbs(self, group_name):
+        """The same for classic load balancers, which have to be registered through the group as well."""
+        group = self.autoscaling_groups[group_name]
+        offered = group.__dict__.setdefault("world_offered", set())
+        members = {state.instance.id for state in group.instance_states}
+        ready = {state.instance.id for state in group.instance_states if state.lifecycle_state == "InService"}
+        for name in group.load_balancer_names:
+            balancer = self.elb_backend.load_balancers.get(name)
+            if balancer is None:
+                continue  # it was deleted since
+            gone = {i for i in balancer.instance_ids if (i, name) in offered and i not in members}
+            new = {i for i in ready if (i, name) not in offered}
+            offered.update((i, name) for i in new)
+            if gone:
+                self.elb_backend.deregister_instances(name, gone)
+            if new and not suspended(group, "AddToLoadBalancer"):
+                # Not moto's `from_autoscaling`: what is in that list cannot be deregistered by hand.
+                self.elb_backend.register_instances(name, sorted(new - set(balancer.instance_ids)))
+
+    def detach_load_balancers(self, group_name, load_balancer_names):
+        group = self.autoscaling_groups[group_name]
+        members = {state.instance.id for state in group.instance_states}
+        for name in load_balancer_names:
+            if name in self.elb_backend.load_balancers:
+                self.elb_backend.deregister_instances(name, members)
+        group.load_balancer_names = [name for name in group.load_balancer_names if name not in load_balancer_names]
+        offered = group.__dict__.setdefault("world_offered", set())
+        group.world_offered = {pair for pair in offered if pair[1] not in load_balancer_names}
+
+    def attach_load_balancer_target_groups(self, group_name, target_group_arns):
+        check_target_groups(self, target_group_arns)
+        attach(self, group_name, target_group_arns)
+
     def detach_load_balancer_target_groups(self, group_name, target_group_arns):
+        check_target_groups(self, target_group_arns)
         detach(self, group_name, target_group_arns)
         group = self.autoscaling_groups[group_name]
         offered = group.__dict__.setdefault("world_offered", set())
         group.world_offered = {pair for pair in offered if pair[1] not in target_group_arns}
 
+    backend.update_attached_elbs = update_attached_elbs
+    backend.detach_load_balancers = detach_load_balancers
     backend.update_attached_target_groups = update_attached_target_groups
+    backend.attach_load_balancer_target_groups = attach_load_balancer_target_groups
     backend.detach_load_balancer_target_groups = detach_load_balancer_target_groups
 
     target_class = elbv2.FakeTargetGroup
@@ -447,15 +555,67 @@ class QuietHandler(MotoRequestHandler):
         pass
 
 
-def locked(application):
-    """Lets one request in at a time, and answers the health page without moto."""
+def rename(kind, region, old, new):
+    """Gives a resource another id: pipelines name security groups and images by ids of the accounts they come from."""
+    backend = ec2_backends["123456789012"][region]
+    if kind == "image":
+        tables = [backend.amis]
+    elif kind == "security-group":
+        tables = list(backend.groups.values())
+    elif kind == "subnet":
+        tables = list(backend.subnets.values())
+    else:
+        raise ValueError(f"`{kind}` cannot be renamed")
+    for table in tables:
+        if old in table:
+            backend.tags[new] = backend.tags.pop(old, {})
+            table[new] = table.pop(old)
+            table[new].id = new
+            if kind == "security-group":
+                table[new].group_id = new
+            return
+    raise ValueError(f"{kind} `{old}` does not exist in {region}")
+
+
+def own_pages(world):
+    """What `cloud.py` asks of this process itself: path to the function that answers."""
+
+    def settle(_body):
+        """Finishes all boots now: what a world file describes has been running for long."""
+        world.booting = [(0.0, group, state) for _, group, state in world.booting]
+        world.tick()
+        return {}
+
+    def regions(_body):
+        """The regions that have server groups."""
+        return [
+            region
+            for region, backend in autoscaling.autoscaling_backends["123456789012"].items()
+            if backend.autoscaling_groups
+        ]
+
+    def renamed(body):
+        rename(body["kind"], body["region"], body["from"], body["to"])
+        return {}
+
+    return {"/_health": lambda _body: "ok", "/_world/settle": settle, "/_world/regions": regions, "/_world/rename": renamed}
+
+
+def locked(application, pages):
+    """Lets one request in at a time, and answers this process's own pages without moto."""
 
     def answer(environ, start_response):
-        if environ.get("PATH_INFO") == "/_health":
-            start_response("200 OK", [("Content-Type", "text/plain")])
-            return [b"ok"]
+        page = pages.get(environ.get("PATH_INFO"))
         with LOCK:
-            return [b"".join(application(environ, start_response))]
+            if page is None:
+                return [b"".join(application(environ, start_response))]
+            body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            try:
+                status, content = "200 OK", page(json.loads(body or b"{}"))
+            except (KeyError, ValueError) as error:
+                status, content = "400 Bad Request", {"message": str(error)}
+        start_response(status, [("Content-Type", "application/json")])
+        return [json.dumps(content).encode()]
 
     return answer
 
@@ -469,11 +629,12 @@ def main():
     world = World(file)
     make_auto_scaling_take_time(world)
     make_auto_scaling_strict()
+    make_launch_templates_idempotent()
     make_target_groups_follow()
     make_terminated_instances_leave()
     host, port = socket.socket(fileno=os.dup(arguments.fd)).getsockname()
     os.environ["MOTO_PORT"] = str(port)
-    application = locked(DomainDispatcherApplication(create_backend_app))
+    application = locked(DomainDispatcherApplication(create_backend_app), own_pages(world))
     server = make_server(host, port, application, threaded=True, request_handler=QuietHandler, fd=arguments.fd)
     threading.Thread(target=world.run, daemon=True).start()
     metrics = Metrics(file, os.environ["AWS_ENDPOINT_URL"])

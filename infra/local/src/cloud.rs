@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::session::Session;
 use crate::surroundings;
 use crate::{Error, Progress, Python, Step, World};
 
@@ -18,6 +19,9 @@ use crate::{Error, Progress, Python, Step, World};
 const PROCESSES: u64 = 3;
 /// The supervisor needs at most 5 s for a polite end and a moment for the rest.
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long the logs of a cloud that failed are kept.
+const KEPT_LOGS: Duration = Duration::from_secs(3600);
 
 /// How a cloud is started.
 #[derive(Debug, Clone)]
@@ -90,6 +94,8 @@ pub struct LocalCloud {
     state_path: PathBuf,
     // `None` for a cloud that another process started.
     owner: Option<Owner>,
+    // Idle ones. Made when a call finds none: many commands make no call, and a call may take long.
+    sessions: Mutex<Vec<Session>>,
 }
 
 /// The supervisor as its parent sees it. Its standard input is what keeps it alive.
@@ -163,6 +169,7 @@ impl LocalCloud {
             fs::remove_dir_all(&run).map_err(Error::file(&run))?;
         }
         fs::create_dir_all(&run).map_err(Error::file(&run))?;
+        forget_old_runs(&local);
         write_json(&run.join("world.json"), &options.world)?;
         let specification = serde_json::json!({
             "run": run,
@@ -208,6 +215,7 @@ impl LocalCloud {
                 detached: options.detached,
                 news,
             }),
+            sessions: Mutex::default(),
         })
     }
 
@@ -216,7 +224,14 @@ impl LocalCloud {
     /// # Errors
     /// [`Error::File`], and the errors of [`Python::set_up`].
     pub fn find(target_dir: &Path) -> Result<Option<Self>, Error> {
-        let state_path = target_dir.join("local").join("cloud.json");
+        Self::find_at(target_dir, target_dir.join("local").join("cloud.json"))
+    }
+
+    /// The cloud that another process wrote to `state_path`, if it is up: tests hand theirs to the commands they run.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn find_at(target_dir: &Path, state_path: PathBuf) -> Result<Option<Self>, Error> {
         let Some(state) = read_live_state(&state_path)? else {
             return Ok(None);
         };
@@ -226,6 +241,7 @@ impl LocalCloud {
             state,
             state_path,
             owner: None,
+            sessions: Mutex::default(),
         }))
     }
 
@@ -288,6 +304,30 @@ impl LocalCloud {
     /// [`Error::File`].
     pub fn set_world(&self, world: &World) -> Result<(), Error> {
         write_json(&self.state.run.join("world.json"), world)
+    }
+
+    /// One call of `cloud.py`. Calls from several threads go on at once, each in a session of its own.
+    pub(crate) fn operate(
+        &self,
+        operation: &str,
+        arguments: &serde_json::Value,
+        title: &str,
+        progress: &dyn Progress,
+    ) -> Result<serde_json::Value, Error> {
+        let idle = || self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let session = idle().pop();
+        let mut session = match session {
+            Some(session) => session,
+            None => Session::start(&self.python, &self.state.environment)?,
+        };
+        let result = session.call(operation, arguments, title, progress);
+        if session.is_over() {
+            // A dead emulator is the better explanation.
+            self.check()?;
+        } else {
+            idle().push(session);
+        }
+        result
     }
 
     /// Fails once a process of this cloud has died (the rest is ended then).
@@ -366,6 +406,26 @@ impl Drop for LocalCloud {
             && !owner.detached
         {
             end(&mut owner.child);
+        }
+    }
+}
+
+/// Removes what clouds left that could not clean up (their logs stay for an hour).
+fn forget_old_runs(local: &Path) {
+    for entry in fs::read_dir(local).into_iter().flatten().flatten() {
+        let run = entry.path();
+        let is_run = entry.file_name().to_string_lossy().starts_with("run-");
+        let age = entry.metadata().and_then(|metadata| metadata.modified());
+        let is_old = age.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > KEPT_LOGS));
+        if !is_run || !is_old {
+            continue;
+        }
+        let pid = fs::read_to_string(run.join("supervisor.pid"));
+        let lives =
+            pid.is_ok_and(|pid| pid.trim().parse().is_ok_and(|pid| is_supervisor(pid, &run)));
+        if !lives {
+            // Another process may be doing the same.
+            let _ = fs::remove_dir_all(&run);
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::python::last_lines;
+
 /// Everything this crate refuses or fails at.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -16,7 +18,7 @@ pub enum Error {
         reason: String,
     },
     /// `pip install` of the pinned emulators failed.
-    #[error("cannot install the emulators ({pins}): {reason}; the first set-up needs the network")]
+    #[error("cannot install the emulators ({pins}; the first set-up needs the network): {reason}")]
     Install {
         /// What was to be installed.
         pins: String,
@@ -108,10 +110,14 @@ impl Error {
 
 /// The end of a log, set off from the message; nothing when there is none.
 fn log_lines(log: &str) -> String {
-    let lines: Vec<&str> = log.trim().lines().rev().take(8).collect();
-    lines
-        .iter()
-        .rev()
-        .map(|line| format!("\n  | {line}"))
-        .collect()
+    if log.trim().is_empty() {
+        String::new()
+    } else {
+        let lines = last_lines(log, 8);
+        if lines.starts_with('\n') {
+            lines
+        } else {
+            format!("\n  | {lines}")
+        }
+    }
 }

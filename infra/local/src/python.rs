@@ -19,11 +19,13 @@ pub const PINS: [&str; 3] = [
 const PACKAGES: u64 = 46;
 
 /// The scripts of this crate: they are written next to the environment, so that an installed binary has them too.
-const SCRIPTS: [(&str, &str); 4] = [
+const SCRIPTS: [(&str, &str); 6] = [
     ("supervisor.py", include_str!("../python/supervisor.py")),
     ("world.py", include_str!("../python/world.py")),
     ("codebuild.py", include_str!("../python/codebuild.py")),
     ("packer.py", include_str!("../python/packer.py")),
+    ("cloud.py", include_str!("../python/cloud.py")),
+    ("seed.py", include_str!("../python/seed.py")),
 ];
 
 /// A Python environment that has the emulators, and the directory with this crate's scripts.
@@ -202,17 +204,33 @@ fn write_scripts(local: &Path) -> Result<PathBuf, Error> {
     Ok(directory)
 }
 
-/// The last lines of a program's output, for a message.
+/// The last lines of a program's output, for a message: one line as it is, several set off from the message.
 pub(crate) fn last_lines(text: &str, count: usize) -> String {
     let lines: Vec<&str> = text
-        .trim()
         .lines()
         .filter(|line| !line.trim().is_empty())
         .collect();
-    lines
-        .iter()
-        .skip(lines.len().saturating_sub(count))
-        .copied()
-        .collect::<Vec<_>>()
-        .join("; ")
+    let last = lines.iter().skip(lines.len().saturating_sub(count));
+    match lines.len() {
+        0 => "it said nothing".to_owned(),
+        1 => last.map(|line| line.trim()).collect(),
+        _ => last
+            .map(|line| format!("\n  | {}", line.trim_end()))
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_lines;
+
+    #[test]
+    fn the_end_of_an_output_is_shown_as_it_was() {
+        assert_eq!(last_lines("", 2), "it said nothing");
+        assert_eq!(
+            last_lines("no module named venv\n", 2),
+            "no module named venv"
+        );
+        assert_eq!(last_lines("a\n\nb\n  c\n", 2), "\n  | b\n  |   c");
+    }
 }

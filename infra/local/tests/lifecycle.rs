@@ -56,6 +56,13 @@ fn eventually_none(run: &Path) -> Result<(), Vec<u32>> {
     }
 }
 
+/// The example program that starts a cloud and holds it.
+fn hold_example() -> PathBuf {
+    std::env::current_exe()
+        .unwrap()
+        .with_file_name("../examples/hold")
+}
+
 fn kill(signal: &str, pid: u32) {
     assert!(
         Command::new("kill")
@@ -92,9 +99,7 @@ fn two_clouds_run_side_by_side_and_leave_nothing_behind() {
 
 #[test]
 fn nothing_is_left_when_the_process_that_started_it_is_killed() {
-    let hold = std::env::current_exe()
-        .unwrap()
-        .with_file_name("../examples/hold");
+    let hold = hold_example();
     let mut parent = Command::new(&hold)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -109,6 +114,36 @@ fn nothing_is_left_when_the_process_that_started_it_is_killed() {
     kill("-KILL", parent.id());
     parent.wait().unwrap();
     assert_eq!(eventually_none(&run), Ok(()));
+}
+
+#[test]
+fn old_run_directories_are_removed_unless_their_cloud_is_up() {
+    let target = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    fs::create_dir_all(target.path().join("local/run-1-0")).unwrap();
+    Python::set_up(&target_dir(), &Silent).unwrap();
+    std::os::unix::fs::symlink(
+        target_dir().join("local/venv"),
+        target.path().join("local/venv"),
+    )
+    .unwrap();
+    let options = Options::new(target.path());
+    let up = LocalCloud::start(&options, &Silent).unwrap();
+    let dead = target.path().join("local/run-1-0");
+    let fresh = target.path().join("local/run-1-1");
+    fs::create_dir_all(&fresh).unwrap();
+    for directory in [&dead, up.run_directory()] {
+        let touched = Command::new("touch")
+            .args(["-d", "2 hours ago"])
+            .arg(directory)
+            .status();
+        assert!(touched.unwrap().success());
+    }
+    let other = LocalCloud::start(&options, &Silent).unwrap();
+    assert!(!dead.exists());
+    assert!(fresh.exists(), "its logs may still be read");
+    assert!(up.run_directory().exists());
+    up.check().unwrap();
+    other.check().unwrap();
 }
 
 #[test]
@@ -178,4 +213,40 @@ fn a_detached_cloud_is_found_refused_twice_and_stopped() {
     assert_eq!(eventually_none(&run), Ok(()));
     assert!(LocalCloud::find(target.path()).unwrap().is_none());
     assert!(!target.path().join("local/cloud.json").exists());
+}
+
+#[test]
+fn without_python_there_is_one_clear_error_of_the_environment() {
+    let target = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let output = Command::new(hold_example())
+        .arg(target.path())
+        .env("PATH", "/nowhere")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        message.contains("install Python 3.10 or later"),
+        "{message}"
+    );
+    assert_eq!(output.status.code(), Some(3));
+}
+
+#[test]
+fn emulators_that_cannot_be_installed_are_one_clear_error_of_the_environment() {
+    let target = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let output = Command::new(hold_example())
+        .arg(target.path())
+        .env("PIP_NO_INDEX", "1")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        message.contains("cannot install the emulators (ministack=="),
+        "{message}"
+    );
+    assert_eq!(output.status.code(), Some(3));
+    // Nothing half made is taken for an environment later.
+    assert!(!target.path().join("local/venv/gennaker-ready").exists());
 }

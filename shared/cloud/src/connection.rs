@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig, timeout::TimeoutConfig};
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_smithy_http_client::{Builder, tls};
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
@@ -107,6 +108,18 @@ impl Connection {
                 .config
                 .to_builder()
                 .region(Region::new(region.to_owned()))
+                .build(),
+        }
+    }
+
+    /// The same with other credentials, such as those of a role in another account.
+    #[must_use]
+    pub fn with_credentials(&self, provider: impl ProvideCredentials + 'static) -> Self {
+        Self {
+            config: self
+                .config
+                .to_builder()
+                .credentials_provider(SharedCredentialsProvider::new(provider))
                 .build(),
         }
     }

@@ -1,15 +1,33 @@
 #![doc = include_str!("../README.md")]
 
+pub mod account;
+pub mod auto_scaling;
+pub mod concurrency;
 pub mod connection;
 pub mod dynamodb;
+pub mod ec2;
 pub mod error;
+pub mod functions;
 pub mod key;
+pub mod load_balancing;
+pub mod metrics;
+pub mod notification;
+pub mod registry;
+pub mod step_functions;
 pub mod store;
 pub mod table;
 
+pub use account::Account;
+pub use auto_scaling::AutoScaling;
 pub use connection::{Connection, Roots};
+pub use ec2::{Ec2, Ec2Clouds};
 pub use error::CloudError;
+pub use functions::Functions;
 pub use key::Key;
+pub use load_balancing::LoadBalancing;
+pub use notification::Notifications;
+pub use registry::Registry;
+pub use step_functions::StepFunctions;
 pub use store::Store;
 
 pub use table::{Action, Condition, Index, Item, Table, Write};

@@ -13,6 +13,10 @@ use serde_json::{Map, Value, json};
 
 use crate::{CloudError, Condition, Index, Item, Key, Table, Write};
 
+pub mod approvals;
+pub mod pipelines;
+pub mod slots;
+
 /// Plans are compressed at this level: 3 is zstd's own default.
 const COMPRESSION: i32 = 3;
 

@@ -1,17 +1,36 @@
 //! What happens to server groups, decided: pure functions over an observed cluster.
 //!
-//! Each answers with a value and its reason as data; nothing here reads the cloud, the clock or the
-//! environment. The answers are Spinnaker's, but where a module says that it does better.
+//! Each answers with a value and its reason as data, whose `Display` is the sentence a person reads; nothing here reads
+//! the cloud, the clock or the environment. The answers are Spinnaker's, but where an item says that it does better.
+//!
+//! | question | module |
+//! |---|---|
+//! | What is a group called, what is the next name? | [`naming`] |
+//! | How many instances, after which resize or pin? | [`capacity`] |
+//! | Whose capacity does a new group copy? | [`source`] |
+//! | Are enough instances healthy? | [`health`] |
+//! | Which group is meant by `current_asg_dynamic`? | [`target`] |
+//! | Which groups of a cluster are disabled, destroyed, scaled down? | [`cluster_operation`] |
+//! | Which instances does a partial disable take? | [`disable`] |
+//! | May this capacity go away? | [`traffic_guard`] |
+//! | Which image does a cluster run? | [`find_image`] |
+//! | What are the sub-stages of a deployment? | [`strategy`] |
+//! | What is the way back, and its stages? | [`rollback`] |
+//!
+//! [`evaluate_case`] answers recorded cases of all of these in Spinnaker's JSON.
 
 pub mod capacity;
 mod case;
 pub mod cluster_operation;
 mod context;
+pub mod disable;
 pub mod find_image;
 pub mod health;
 pub mod naming;
+pub mod rollback;
 mod server_group;
 pub mod source;
+pub mod strategy;
 pub mod target;
 pub mod traffic_guard;
 

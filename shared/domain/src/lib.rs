@@ -6,6 +6,7 @@ pub mod execution;
 pub mod execution_json;
 pub mod ids;
 pub mod intent;
+pub mod pattern;
 pub mod plan;
 pub mod policy;
 pub mod problem;

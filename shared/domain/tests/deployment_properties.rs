@@ -47,6 +47,25 @@ fn resize() -> impl Strategy<Value = Value> {
     )
 }
 
+fn odd_value() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        Just(json!(i64::MIN)),
+        Just(json!(u64::MAX)),
+        Just(json!(1e300)),
+        Just(json!(4_294_967_295_u32)),
+        "\\PC{0,12}".prop_map(Value::from),
+        Just(json!([])),
+        Just(json!({})),
+        Just(json!([[{}], -1, "100", 101])),
+        Just(
+            json!({"min": 4_294_967_295_u32, "desired": 4_294_967_295_u32, "max": 4_294_967_295_u32})
+        ),
+    ]
+}
+
 fn cluster() -> impl Strategy<Value = Vec<ServerGroup>> {
     let group = (0_i64..20, any::<bool>(), 0_usize..5, 0_usize..3, capacity());
     prop::collection::vec(group, 0..9).prop_map(|groups| {
@@ -212,8 +231,41 @@ proptest! {
     }
 
     #[test]
-    fn no_case_whatever_is_in_it_stops_the_program(text in "\\PC{0,20}", decision in 0_usize..9, number in any::<i64>()) {
-        let decisions = ["cluster-operations", "targets", "traffic-guards", "resize", "health", "naming", "find-image", "", "x"];
+    fn a_deployment_with_anything_in_any_place_is_answered(key in 0_usize..60, nested in any::<bool>(), value in odd_value(), strategy in 0_usize..7, stage_type in 0_usize..5) {
+        let strategies = ["redblack", "rollingredblack", "monitored", "highlander", "custom", "rollingpush", ""];
+        let mut context = json!({
+            "account": "prod", "application": "shop", "stack": "web", "region": "us-east-1", "strategy": strategies[strategy],
+            "capacity": {"min": 1, "desired": 2, "max": 3}, "useSourceCapacity": true, "maxRemainingAsgs": 1, "scaleDown": true,
+            "targetPercentages": [30, 60], "deploySteps": [50], "rollback": {"onFailure": true, "destroyLatest": true},
+            "failureActions": {"rollback": "Automatic", "destroyInstances": true}, "deploymentMonitor": {"id": "mon"},
+            "delayBeforeDisableSec": 1, "pipelineBeforeCleanup": {"application": "shop", "pipelineId": "p"}, "source": {},
+            "moniker": {"app": "shop", "cluster": "shop-web"}, "regions": ["us-east-1"], "serverGroup": "shop-web-v001",
+            "rollbackType": "EXPLICIT", "rollbackContext": {"rollbackServerGroupName": "shop-web-v001", "restoreServerGroupName": "shop-web-v000"},
+            "additionalRollbackContext": {"onlyEnabledServerGroups": false}, "termination": {"totalRelaunches": 1}, "cluster": {"stack": "web"},
+        });
+        let keys: Vec<String> = context.as_object().unwrap().keys().cloned().collect();
+        let key = &keys[key % keys.len()];
+        match context[key].as_object().and_then(|inner| inner.keys().next().cloned()).filter(|_| nested) {
+            Some(inner) => context[key][inner] = value,
+            None => context[key] = value,
+        }
+        let group = |n: i64| json!({
+            "account": "prod", "region": "us-east-1", "name": format!("shop-web-v{n:03}"), "createdTime": n, "disabled": n == 0,
+            "capacity": {"min": 1, "desired": 2, "max": 4}, "instanceCount": 2, "moniker": {"app": "shop", "cluster": "shop-web"},
+        });
+        let stage_types = ["deploy", "createServerGroup", "cloneServerGroup", "rollbackCluster", "rollbackServerGroup"];
+        let case = json!({"id": "x", "decision": "strategies", "input": {
+            "stageType": stage_types[stage_type], "context": context, "serverGroups": [group(0), group(1)],
+            "failAt": {"type": "createServerGroup", "task": "waitForUpInstances", "nth": 1},
+        }});
+        let answer = evaluate_case(&case);
+        prop_assert!(answer["result"]["status"].is_string() || answer["error"].is_string());
+        prop_assert_eq!(answer, evaluate_case(&case));
+    }
+
+    #[test]
+    fn no_case_whatever_is_in_it_stops_the_program(text in "\\PC{0,20}", decision in 0_usize..11, number in any::<i64>()) {
+        let decisions = ["cluster-operations", "targets", "traffic-guards", "resize", "health", "naming", "find-image", "strategies", "rollback", "", "x"];
         let group = json!({"name": text, "region": "r", "capacity": {"min": number, "desired": text, "max": null}, "instances": [{}, null, 3]});
         let input = json!({
             "context": {"action": text, "capacity": {"min": number, "desired": number, "max": text}, "scalePct": number, "scaleNum": number,

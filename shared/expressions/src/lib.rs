@@ -1,18 +1,43 @@
 #![doc = include_str!("../README.md")]
 
+mod ast;
+mod case;
 mod check;
+mod class;
 mod context;
+mod convert;
+mod dateformat;
+mod dates;
+mod evaluate;
+mod fault;
+mod format;
+mod functions;
+mod json;
+mod lexer;
+mod methods;
+mod model;
+mod near;
+mod operators;
 mod outcome;
+mod parser;
 mod ports;
+mod properties;
+mod regex;
+mod rewrite;
+mod session;
 mod template;
+mod templates;
+mod text;
+mod transform;
+mod url;
+mod value;
+mod yaml;
 
+pub use case::{evaluate_case, evaluate_case_line};
 pub use check::{Problem, Severity, check};
 pub use context::Context;
-pub use outcome::{Evaluator, Failure, Level, Limits, Mode, Options, Outcome, evaluate};
+pub use outcome::{Evaluator, Failure, Level, Limits, Mode, Options, Outcome};
 pub use ports::Ports;
 pub use template::{ParseError, Template};
-
-/// Answers one line of `expression evaluate --cases`: the fields of the case in, `result`, `types` and `failures` out.
-pub fn evaluate_case(case: &serde_json::Value) -> serde_json::Value {
-    outcome::evaluate_case(case)
-}
+pub use templates::Templates;
+pub use transform::evaluate;

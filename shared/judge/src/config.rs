@@ -1,6 +1,7 @@
 //! Canary configurations, JSON as Kayenta stores them.
 
 use crate::error::{JudgeError, Problem, Severity};
+use crate::sequential::Sequential;
 use serde_json::{Map, Value};
 
 /// Which shifts count against the canary.
@@ -104,6 +105,9 @@ pub struct CanaryConfig {
     pub group_weights: Vec<(String, f64)>,
     /// Query templates by name, in order.
     pub templates: Vec<(String, String)>,
+    /// The promise about repeated looks, if `judge.judgeConfigurations.sequential` asks for one:
+    /// `{"falseAlarmRate": 0.02, "plannedPoints": 60}`. The original reads no judge configurations.
+    pub sequential: Option<Sequential>,
     /// `classifier.scoreThresholds`; shown by editors, not read by the judge.
     pub score_thresholds: Option<Thresholds>,
     classifier_given: bool,
@@ -120,19 +124,16 @@ pub struct Thresholds {
 }
 
 impl Thresholds {
-    /// Reads `{"pass","marginal"}`.
+    /// Reads `{"pass","marginal"}`; a number may be in a string, as expressions leave it.
     ///
     /// # Errors
     /// [`JudgeError::Thresholds`] when either is missing, null or no finite number.
     pub fn parse(value: &Value) -> Result<Self, JudgeError> {
         let read = |key: &str| {
             let value = value.get(key).unwrap_or(&Value::Null);
-            value
-                .as_f64()
-                .filter(|number| number.is_finite())
-                .ok_or_else(|| {
-                    JudgeError::Thresholds(format!("`{key}` must be a number, is `{value}`"))
-                })
+            finite(value).ok_or_else(|| {
+                JudgeError::Thresholds(format!("`{key}` must be a number, is {}", kind(value)))
+            })
         };
         Ok(Self {
             pass: read("pass")?,
@@ -159,6 +160,14 @@ impl Thresholds {
             marginal: read("marginal")?,
         })
     }
+}
+
+/// A finite number, or a string that holds one.
+fn finite(value: &Value) -> Option<f64> {
+    coerced_double(value)
+        .ok()
+        .flatten()
+        .filter(|number| number.is_finite())
 }
 
 /// A double as the original's JSON reader takes it: a number, or a string that holds one; null and "" are absent.
@@ -275,6 +284,7 @@ fn compatible_config(value: &Value) -> Result<CanaryConfig, Refused> {
         metrics: read,
         group_weights,
         templates: templates_of(fields),
+        sequential: None,
         score_thresholds: thresholds_of(fields),
         classifier_given: classifier.is_some(),
         metrics_given: metrics.is_some(),
@@ -565,6 +575,7 @@ impl StrictReader {
             metrics,
             group_weights,
             templates: self.templates(fields),
+            sequential: self.sequential(fields),
             score_thresholds: thresholds_of(fields),
             classifier_given: true,
             metrics_given: true,
@@ -578,7 +589,7 @@ impl StrictReader {
             return;
         };
         for (group, weight) in self.object(weights, path).into_iter().flatten() {
-            match weight.as_f64().filter(|weight| weight.is_finite()) {
+            match finite(weight) {
                 Some(number) => group_weights.push((group.clone(), number)),
                 None => self.error(
                     if weight.is_null() {
@@ -595,6 +606,23 @@ impl StrictReader {
                 ),
             }
         }
+    }
+
+    fn sequential(&mut self, fields: &Map<String, Value>) -> Option<Sequential> {
+        let path = "$.judge.judgeConfigurations.sequential";
+        let configurations = fields.get("judge")?.get("judgeConfigurations")?;
+        let sequential = configurations.get("sequential")?;
+        let sequential = self.object(sequential, path)?;
+        self.known_keys(sequential, path, &["falseAlarmRate", "plannedPoints"]);
+        let rate = self.number(sequential, "falseAlarmRate", path, 0.02);
+        let planned = self.number(sequential, "plannedPoints", path, 60.0);
+        let promise = Sequential::new(rate, planned);
+        if promise.is_none() {
+            let message = format!("no promise of {rate} for {planned} planned points can be kept");
+            let hint = "`falseAlarmRate` is above 0 and below 1, `plannedPoints` at least 1";
+            self.error("out-of-range", path, message, hint);
+        }
+        promise
     }
 
     fn own_thresholds(&mut self, classifier: &Map<String, Value>) {

@@ -12,6 +12,7 @@ use crate::mann_whitney::{
 use crate::noise::JavaRandom;
 use crate::ranks::sorted;
 use crate::score::score;
+use crate::sequential::Sequential;
 use crate::statistics::{Summary, mean, outlier_fences_of_sorted, ratio_of_means, summary_of};
 use serde_json::Value;
 
@@ -150,6 +151,7 @@ pub fn judge(
             reason: format!("the configuration has no `{}`", missing.unwrap_or_default()),
         });
     }
+    let looks = config.sequential.filter(|_| mode == Mode::Default);
     let mut results = Vec::with_capacity(pairs.len());
     for pair in pairs {
         let metric = config
@@ -170,6 +172,7 @@ pub fn judge(
             analysis,
             metric.groups.clone(),
             noise.as_mut(),
+            looks,
         ));
     }
     let (group_scores, score) = score(&results, &config.group_weights, thresholds, mode);
@@ -257,15 +260,16 @@ impl Finding {
     }
 }
 
-fn judge_pair(
+pub(crate) fn judge_pair(
     pair: &MetricPair,
     analysis: &Analysis,
     groups: Option<Vec<String>>,
     noise: Option<&mut JavaRandom>,
+    looks: Option<Sequential>,
 ) -> MetricResult {
     let canary = prepare(&pair.canary, analysis);
     let baseline = prepare(&pair.baseline, analysis);
-    let finding = classify(&pair.name, &canary, &baseline, analysis, noise);
+    let finding = classify(&pair.name, &canary, &baseline, analysis, noise, looks);
     MetricResult {
         name: pair.name.clone(),
         id: pair.id.clone(),
@@ -289,6 +293,7 @@ fn classify(
     baseline: &Prepared,
     analysis: &Analysis,
     noise: Option<&mut JavaRandom>,
+    looks: Option<Sequential>,
 ) -> Finding {
     let compatible = noise.is_some();
     if canary.values.is_empty() || baseline.values.is_empty() {
@@ -315,7 +320,7 @@ fn classify(
     let compared = match noise {
         Some(noise) => compare_as_original(canary, baseline, constants, analysis, noise)
             .map_err(|_| "Metric Classification Failed".to_owned()),
-        None => compare(canary, baseline, constants, analysis)
+        None => compare(canary, baseline, constants, analysis, looks)
             .map_err(|reason| format!("Metric Classification Failed: {reason}")),
     };
     match compared {
@@ -389,6 +394,7 @@ fn compare(
     baseline: &Prepared,
     constants: Option<(f64, f64)>,
     analysis: &Analysis,
+    looks: Option<Sequential>,
 ) -> Result<Comparison, String> {
     for (side, prepared) in [("canary", canary), ("baseline", baseline)] {
         let infinite = prepared.values.iter().filter(|v| v.is_infinite()).count();
@@ -396,22 +402,40 @@ fn compare(
             return Err(format!("{infinite} infinite values in the {side}"));
         }
     }
-    if canary.values.len() + baseline.values.len() == 2 {
+    let (m, n) = (canary.values.len(), baseline.values.len());
+    if m + n == 2 {
         return Err("one canary point against one baseline point proves nothing".to_owned());
     }
     let interval = match constants {
         // Every pair of points differs by the same amount, so that is the shift: no noise is needed to see it.
-        Some((canary, baseline)) => {
-            let shift = canary - baseline;
-            Interval {
+        Some((of_canary, of_baseline)) => {
+            let shift = of_canary - of_baseline;
+            let mut interval = Interval {
                 lower: shift,
                 upper: shift,
                 estimate: shift,
+            };
+            let separation = MannWhitney::new(&canary.sorted, &baseline.sorted)
+                .and_then(|test| test.standardised(0.0))
+                .map_err(|error| error.to_string())?;
+            if looks.is_some_and(|promise| separation.abs() <= promise.boundary(m, n)) {
+                interval = interval.with_zero();
             }
+            interval
         }
-        None => MannWhitney::new(&canary.sorted, &baseline.sorted)
-            .and_then(|test| test.interval(CONFIDENCE, Resolution::Relative))
-            .map_err(|error| error.to_string())?,
+        None => {
+            let level = looks.map_or(CONFIDENCE, |promise| promise.level(m, n));
+            let test = MannWhitney::new(&canary.sorted, &baseline.sorted)
+                .map_err(|error| error.to_string())?;
+            let mut interval = test
+                .interval(level, Resolution::Relative)
+                .map_err(|error| error.to_string())?;
+            if looks.is_some_and(|promise| !test.can_exceed(promise.boundary(m, n))) {
+                // Too early for any claim: no shift is excluded, zero least of all.
+                interval = interval.with_zero();
+            }
+            interval
+        }
     };
     if ![interval.lower, interval.upper, interval.estimate]
         .iter()

@@ -5,7 +5,11 @@ mod config;
 mod error;
 mod judge;
 mod judgement;
+mod lint;
+mod power;
+mod report;
 mod score;
+mod sequential;
 
 pub mod brent;
 pub mod mann_whitney;
@@ -22,4 +26,8 @@ pub use judge::{CONFIDENCE, MetricPair, Mode, TOLERANCE, judge};
 pub use judgement::{
     Classification, GroupScore, JUDGE_NAME, Judgement, MetricResult, Score, Verdict, double,
 };
+pub use lint::{lint, lint_config};
+pub use power::{MetricPower, PowerPlan, power, power_values};
+pub use report::{Look, Report};
 pub use score::round_to_hundredths;
+pub use sequential::Sequential;

@@ -15,6 +15,17 @@ pub struct Interval {
     pub estimate: f64,
 }
 
+impl Interval {
+    /// Widened to hold zero, so that it claims no shift.
+    pub(crate) fn with_zero(self) -> Self {
+        Self {
+            lower: self.lower.min(0.0),
+            upper: self.upper.max(0.0),
+            ..self
+        }
+    }
+}
+
 /// Why there is no interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Untestable {
@@ -97,6 +108,13 @@ impl<'a> MannWhitney<'a> {
             return Err(Untestable::AllTied);
         }
         Ok((centred - correction) / sigma)
+    }
+
+    /// Whether complete separation of the samples would standardise to more than `boundary` either way. With too few
+    /// points it does not, and the interval then ends at the extremes of the data, not at infinity.
+    pub fn can_exceed(&self, boundary: f64) -> bool {
+        let exceeds = |shift| self.standardised(shift).is_ok_and(|z| z.abs() > boundary);
+        exceeds(self.least_shift) && exceeds(self.greatest_shift)
     }
 
     /// The two-sided interval at a confidence level in (0, 1), by the original's search.

@@ -19,7 +19,7 @@ fn rankable(value: f64) -> f64 {
 /// Sorts a sample for [`rank_sum`]; NaN goes to the end, −0.0 before 0.0.
 pub fn sorted(values: &[f64]) -> Vec<f64> {
     // Integers in the order of the doubles they stand for: comparing them is one instruction.
-    let mut keys: Vec<i64> = values
+    let mut keys: Vec<u64> = values
         .iter()
         .map(|&value| order_key(if value.is_nan() { f64::NAN } else { value }))
         .collect();
@@ -27,17 +27,16 @@ pub fn sorted(values: &[f64]) -> Vec<f64> {
     keys.into_iter().map(of_order_key).collect()
 }
 
-fn order_key(value: f64) -> i64 {
-    flip_negative(value.to_bits() as i64)
+const SIGN: u64 = 1 << 63;
+
+/// An integer that orders as `f64::total_cmp` does: positive numbers above the negative ones, whose bits count down.
+fn order_key(value: f64) -> u64 {
+    let bits = value.to_bits();
+    bits ^ (((bits as i64) >> 63) as u64 | SIGN)
 }
 
-fn of_order_key(key: i64) -> f64 {
-    f64::from_bits(flip_negative(key) as u64)
-}
-
-/// The mapping of `f64::total_cmp`, its own inverse: the magnitude bits of negative numbers count down.
-fn flip_negative(bits: i64) -> i64 {
-    bits ^ (((bits >> 63) as u64) >> 1) as i64
+fn of_order_key(key: u64) -> f64 {
+    f64::from_bits(key ^ (((!key as i64) >> 63) as u64 | SIGN))
 }
 
 /// Ranks `canary − shift` among itself and the baseline, ties averaged; both samples sorted as by [`sorted`].
@@ -45,30 +44,44 @@ fn flip_negative(bits: i64) -> i64 {
 /// Equality is exact and −0.0 ranks below 0.0. The worked case: canary {1, 3}, baseline {2}, shift 0 has the canary at
 /// ranks 1 and 3, so `doubled` is 8; at shift 1 the canary is {0, 2}, ranks 1 and 2.5, so `doubled` is 7, `ties` 6.
 pub fn rank_sum(canary: &[f64], baseline: &[f64], shift: f64) -> RankSum {
+    let single = |value: &f64| (*value, 1);
+    rank_sum_of_groups(
+        canary.iter().map(single),
+        baseline.iter().map(single),
+        shift,
+    )
+}
+
+/// [`rank_sum`] of values with how often each occurs.
+fn rank_sum_of_groups(
+    canary: impl Iterator<Item = (f64, u64)>,
+    baseline: impl Iterator<Item = (f64, u64)>,
+    shift: f64,
+) -> RankSum {
     // Subtracting one number keeps a sorted sample sorted (rounding is monotone, and every NaN that infinities make
     // ranks last), so a merge sees the values in rank order.
-    let mut shifted = canary.iter().map(|&x| rankable(x - shift)).peekable();
-    let mut fixed = baseline.iter().map(|&y| rankable(y)).peekable();
+    let mut shifted = canary
+        .map(|(x, count)| (rankable(x - shift), count))
+        .peekable();
+    let mut fixed = baseline.map(|(y, count)| (rankable(y), count)).peekable();
     let (mut doubled, mut ties, mut before) = (0u64, 0.0, 0u64);
     loop {
         let value = match (shifted.peek(), fixed.peek()) {
             (None, None) => break,
-            (Some(&x), None) => x,
-            (None, Some(&y)) => y,
-            (Some(&x), Some(&y)) => match x.total_cmp(&y) {
+            (Some(&(x, _)), None) => x,
+            (None, Some(&(y, _))) => y,
+            (Some(&(x, _)), Some(&(y, _))) => match x.total_cmp(&y) {
                 Ordering::Greater => y,
                 Ordering::Less | Ordering::Equal => x,
             },
         };
+        let same = |group: &(f64, u64)| group.0.to_bits() == value.to_bits();
         let (mut of_canary, mut of_baseline) = (0u64, 0u64);
-        while shifted
-            .next_if(|x| x.to_bits() == value.to_bits())
-            .is_some()
-        {
-            of_canary += 1;
+        while let Some((_, count)) = shifted.next_if(same) {
+            of_canary += count;
         }
-        while fixed.next_if(|y| y.to_bits() == value.to_bits()).is_some() {
-            of_baseline += 1;
+        while let Some((_, count)) = fixed.next_if(same) {
+            of_baseline += count;
         }
         let group = of_canary + of_baseline;
         // The average of the ranks before+1 ..= before+group, doubled.
@@ -79,140 +92,188 @@ pub fn rank_sum(canary: &[f64], baseline: &[f64], shift: f64) -> RankSum {
     RankSum { doubled, ties }
 }
 
+/// The distinct values of a sorted sample, in their order, with how often each occurs.
+fn groups(sorted: &[f64]) -> Vec<(f64, u64)> {
+    sorted
+        .chunk_by(|value, next| value.to_bits() == next.to_bits())
+        .filter_map(|group| Some((*group.first()?, group.len() as u64)))
+        .collect()
+}
+
 /// Two sorted samples whose rank sums are asked for at many shifts.
 ///
 /// Most shifts make no value of one sample equal to one of the other. Then the ties are those within each sample, known
 /// beforehand, and the rank sum follows from the number of pairs in which the canary is greater, which is counted
-/// without branches. Any other shift is ranked by [`rank_sum`]: the numbers are the same either way.
+/// without branches. Other shifts are ranked by merging, and so are samples of few distinct values, where merging
+/// groups of equal values is quicker. The numbers are the same whichever way.
 #[derive(Debug, Clone)]
 pub struct RankedPair<'a> {
     canary: &'a [f64],
     baseline: &'a [f64],
+    /// The distinct values of both samples, if they are few.
+    groups: Option<Groups>,
+    /// The baseline as integers of the same order.
+    baseline_keys: Vec<u64>,
     /// Σ(t³ − t) within the samples.
     own_ties: f64,
-    /// The greatest magnitude of a canary value up to which its values stay apart; negative if never to be counted.
+    /// The greatest magnitude up to which canary values stay apart; negative if they are never to be counted.
     apart_up_to: f64,
     greatest_magnitude: f64,
 }
 
+/// The groups of equal values of the canary and of the baseline.
+#[derive(Debug, Clone)]
+struct Groups {
+    canary: Vec<(f64, u64)>,
+    baseline: Vec<(f64, u64)>,
+}
+
+/// Merging a group takes about this many times as long as counting a value.
+const GROUP_COST: usize = 5;
+
 impl<'a> RankedPair<'a> {
     /// Takes two samples sorted as by [`sorted`].
     pub fn new(canary: &'a [f64], baseline: &'a [f64]) -> Self {
-        let greatest_magnitude = [canary.first(), canary.last()]
-            .into_iter()
-            .flatten()
-            .fold(0.0, |greatest: f64, value| greatest.max(value.abs()));
-        let plain = is_plain(canary) && is_plain(baseline);
-        // A difference of doubles below M in magnitude is rounded by at most half of M·2^-52, so values further apart
-        // than M·2^-52 stay apart; twice that to be safe from the rounding of M itself.
-        let apart_up_to = if plain {
-            least_gap(canary) / (2.0 * f64::EPSILON)
-        } else {
-            -1.0
-        };
+        let (own, other) = (Survey::of(canary), Survey::of(baseline));
+        let plain = own.plain && other.plain;
+        let few = (own.distinct + other.distinct) * GROUP_COST < canary.len() + baseline.len();
         Self {
             canary,
             baseline,
-            own_ties: ties_within(canary) + ties_within(baseline),
-            apart_up_to,
-            greatest_magnitude,
+            groups: few.then(|| Groups {
+                canary: groups(canary),
+                baseline: groups(baseline),
+            }),
+            baseline_keys: baseline.iter().map(|&value| order_key(value)).collect(),
+            own_ties: own.ties + other.ties,
+            // A difference of doubles below M in magnitude is rounded by at most half of M·2^-52, so values further
+            // apart than M·2^-52 stay apart; twice that to be safe from the rounding of M itself.
+            apart_up_to: if plain {
+                own.least_gap / (2.0 * f64::EPSILON)
+            } else {
+                -1.0
+            },
+            greatest_magnitude: own.greatest_magnitude,
         }
     }
 
     /// As [`rank_sum`] of the two samples.
     pub fn at(&self, shift: f64) -> RankSum {
+        if let Some(groups) = &self.groups {
+            let (canary, baseline) = (groups.canary.iter(), groups.baseline.iter());
+            return rank_sum_of_groups(canary.copied(), baseline.copied(), shift);
+        }
         // Also false for a NaN, and for a shift that makes the sum infinite.
-        if self.greatest_magnitude + shift.abs() < self.apart_up_to
-            && let Some(greater) = pairs_greater(self.canary, self.baseline, shift)
-        {
-            let m = self.canary.len() as u64;
-            return RankSum {
-                doubled: 2 * greater + m * (m + 1),
-                ties: self.own_ties,
-            };
+        if self.greatest_magnitude + shift.abs() < self.apart_up_to {
+            let keys: Vec<u64> = self
+                .canary
+                .iter()
+                .map(|&value| order_key(value - shift))
+                .collect();
+            if let Some(greater) = pairs_greater(&keys, &self.baseline_keys) {
+                let m = self.canary.len() as u64;
+                return RankSum {
+                    doubled: 2 * greater + m * (m + 1),
+                    ties: self.own_ties,
+                };
+            }
         }
         rank_sum(self.canary, self.baseline, shift)
     }
 }
 
-/// Whether all values are finite and none is −0.0, which ranks below 0.0 but compares equal.
-fn is_plain(values: &[f64]) -> bool {
-    let negative_zero = (-0.0f64).to_bits();
-    values
-        .iter()
-        .all(|value| value.is_finite() && value.to_bits() != negative_zero)
+/// What is to be known of a sorted sample before it is ranked.
+struct Survey {
+    /// All values are finite and none is −0.0, which ranks below 0.0 but compares equal.
+    plain: bool,
+    /// The least distance of two different neighbours; infinite if there are none.
+    least_gap: f64,
+    /// Σ(t³ − t) over groups of equal values.
+    ties: f64,
+    distinct: usize,
+    greatest_magnitude: f64,
 }
 
-/// The least distance of two different neighbours; infinite if there are none.
-fn least_gap(sorted: &[f64]) -> f64 {
-    sorted
-        .iter()
-        .zip(sorted.iter().skip(1))
-        .map(|(value, next)| next - value)
-        .filter(|gap| *gap > 0.0)
-        .fold(f64::INFINITY, f64::min)
-}
-
-fn ties_within(sorted: &[f64]) -> f64 {
-    sorted
-        .chunk_by(|value, next| value == next)
-        .map(|group| cubed_less_itself(group.len() as u64))
-        .sum()
+impl Survey {
+    fn of(sorted: &[f64]) -> Self {
+        let first = sorted.first().copied().unwrap_or(0.0);
+        let last = sorted.last().copied().unwrap_or(0.0);
+        let negative_zero = sorted
+            .binary_search_by(|value| value.total_cmp(&-0.0))
+            .is_ok();
+        let mut survey = Self {
+            plain: first.is_finite() && last.is_finite() && !negative_zero,
+            least_gap: f64::INFINITY,
+            ties: 0.0,
+            distinct: usize::from(!sorted.is_empty()),
+            greatest_magnitude: first.abs().max(last.abs()),
+        };
+        let mut group = 1u64;
+        for (value, next) in sorted.iter().zip(sorted.iter().skip(1)) {
+            if value == next {
+                group += 1;
+                continue;
+            }
+            survey.least_gap = survey.least_gap.min(next - value);
+            survey.distinct += 1;
+            if group > 1 {
+                survey.ties += cubed_less_itself(group);
+                group = 1;
+            }
+        }
+        survey.ties += cubed_less_itself(group);
+        survey
+    }
 }
 
 /// How many stretches of the merge run side by side: each step waits for the one before, so one stretch alone would
 /// leave the processor idle most of the time.
-const LANES: usize = 8;
+const LANES: usize = 6;
 
-/// Counts the pairs in which `canary − shift` is above the baseline, or none if in some pair they are equal.
+/// Counts the pairs in which the canary is above the baseline, or none if in some pair they are equal.
 ///
 /// The merge of the two samples is cut into equal stretches, which advance together. A step takes the baseline's next
 /// value if it is below the canary's, else the canary's, so i + j grows by one. Each canary value taken stands above
 /// the j baseline values before it: the count is Σj over all steps less the Σj of the steps that took a baseline
 /// value, and those add up to 0 + 1 + … + (n − 1).
-fn pairs_greater(canary: &[f64], baseline: &[f64], shift: f64) -> Option<u64> {
-    let at = |values: &[f64], index: usize| values.get(index).copied().unwrap_or(f64::INFINITY);
+fn pairs_greater(canary: &[u64], baseline: &[u64]) -> Option<u64> {
     let steps = canary.len() + baseline.len();
     let stretch = steps / LANES;
     let mut taken = [0usize; LANES];
     for (lane, taken) in taken.iter_mut().enumerate() {
-        *taken = baseline_taken(canary, baseline, shift, lane * stretch);
+        *taken = baseline_taken(canary, baseline, lane * stretch);
     }
     let (mut sum, mut equal) = (0usize, false);
+    let mut advance = |step: usize, taken: &mut usize| {
+        // Past its end a sample stands above everything.
+        let x = canary.get(step - *taken).copied().unwrap_or(u64::MAX);
+        let y = baseline.get(*taken).copied().unwrap_or(u64::MAX);
+        sum += *taken;
+        equal |= x == y;
+        *taken += usize::from(y < x);
+    };
     for step in 0..stretch {
         for (lane, taken) in taken.iter_mut().enumerate() {
-            let x = at(canary, lane * stretch + step - *taken) - shift;
-            let y = at(baseline, *taken);
-            sum += *taken;
-            equal |= x == y;
-            *taken += usize::from(y < x);
+            advance(lane * stretch + step, taken);
         }
     }
     let mut last = taken.last().copied().unwrap_or(0);
     for step in LANES * stretch..steps {
-        let x = at(canary, step - last) - shift;
-        let y = at(baseline, last);
-        sum += last;
-        equal |= x == y;
-        last += usize::from(y < x);
+        advance(step, &mut last);
     }
     let n = baseline.len();
     (!equal).then(|| (sum - n * n.saturating_sub(1) / 2) as u64)
 }
 
 /// How many of the first `steps` steps of the merge take a baseline value, by bisection.
-fn baseline_taken(canary: &[f64], baseline: &[f64], shift: f64, steps: usize) -> usize {
+fn baseline_taken(canary: &[u64], baseline: &[u64], steps: usize) -> usize {
     let mut low = steps.saturating_sub(canary.len());
     let mut high = steps.min(baseline.len());
     while low < high {
         let middle = low + (high - low) / 2;
         // The baseline's value at `middle` is among the first `steps` if it is below the canary value that would
         // otherwise stand there.
-        let below = match (baseline.get(middle), canary.get(steps - middle - 1)) {
-            (Some(y), Some(x)) => *y < x - shift,
-            _ => false,
-        };
-        if below {
+        if baseline.get(middle) < canary.get(steps - middle - 1) {
             low = middle + 1;
         } else {
             high = middle;
@@ -268,11 +329,17 @@ mod tests {
             let sum: f64 = ranks.iter().take(canary.len()).sum();
             let mut ordered = ranks.clone();
             ordered.sort_unstable_by(f64::total_cmp);
-            let ties: f64 = ties_within(&ordered);
+            let ties: f64 = Survey::of(&ordered).ties;
             let expected = RankSum { doubled: (2.0 * sum) as u64, ties };
             let (canary, baseline) = (sorted(&canary), sorted(&baseline));
             prop_assert_eq!(rank_sum(&canary, &baseline, shift), expected);
             prop_assert_eq!(RankedPair::new(&canary, &baseline).at(shift), expected);
+            let grouped = rank_sum_of_groups(
+                groups(&canary).into_iter(),
+                groups(&baseline).into_iter(),
+                shift,
+            );
+            prop_assert_eq!(grouped, expected);
         }
     }
 

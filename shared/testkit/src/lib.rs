@@ -1,7 +1,15 @@
 #![doc = include_str!("../README.md")]
 
+pub mod drive;
 pub mod faults;
 pub mod memory_table;
+pub mod platform;
+pub mod world;
 
+pub use drive::{Drive, End, Strike, fault_everywhere};
 pub use faults::{Fault, Faults, Moment};
 pub use memory_table::MemoryTable;
+pub use platform::{
+    MemoryFunctions, MemoryNotifications, MemoryRegistry, MemoryStepFunctions, Sent,
+};
+pub use world::{Behaviour, World};

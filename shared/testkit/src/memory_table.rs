@@ -35,6 +35,15 @@ impl MemoryTable {
         }
     }
 
+    /// The same table through calls that never fail and are not counted.
+    #[must_use]
+    pub fn without_faults(&self) -> Self {
+        Self {
+            items: Arc::clone(&self.items),
+            faults: Faults::none(),
+        }
+    }
+
     /// Everything that is stored, in the order of the keys.
     #[must_use]
     pub fn items(&self) -> Vec<Item> {
@@ -118,6 +127,29 @@ fn apply(items: &mut BTreeMap<(String, String), Item>, write: Write) -> Result<(
     Ok(())
 }
 
+/// All of the writes or, if a condition does not hold or one of them cannot be made, none.
+fn write_all(
+    items: &mut BTreeMap<(String, String), Item>,
+    writes: Vec<Write>,
+) -> Result<(), CloudError> {
+    for (position, write) in writes.iter().enumerate() {
+        let stored = items.get(&key_of(&write.key));
+        if !write
+            .conditions
+            .iter()
+            .all(|condition| condition.holds(stored))
+        {
+            return Err(CloudError::ConditionFailed { position });
+        }
+    }
+    let mut changed = items.clone();
+    for write in writes {
+        apply(&mut changed, write)?;
+    }
+    *items = changed;
+    Ok(())
+}
+
 #[async_trait]
 impl Table for MemoryTable {
     async fn get(&self, key: &Key) -> Result<Option<Item>, CloudError> {
@@ -167,19 +199,10 @@ impl Table for MemoryTable {
         let operation = operation(&write);
         let resource = resource(&write.key);
         let call = self.faults.before(operation, &resource)?;
-        {
-            let mut items = self.lock();
-            let stored = items.get(&key_of(&write.key));
-            if !write
-                .conditions
-                .iter()
-                .all(|condition| condition.holds(stored))
-            {
-                return Err(CloudError::ConditionFailed { position: 0 });
-            }
-            apply(&mut items, write)?;
-        }
-        self.faults.after(call, operation, &resource)
+        let answer = write_all(&mut self.lock(), vec![write]);
+        // An answer that says no can be lost too.
+        self.faults.after(call, operation, &resource)?;
+        answer
     }
 
     async fn transact(&self, writes: Vec<Write>) -> Result<(), CloudError> {
@@ -198,26 +221,9 @@ impl Table for MemoryTable {
                 return Err(refused(OPERATION, &resource, message));
             }
         }
-        {
-            let mut items = self.lock();
-            for (position, write) in writes.iter().enumerate() {
-                let stored = items.get(&key_of(&write.key));
-                if !write
-                    .conditions
-                    .iter()
-                    .all(|condition| condition.holds(stored))
-                {
-                    return Err(CloudError::ConditionFailed { position });
-                }
-            }
-            // All or none, also when a write itself cannot be made.
-            let mut changed = items.clone();
-            for write in writes {
-                apply(&mut changed, write)?;
-            }
-            *items = changed;
-        }
-        self.faults.after(call, OPERATION, &resource)
+        let answer = write_all(&mut self.lock(), writes);
+        self.faults.after(call, OPERATION, &resource)?;
+        answer
     }
 }
 

@@ -8,8 +8,10 @@ mod find_image;
 mod health;
 mod naming;
 mod resize;
+mod run;
 mod target;
 mod traffic_guard;
+mod world;
 
 use serde_json::{Map, Value, json};
 
@@ -17,11 +19,13 @@ use super::context;
 use super::server_group::{ServerGroup, ServerGroupError};
 
 /// The decisions that can be asked for.
-pub const DECISIONS: [&str; 7] = [
+pub const DECISIONS: [&str; 9] = [
+    "strategies",
     "cluster-operations",
     "targets",
     "traffic-guards",
     "resize",
+    "rollback",
     "health",
     "naming",
     "find-image",
@@ -57,6 +61,7 @@ fn evaluate(case: &Value) -> Result<Value, CaseError> {
         "health" => health::answer(input),
         "naming" => naming::answer(input),
         "find-image" => find_image::answer(input),
+        "strategies" | "rollback" => run::answer(input),
         other => Err(CaseError::UnknownDecision(other.to_owned())),
     }
 }
@@ -103,6 +108,14 @@ fn in_region(groups: &[ServerGroup], region: &str) -> Vec<ServerGroup> {
 
 fn context_of(input: &Map<String, Value>) -> Result<&Map<String, Value>, CaseError> {
     context::object(input, "context").ok_or(CaseError::Missing("context"))
+}
+
+/// The place of a text in a small Java hash map, whose order shows in what was recorded.
+fn hash_position(text: &str) -> u32 {
+    let hash = text.encode_utf16().fold(0_u32, |hash, unit| {
+        hash.wrapping_mul(31).wrapping_add(unit.into())
+    });
+    (hash ^ (hash >> 16)) & 15
 }
 
 /// The regions of a stage: `regions`, else `region`.

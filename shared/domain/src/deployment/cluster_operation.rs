@@ -199,7 +199,10 @@ pub fn select<'a>(
             } else {
                 Order::Newer
             };
-            (remaining_enabled - whole(excluded), vec![order])
+            (
+                remaining_enabled.saturating_sub(whole(excluded)),
+                vec![order],
+            )
         }
         // For these two, groups that are left alone because they are active count among those that stay.
         ClusterOperation::Shrink {
@@ -220,7 +223,7 @@ pub fn select<'a>(
             let mut order = Vec::new();
             order.extend(allowed.then_some(Order::Active));
             order.extend(larger.then_some(Order::Larger));
-            (to_size - whole(kept.len()), order)
+            (to_size.saturating_sub(whole(kept.len())), order)
         }
     };
     if !matches!(operation, ClusterOperation::Disable { .. }) {

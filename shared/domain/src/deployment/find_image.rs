@@ -6,7 +6,6 @@ use regex::Regex;
 use serde_json::{Map, Value, json};
 
 use super::context::{self, ContextError};
-use super::naming;
 use super::server_group::ServerGroup;
 
 /// Which server group's image is taken.
@@ -403,14 +402,6 @@ fn base_name(name: &str) -> &str {
         .filter_map(|mark| name.rfind(mark).map(|at| at + mark.len()))
         .max();
     end.and_then(|end| name.get(..end)).unwrap_or(name)
-}
-
-/// The application a stage's cluster belongs to: its moniker's, else that of the cluster's name.
-#[must_use]
-pub fn application(context: &Map<String, Value>) -> Option<String> {
-    context::object(context, "moniker")
-        .and_then(|moniker| context::filled_text(moniker, "app"))
-        .or_else(|| naming::parse(&context::filled_text(context, "cluster")?).app)
 }
 
 /// Why no image was found.

@@ -190,6 +190,9 @@ impl ServerGroup {
             .and_then(Value::as_object)
             .unwrap_or(&empty);
         let instances = match object.get("instances").and_then(Value::as_array) {
+            Some(instances) if instances.len() > MAX_INSTANCES => {
+                return Err(ServerGroupError::TooManyInstances { name });
+            }
             Some(instances) => instances.iter().map(instance_from_spinnaker).collect(),
             // Summaries carry the count alone.
             None => {
@@ -197,6 +200,9 @@ impl ServerGroup {
                     .get("instanceCount")
                     .and_then(Value::as_u64)
                     .unwrap_or(0);
+                if usize::try_from(count).is_ok_and(|count| count > MAX_INSTANCES) {
+                    return Err(ServerGroupError::TooManyInstances { name });
+                }
                 (0..count)
                     .map(|n| Instance {
                         id: format!("{name}-{n}"),
@@ -319,6 +325,10 @@ pub fn newest(server_groups: &[ServerGroup]) -> Option<&ServerGroup> {
         .max_by_key(|group| group.created_millis)
 }
 
+/// More instances than any group has; what claims more is not read instance by instance. AWS allows a group some
+/// thousands.
+pub(super) const MAX_INSTANCES: usize = 100_000;
+
 /// Why an observed server group cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerGroupError {
@@ -328,6 +338,12 @@ pub enum ServerGroupError {
     /// A key is missing.
     #[error("a server group has no `{0}`")]
     Missing(&'static str),
+    /// It claims more than 100,000 instances.
+    #[error("server group `{name}` has more than {MAX_INSTANCES} instances")]
+    TooManyInstances {
+        /// The group.
+        name: String,
+    },
     /// Its capacity is impossible.
     #[error("the capacity of server group `{name}` cannot be read")]
     Capacity {

@@ -21,7 +21,9 @@ pub(super) fn answer(input: &Map<String, Value>) -> Result<Value, CaseError> {
         });
     };
     let account = context::filled_text(context, "credentials").unwrap_or_default();
-    let name = cluster(context).unwrap_or_default();
+    let name = context::filled_text(context, "cluster")
+        .or_else(|| cluster(context))
+        .unwrap_or_default();
     let groups: Vec<ServerGroup> = server_groups(input)?
         .into_iter()
         .filter(|group| group.account == account && group.cluster == name)
@@ -66,8 +68,11 @@ pub(super) fn answer(input: &Map<String, Value>) -> Result<Value, CaseError> {
         let Ok(guards) = traffic_guard::guards(input) else {
             return Ok(json!({"error": "HTTP 500"}));
         };
-        let parts = naming::parse(&name);
         for (region, selected, here) in &chosen {
+            let Some(first) = selected.first() else {
+                continue;
+            };
+            let parts = naming::parse(&first.name);
             let guarded = GuardedCluster {
                 account: &account,
                 region,

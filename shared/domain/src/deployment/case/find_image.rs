@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{CaseError, context_of, refused, server_groups};
+use super::{CaseError, context_of, hash_position, refused, server_groups};
 use crate::deployment::ServerGroup;
 use crate::deployment::context;
 use crate::deployment::find_image::{
@@ -15,7 +15,8 @@ const REF_ID: &str = "1";
 pub(super) fn answer(input: &Map<String, Value>) -> Result<Value, CaseError> {
     let context = context_of(input)?;
     let mut later = context::text_list(input, "laterDeployRegions").unwrap_or_default();
-    later.sort_by_key(|region| hash_set_position(region));
+    // The original collects these regions in a hash set, and its order shows in messages.
+    later.sort_by_key(|region| hash_position(region));
     let ask = match FindImage::from_context(context, &later) {
         Ok(ask) => ask,
         Err(error) => return Ok(refusal(&error)),
@@ -70,14 +71,6 @@ pub(super) fn answer(input: &Map<String, Value>) -> Result<Value, CaseError> {
             Err(error) => refusal(&error),
         },
     )
-}
-
-/// The original collects these regions in a Java hash set of 16 buckets, and its order shows in messages.
-fn hash_set_position(text: &str) -> u32 {
-    let hash = text.encode_utf16().fold(0_u32, |hash, unit| {
-        hash.wrapping_mul(31).wrapping_add(unit.into())
-    });
-    (hash ^ (hash >> 16)) & 15
 }
 
 fn image(value: &Map<String, Value>) -> RegisteredImage {

@@ -1,0 +1,672 @@
+#![doc = include_str!("../README.md")]
+
+pub mod config;
+pub mod resolve;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use gennaker_cloud::auto_scaling::{Group, NewGroup};
+use gennaker_cloud::ec2::LaunchData;
+use gennaker_cloud::{Connection, Ec2Clouds};
+use gennaker_cloud_ec2::AwsEc2Clouds;
+use gennaker_domain::Intent;
+use gennaker_domain::deployment::capacity::{Capacity, PartialCapacity};
+use gennaker_domain::deployment::health::{self, Health, HealthCheck};
+use gennaker_domain::deployment::source::{
+    SourceSettings, WithoutSource, capacity_snapshot, source_server_group, without_source,
+};
+use gennaker_domain::deployment::{ServerGroup, naming};
+use gennaker_lambda::{Invocation, Stage, StageError, Step, Undo};
+use gennaker_server_groups::config::{own_intents, undo_text};
+use gennaker_server_groups::destruction::{self, Progress};
+use gennaker_server_groups::{AwsClouds, Clouds, Place, clouds, observe, traffic};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::config::Config;
+
+/// Spinnaker's time-out of the wait for healthy instances: two hours.
+const TIME_LIMIT_MILLIS: i64 = 2 * 60 * 60 * 1_000;
+/// How often in a row the instances have to be healthy: a new target group's first readings say little.
+const HEALTHY_POLLS: i64 = 2;
+/// The tag that says which execution made a group.
+const EXECUTION_TAG: &str = "gennaker:execution";
+/// The tag that says which stage made it.
+const STAGE_TAG: &str = "gennaker:stage";
+/// Begin of the actions of this stage's intents.
+const ACTION: &str = "create-server-group";
+
+/// Creates a server group and waits until it is healthy.
+pub struct CreateServerGroup {
+    clouds: Arc<dyn Clouds>,
+    ec2: Arc<dyn Ec2Clouds>,
+    healthy_polls: i64,
+}
+
+impl CreateServerGroup {
+    /// Over these clouds; instances have to be healthy `healthy_polls` times in a row, once at least.
+    #[must_use]
+    pub fn new(clouds: Arc<dyn Clouds>, ec2: Arc<dyn Ec2Clouds>, healthy_polls: i64) -> Self {
+        Self {
+            clouds,
+            ec2,
+            healthy_polls,
+        }
+    }
+
+    /// On AWS. `HEALTHY_POLLS` is how often in a row instances have to be healthy, 2 if that is not a number.
+    #[must_use]
+    pub fn connect(connection: &Connection) -> Self {
+        let healthy_polls = gennaker_lambda::setting("HEALTHY_POLLS")
+            .and_then(|polls| polls.trim().parse().ok())
+            .unwrap_or(HEALTHY_POLLS);
+        Self::new(
+            Arc::new(AwsClouds::new(connection)),
+            Arc::new(AwsEc2Clouds::new(connection)),
+            healthy_polls,
+        )
+    }
+}
+
+/// What was decided before the group was created: all that later invocations need to know of the time before.
+#[derive(Clone, Debug, PartialEq)]
+struct Birth {
+    name: String,
+    capacity: Capacity,
+    source: Value,
+    snapshot: Option<Value>,
+}
+
+impl Birth {
+    fn undo(&self, config: &Config) -> Value {
+        json!({
+            "account": config.account,
+            "region": config.region,
+            "serverGroup": self.name,
+            "capacity": self.capacity,
+            "source": self.source,
+            "snapshot": self.snapshot,
+        })
+    }
+
+    fn of(intent: &Intent) -> Option<Self> {
+        Some(Self {
+            name: undo_text(intent, "serverGroup").to_owned(),
+            capacity: Capacity::from_value(intent.undo.get("capacity")?).ok()?,
+            source: intent.undo.get("source").cloned().unwrap_or(json!({})),
+            snapshot: intent
+                .undo
+                .get("snapshot")
+                .filter(|snapshot| !snapshot.is_null())
+                .cloned(),
+        })
+    }
+}
+
+/// Whether this stage of this execution made the group.
+fn is_own(group: &Group, execution: &str, stage: &str) -> bool {
+    group.tags.get(EXECUTION_TAG).map(String::as_str) == Some(execution)
+        && group.tags.get(STAGE_TAG).map(String::as_str) == Some(stage)
+}
+
+/// A tag's value may have letters, digits, spaces and `+ - = . _ : / @` only; `3<1` is not one.
+fn stage_tag(ref_id: &str) -> String {
+    ref_id
+        .chars()
+        .map(|c| match c {
+            '<' => '-',
+            '>' => '+',
+            c if c.is_ascii_alphanumeric() || "+-=._:/@ ".contains(c) => c,
+            _ => '_',
+        })
+        .collect()
+}
+
+/// A client token from what makes the call unique: the same try and its retry have the same.
+fn token(parts: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    // 64 characters are the most that EC2 takes.
+    hex::encode(hash.finalize())
+}
+
+/// A launch template's name: 3 to 128 characters of a few kinds.
+fn template_name(cluster: &str) -> String {
+    let safe: String = cluster
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "().-/_".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
+        .take(118)
+        .collect();
+    format!("gennaker-{safe}")
+}
+
+/// What the wait for healthy instances answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Healthy, as often in a row as asked.
+    Ready,
+    /// Not yet; how often in a row they were healthy so far.
+    Wait {
+        /// What a person reads.
+        reason: String,
+        /// Readings.
+        seen: i64,
+    },
+}
+
+/// Judges one poll: healthy in the group and in every target group, `polls` times in a row.
+#[must_use]
+pub fn readiness(health: &Health, seen_before: i64, polls: i64) -> Readiness {
+    if !health.is_ready() {
+        return Readiness::Wait {
+            reason: health.to_string(),
+            seen: 0,
+        };
+    }
+    let seen = seen_before.saturating_add(1);
+    if seen >= polls {
+        return Readiness::Ready;
+    }
+    Readiness::Wait {
+        reason: format!("{health}, seen {seen} of {polls} times"),
+        seen,
+    }
+}
+
+#[async_trait]
+impl Stage for CreateServerGroup {
+    async fn step(&self, invocation: &Invocation<'_>) -> Result<Step, StageError> {
+        let config = Config::of(invocation.context, &invocation.execution.application)?;
+        let place =
+            clouds::place(&*self.clouds, invocation, &config.account, &config.region).await?;
+        let intents: Vec<Intent> = own_intents(invocation)
+            .await?
+            .into_iter()
+            .filter(|intent| intent.action.starts_with(ACTION))
+            .collect();
+        let names: Vec<String> = intents
+            .iter()
+            .map(|intent| undo_text(intent, "serverGroup").to_owned())
+            .collect();
+        let existing = place.auto_scaling.groups(&names).await?;
+        let execution = invocation.run.execution.as_str();
+        let stage = stage_tag(&invocation.stage.ref_id);
+        // Newest first: a name that somebody else took meanwhile has a successor.
+        for intent in intents.iter().rev() {
+            let Some(birth) = Birth::of(intent) else {
+                continue;
+            };
+            match existing.iter().find(|group| group.name == birth.name) {
+                Some(group) if is_own(group, execution, &stage) => {
+                    return self
+                        .raise(invocation, &config, &place, intent, &birth, group)
+                        .await;
+                }
+                Some(_) => {}
+                None if was_seen(invocation, &birth.name) => {
+                    return Ok(Step::failed(format!(
+                        "server group `{}` is gone; somebody destroyed it while it started",
+                        birth.name
+                    )));
+                }
+                None => return self.create(invocation, &config, &place, birth).await,
+            }
+        }
+        match self.conceive(invocation, &config, &place).await? {
+            Conceived::Birth(birth) => self.create(invocation, &config, &place, birth).await,
+            Conceived::Not(step) => Ok(step),
+        }
+    }
+
+    async fn undo(&self, invocation: &Invocation<'_>, intent: &Intent) -> Result<Undo, StageError> {
+        let name = undo_text(intent, "serverGroup");
+        let done = |result: String| Ok(Undo::Done { result });
+        let place = clouds::place(
+            &*self.clouds,
+            invocation,
+            undo_text(intent, "account"),
+            undo_text(intent, "region"),
+        )
+        .await?;
+        let groups = place.auto_scaling.groups(&[name.to_owned()]).await?;
+        let execution = invocation.run.execution.as_str();
+        let stage = stage_tag(&invocation.stage.ref_id);
+        if groups.iter().any(|group| !is_own(group, execution, &stage)) {
+            return done(format!(
+                "server group `{name}` was made by somebody else and stays"
+            ));
+        }
+        match destruction::advance(&place, name).await? {
+            Progress::Going(reason) => Ok(Undo::Waiting { reason }),
+            Progress::Gone => done(format!("server group `{name}` is gone")),
+        }
+    }
+}
+
+/// The first answer: what to create, or an answer of the stage without anything to create.
+enum Conceived {
+    Birth(Birth),
+    Not(Step),
+}
+
+fn was_seen(invocation: &Invocation<'_>, name: &str) -> bool {
+    invocation.memory.get("seen").and_then(Value::as_str) == Some(name)
+}
+
+impl CreateServerGroup {
+    /// Decides name, capacity and source, from the cluster as it is before anything is created.
+    async fn conceive(
+        &self,
+        invocation: &Invocation<'_>,
+        config: &Config,
+        place: &Place,
+    ) -> Result<Conceived, StageError> {
+        let invalid = |field: &str, message: String| StageError::invalid(field, message);
+        let all: Vec<Group> = place
+            .auto_scaling
+            .all_groups()
+            .await?
+            .into_iter()
+            .filter(|group| {
+                naming::parse(&group.name).cluster.as_deref() == Some(config.cluster.as_str())
+            })
+            .collect();
+        // The name of a group that is being deleted is taken until it is gone.
+        let (deleting, there): (Vec<Group>, Vec<Group>) =
+            all.into_iter().partition(|group| group.deleting);
+        let groups = observe::without_health(place, &there);
+        let settings = SourceSettings::from_context(invocation.context)
+            .map_err(|error| invalid("source", error.to_string()))?;
+        let copies = settings.use_source_capacity == Some(true);
+        let named = settings
+            .named
+            .as_ref()
+            .and_then(|named| named.name.as_deref())
+            .and_then(|name| groups.iter().find(|group| group.name == name));
+        let source = named.or_else(|| source_server_group(&groups, copies).map(|(group, _)| group));
+        let captured = invocation
+            .lookup("sourceServerGroupCapacitySnapshot")
+            .and_then(|snapshot| Capacity::from_value(snapshot).ok());
+        let mut snapshot = None;
+        let capacity = match (copies, captured.or(source.map(|group| group.capacity))) {
+            (true, Some(of_source)) => {
+                let copied = capacity_snapshot(of_source);
+                snapshot = Some(json!(copied.source));
+                copied.new_group
+            }
+            (true, None) => {
+                let seen = invocation
+                    .memory
+                    .get("sourceMissing")
+                    .and_then(Value::as_u64)
+                    .and_then(|seen| u32::try_from(seen).ok())
+                    .unwrap_or(0);
+                match without_source(&settings, seen)
+                    .map_err(|error| invalid("useSourceCapacity", error.to_string()))?
+                {
+                    WithoutSource::GoOn => configured_capacity(invocation.context)?,
+                    look_again @ WithoutSource::LookAgain { seen } => {
+                        return Ok(Conceived::Not(Step::Waiting {
+                            reason: look_again.to_string(),
+                            memory: Map::from_iter([("sourceMissing".to_owned(), seen.into())]),
+                            poll: None,
+                        }));
+                    }
+                }
+            }
+            (false, _) => configured_capacity(invocation.context)?,
+        };
+        let mut taken = groups.clone();
+        taken.extend(deleting.into_iter().map(|group| ServerGroup {
+            name: group.name,
+            ..ServerGroup::default()
+        }));
+        let name = naming::next_server_group_name(&config.cluster, &taken)
+            .map_err(|error| invalid("application", error.to_string()))?;
+        Ok(Conceived::Birth(Birth {
+            name,
+            capacity,
+            source: source.map_or(json!({}), |group| {
+                json!({
+                    "asgName": group.name,
+                    "serverGroupName": group.name,
+                    "account": config.account,
+                    "region": config.region,
+                    "useSourceCapacity": copies,
+                })
+            }),
+            snapshot,
+        }))
+    }
+
+    /// Resolves all names, announces the group, makes its launch template version and the group.
+    async fn create(
+        &self,
+        invocation: &Invocation<'_>,
+        config: &Config,
+        place: &Place,
+        birth: Birth,
+    ) -> Result<Step, StageError> {
+        let ec2 = self
+            .ec2
+            .ec2(&place.account, &config.region, invocation.run)
+            .await;
+        let asked = config
+            .image
+            .clone()
+            .or_else(|| {
+                ["deploymentDetails", "amiDetails"].iter().find_map(|key| {
+                    resolve::upstream_image(invocation.lookup(key)?, &config.region)
+                })
+            })
+            .ok_or_else(|| {
+                StageError::invalid(
+                    "imageId",
+                    format!(
+                        "no image for {}: the cluster names none, and no earlier stage found or baked one",
+                        config.region
+                    ),
+                )
+            })?;
+        let found = if resolve::is_image_id(&asked) {
+            ec2.images(std::slice::from_ref(&asked)).await?
+        } else {
+            ec2.images_named(&asked).await?
+        };
+        let image = resolve::image(&asked, &found, &config.account, &config.region)?;
+        let subnets = if config.subnet_ids.is_empty() && config.subnet_type.is_none() {
+            Vec::new()
+        } else {
+            ec2.subnets().await?
+        };
+        let subnets = resolve::subnets(config, &subnets)?;
+        let vpc = subnets.first().map(|subnet| subnet.vpc_id.as_str());
+        let security_groups = if config.security_groups.is_empty() {
+            Vec::new()
+        } else {
+            resolve::security_groups(&config.security_groups, &ec2.security_groups().await?, vpc)?
+        };
+        let target_groups = if config.target_groups.is_empty() {
+            Vec::new()
+        } else {
+            let existing = place.load_balancing.target_groups().await?;
+            resolve::target_groups(&config.target_groups, &existing, vpc)?
+        };
+
+        let action = action(&birth.name);
+        invocation.intend(&action, birth.undo(config)).await?;
+
+        let execution = invocation.run.execution.as_str();
+        let stage = stage_tag(&invocation.stage.ref_id);
+        let template = template_name(&config.cluster);
+        let description = format!("{execution} {stage} {}", birth.name);
+        let version = match ec2.template_version(&template, &description).await? {
+            Some(known) => known,
+            None => {
+                let data = LaunchData {
+                    image: image.id.clone(),
+                    instance_type: config.instance_type.clone(),
+                    instance_profile: config.iam_role.clone(),
+                    key_pair: config.key_pair.clone(),
+                    security_groups,
+                    user_data: config.user_data.clone(),
+                    ebs_optimized: config.ebs_optimized,
+                    monitoring: config.monitoring,
+                    public_address: config.public_address,
+                    require_imds_v2: config.require_imds_v2,
+                    spot_price: config.spot_price.clone(),
+                    block_devices: config.block_devices.clone(),
+                };
+                let tags = BTreeMap::from([
+                    (
+                        "spinnaker:application".to_owned(),
+                        config.application.clone(),
+                    ),
+                    ("spinnaker:cluster".to_owned(), config.cluster.clone()),
+                ]);
+                let token = token(&[execution, &invocation.stage.ref_id, &birth.name]);
+                ec2.create_template_version(&template, &description, &token, &data, &tags)
+                    .await?
+            }
+        };
+        let mut tags = config.tags.clone();
+        tags.insert(
+            "spinnaker:application".to_owned(),
+            config.application.clone(),
+        );
+        tags.insert("spinnaker:cluster".to_owned(), config.cluster.clone());
+        for (key, value) in [
+            ("spinnaker:stack", &config.stack),
+            ("spinnaker:details", &config.detail),
+        ] {
+            if let Some(value) = value {
+                tags.insert(key.to_owned(), value.clone());
+            }
+        }
+        tags.insert(EXECUTION_TAG.to_owned(), execution.to_owned());
+        tags.insert(STAGE_TAG.to_owned(), stage);
+        let attached = if config.is_out_of_traffic() {
+            // What enabling it will attach.
+            let later = traffic::Before {
+                suspended_processes: Vec::new(),
+                target_groups,
+            };
+            tags.extend(later.tags());
+            Vec::new()
+        } else {
+            target_groups
+        };
+        let group = NewGroup {
+            name: birth.name.clone(),
+            capacity: birth.capacity,
+            launch_template: version,
+            subnets: subnets.iter().map(|subnet| subnet.id.clone()).collect(),
+            zones: if subnets.is_empty() {
+                config.zones.clone()
+            } else {
+                Vec::new()
+            },
+            target_groups: attached,
+            load_balancers: config.load_balancers.clone(),
+            health_check_type: config.health_check_type.clone(),
+            health_check_grace_seconds: config.health_check_grace_seconds,
+            cooldown_seconds: config.cooldown_seconds,
+            termination_policies: config.termination_policies.clone(),
+            capacity_rebalance: config.capacity_rebalance,
+            lifecycle_hooks: config.lifecycle_hooks.clone(),
+            tags,
+        };
+        match place.auto_scaling.create_group(&group).await {
+            Ok(()) => {}
+            // By us, and the description lags behind; or by somebody else, which the next look tells.
+            Err(error) if error.is_code("AlreadyExists") => {}
+            Err(error) => return Err(error.into()),
+        }
+        suspend(invocation, config, place, &birth.name, &[]).await?;
+        Ok(Step::Waiting {
+            reason: format!(
+                "server group `{}` created, 0 of {} instances healthy",
+                birth.name,
+                birth.capacity.desired()
+            ),
+            memory: Map::new(),
+            poll: None,
+        })
+    }
+
+    /// Waits until the group is healthy.
+    async fn raise(
+        &self,
+        invocation: &Invocation<'_>,
+        config: &Config,
+        place: &Place,
+        intent: &Intent,
+        birth: &Birth,
+        group: &Group,
+    ) -> Result<Step, StageError> {
+        let name = birth.name.as_str();
+        if group.deleting {
+            return Ok(Step::failed(format!(
+                "server group `{name}` is being deleted; somebody destroyed it while it started"
+            )));
+        }
+        if !intent.done {
+            suspend(invocation, config, place, name, &group.suspended_processes).await?;
+        }
+        let observed = observe::with_health(place, std::slice::from_ref(group)).await?;
+        let Some(observed) = observed.first() else {
+            return Ok(Step::waiting(
+                invocation,
+                "the server group is not there yet",
+            ));
+        };
+        let mut check = HealthCheck::from_context(invocation.context, name, &config.region)
+            .map_err(|error| StageError::invalid("", error.to_string()))?;
+        if check.providers.is_none() {
+            check.providers = health::default_providers(observed);
+        }
+        check.capacity = Some(PartialCapacity {
+            min: Some(birth.capacity.min().into()),
+            desired: Some(birth.capacity.desired().into()),
+            max: Some(birth.capacity.max().into()),
+        });
+        let health = health::wait_for_up(&check, observed).map_err(|error| {
+            StageError::invalid("targetHealthyDeployPercentage", error.to_string())
+        })?;
+        let seen = invocation
+            .memory
+            .get("healthyPolls")
+            .and_then(Value::as_i64)
+            .unwrap_or(0);
+        let (reason, seen) = match readiness(&health, seen, self.healthy_polls) {
+            Readiness::Ready => return Ok(succeeded(config, birth, observed)),
+            Readiness::Wait { reason, seen } => (reason, seen),
+        };
+        if invocation.waited() > TIME_LIMIT_MILLIS
+            && !invocation.context.contains_key("stageTimeoutMs")
+        {
+            return Ok(Step::Failed {
+                reason: format!("server group `{name}` is not healthy after 2 hours: {reason}"),
+                details: json!({ "serverGroup": name, "region": config.region }),
+            });
+        }
+        let mut reason = reason;
+        if observed.instances.len() < usize::try_from(birth.capacity.desired()).unwrap_or(0)
+            && let Some(why) = place.auto_scaling.failed_activities(name).await?.first()
+        {
+            reason = format!("{reason}; the newest launch failed: {why}");
+        }
+        Ok(Step::Waiting {
+            reason,
+            memory: Map::from_iter([
+                ("seen".to_owned(), name.into()),
+                ("healthyPolls".to_owned(), seen.into()),
+            ]),
+            poll: None,
+        })
+    }
+}
+
+fn action(name: &str) -> String {
+    format!("{ACTION} {name}")
+}
+
+/// Suspends what the cluster asks for, and what a group out of traffic has suspended, then marks the intent done.
+async fn suspend(
+    invocation: &Invocation<'_>,
+    config: &Config,
+    place: &Place,
+    name: &str,
+    suspended: &[String],
+) -> Result<(), StageError> {
+    let mut wanted: Vec<String> = config
+        .suspended_processes
+        .iter()
+        // Out of traffic is said by tags and by what is not attached; see `gennaker-server-groups`.
+        .filter(|process| *process != "AddToLoadBalancer")
+        .cloned()
+        .collect();
+    if config.is_out_of_traffic() {
+        wanted.extend(
+            traffic::SUSPENDED
+                .iter()
+                .map(|process| (*process).to_owned()),
+        );
+    }
+    wanted.retain(|process| !suspended.contains(process));
+    wanted.sort();
+    wanted.dedup();
+    place.auto_scaling.suspend_processes(name, &wanted).await?;
+    invocation.done(&action(name)).await?;
+    Ok(())
+}
+
+fn configured_capacity(context: &Map<String, Value>) -> Result<Capacity, StageError> {
+    let Some(capacity) = context.get("capacity") else {
+        return Err(StageError::invalid(
+            "capacity",
+            "the cluster has no `capacity`",
+        ));
+    };
+    Capacity::from_value(capacity)
+        .map_err(|error| StageError::invalid("capacity", error.to_string()))
+}
+
+fn succeeded(config: &Config, birth: &Birth, group: &ServerGroup) -> Step {
+    let region = &config.region;
+    let mut outputs = Map::new();
+    outputs.insert(
+        "deploy.server.groups".to_owned(),
+        json!({ region: [birth.name] }),
+    );
+    outputs.insert("deploy.account.name".to_owned(), json!(config.account));
+    outputs.insert("serverGroupName".to_owned(), json!(birth.name));
+    outputs.insert("source".to_owned(), birth.source.clone());
+    outputs.insert(
+        "targetDesiredSize".to_owned(),
+        json!(birth.capacity.desired()),
+    );
+    if let Some(snapshot) = &birth.snapshot {
+        outputs.insert(
+            "sourceServerGroupCapacitySnapshot".to_owned(),
+            snapshot.clone(),
+        );
+    }
+    let ancestor = birth.source.get("serverGroupName").cloned();
+    let mut deployed = json!({
+        "serverGroupNames": [format!("{region}:{}", birth.name)],
+        "serverGroupNameByRegion": { region: birth.name },
+    });
+    if let (Some(ancestor), Some(deployed)) = (ancestor, deployed.as_object_mut()) {
+        deployed.insert(
+            "ancestorServerGroupNameByRegion".to_owned(),
+            json!({ region: ancestor }),
+        );
+    }
+    let mut context = outputs.clone();
+    context.insert(
+        "kato.tasks".to_owned(),
+        json!([{ "resultObjects": [deployed] }]),
+    );
+    let counts = health::health_counts(&HealthCheck::default(), group);
+    context.insert(
+        "lastCapacityCheck".to_owned(),
+        json!({
+            "up": counts.up, "down": counts.down, "outOfService": counts.out_of_service,
+            "starting": counts.starting, "succeeded": counts.succeeded, "failed": counts.failed,
+            "unknown": counts.unknown,
+        }),
+    );
+    Step::Succeeded { outputs, context }
+}

@@ -1,0 +1,6 @@
+//! The `create-server-group` function.
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), gennaker_lambda::Error> {
+    gennaker_lambda::run_stage(gennaker_create_server_group::CreateServerGroup::connect).await
+}

@@ -1,0 +1,416 @@
+//! Names in a pipeline become ids in an account: image, subnets, security groups, target groups. All pure; what
+//! exists comes in as arguments, and an error names what exists.
+
+use gennaker_cloud::ec2::{Image, SecurityGroup, Subnet};
+use gennaker_cloud::load_balancing::TargetGroup;
+use gennaker_lambda::StageError;
+use serde_json::Value;
+
+/// The most names that an error lists.
+const LISTED: usize = 20;
+
+fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let mut all: Vec<&str> = names.filter(|name| !name.is_empty()).collect();
+    all.sort_unstable();
+    all.dedup();
+    match all.len() {
+        0 => "there are none".to_owned(),
+        n if n > LISTED => format!(
+            "there are {}, and {} more",
+            all.iter()
+                .take(LISTED)
+                .copied()
+                .collect::<Vec<_>>()
+                .join(", "),
+            n - LISTED
+        ),
+        _ => format!("there are {}", all.join(", ")),
+    }
+}
+
+/// The image of a region in what an earlier bake or find image stage left: `deploymentDetails` or `amiDetails`.
+#[must_use]
+pub fn upstream_image(details: &Value, region: &str) -> Option<String> {
+    let text = |detail: &Value, key: &str| {
+        detail
+            .get(key)
+            .and_then(Value::as_str)
+            .filter(|text| !text.is_empty())
+            .map(str::to_owned)
+    };
+    details
+        .as_array()?
+        .iter()
+        .filter(|detail| {
+            let provider = detail
+                .get("cloudProvider")
+                .or_else(|| detail.get("cloudProviderType"));
+            provider
+                .and_then(Value::as_str)
+                .is_none_or(|provider| provider == "aws")
+        })
+        .find(|detail| detail.get("region").and_then(Value::as_str) == Some(region))
+        .and_then(|detail| {
+            text(detail, "imageId")
+                .or_else(|| text(detail, "ami"))
+                .or_else(|| text(detail, "amiName"))
+                .or_else(|| text(detail, "imageName"))
+        })
+}
+
+/// Whether an image is named by its id.
+#[must_use]
+pub fn is_image_id(image: &str) -> bool {
+    image
+        .strip_prefix("ami-")
+        .is_some_and(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric()))
+}
+
+/// The image to launch: the newest of those found that is available.
+///
+/// # Errors
+/// None was found, or none is available.
+pub fn image<'a>(
+    asked: &str,
+    found: &'a [Image],
+    account: &str,
+    region: &str,
+) -> Result<&'a Image, StageError> {
+    found
+        .iter()
+        .filter(|image| image.state == "available")
+        .max_by(|a, b| a.created.cmp(&b.created))
+        .ok_or_else(|| {
+            let message = match found.first() {
+                Some(image) => format!("image `{asked}` is {} in {account}/{region}", image.state),
+                None => format!("image `{asked}` not found in {account}/{region}"),
+            };
+            StageError::invalid("imageId", message)
+        })
+}
+
+/// The purpose of a subnet: `purpose` in its tag `immutable_metadata`, or, by its name `vpc.purpose.zone`,
+/// `purpose (vpc)`. Subnets for load balancers (`target` is `elb`) have none.
+#[must_use]
+pub fn purpose(subnet: &Subnet) -> Option<String> {
+    if let Some(metadata) = subnet.tags.get("immutable_metadata") {
+        let metadata: Value = serde_json::from_str(metadata).ok()?;
+        let target = metadata.get("target").and_then(Value::as_str);
+        if target.is_some_and(|target| target != "ec2") {
+            return None;
+        }
+        return metadata
+            .get("purpose")
+            .and_then(Value::as_str)
+            .map(str::to_owned);
+    }
+    let name = subnet.tags.get("Name")?;
+    let mut parts = name.split('.');
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some(vpc), Some(purpose), Some(_), None) => Some(format!("{purpose} ({vpc})")),
+        _ => None,
+    }
+}
+
+/// The subnets of a purpose, or the named ones, in the zones asked for (none is all).
+///
+/// # Errors
+/// There are none, or they are in several VPCs.
+pub fn subnets<'a>(
+    asked: &crate::config::Config,
+    existing: &'a [Subnet],
+) -> Result<Vec<&'a Subnet>, StageError> {
+    let place = format!("{}/{}", asked.account, asked.region);
+    let chosen: Vec<&Subnet> = if asked.subnet_ids.is_empty() {
+        let Some(wanted) = &asked.subnet_type else {
+            return Ok(Vec::new());
+        };
+        let of_purpose: Vec<&Subnet> = existing
+            .iter()
+            .filter(|subnet| purpose(subnet).as_deref() == Some(wanted))
+            .collect();
+        if of_purpose.is_empty() {
+            let purposes: Vec<String> = existing.iter().filter_map(purpose).collect();
+            return Err(StageError::invalid(
+                "subnetType",
+                format!(
+                    "no subnet has the purpose `{wanted}` in {place}; {}",
+                    listed(purposes.iter().map(String::as_str))
+                ),
+            ));
+        }
+        of_purpose
+    } else {
+        asked
+            .subnet_ids
+            .iter()
+            .map(|id| {
+                existing
+                    .iter()
+                    .find(|subnet| subnet.id == *id)
+                    .ok_or_else(|| {
+                        StageError::invalid(
+                            "subnetIds",
+                            format!("subnet `{id}` not found in {place}"),
+                        )
+                    })
+            })
+            .collect::<Result<_, _>>()?
+    };
+    let in_zones: Vec<&Subnet> = chosen
+        .iter()
+        .filter(|subnet| asked.zones.is_empty() || asked.zones.contains(&subnet.zone))
+        .copied()
+        .collect();
+    if in_zones.is_empty() {
+        return Err(StageError::invalid(
+            "availabilityZones",
+            format!(
+                "no such subnet in [{}]; {}",
+                asked.zones.join(", "),
+                listed(chosen.iter().map(|subnet| subnet.zone.as_str()))
+            ),
+        ));
+    }
+    if let [first, rest @ ..] = in_zones.as_slice()
+        && let Some(other) = rest.iter().find(|subnet| subnet.vpc_id != first.vpc_id)
+    {
+        return Err(StageError::invalid(
+            "subnetType",
+            format!(
+                "the subnets are in several VPCs, `{}` and `{}`",
+                first.vpc_id, other.vpc_id
+            ),
+        ));
+    }
+    Ok(in_zones)
+}
+
+/// Ids of security groups, by id or by name in the VPC.
+///
+/// # Errors
+/// One is not there.
+pub fn security_groups(
+    asked: &[String],
+    existing: &[SecurityGroup],
+    vpc: Option<&str>,
+) -> Result<Vec<String>, StageError> {
+    let here = |group: &&SecurityGroup| vpc.is_none() || group.vpc_id.as_deref() == vpc;
+    let mut ids: Vec<String> = Vec::new();
+    for name in asked {
+        let id = existing
+            .iter()
+            .filter(here)
+            .find(|group| group.id == *name || group.name == *name)
+            .map(|group| group.id.clone())
+            .ok_or_else(|| {
+                StageError::invalid(
+                    "securityGroups",
+                    format!(
+                        "security group `{name}` not found in VPC `{}`; {}",
+                        vpc.unwrap_or("any"),
+                        listed(
+                            existing
+                                .iter()
+                                .filter(here)
+                                .map(|group| group.name.as_str())
+                        )
+                    ),
+                )
+            })?;
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    Ok(ids)
+}
+
+/// ARNs of target groups by name.
+///
+/// # Errors
+/// One is not there, or in another VPC than the instances.
+pub fn target_groups(
+    asked: &[String],
+    existing: &[TargetGroup],
+    vpc: Option<&str>,
+) -> Result<Vec<String>, StageError> {
+    asked
+        .iter()
+        .map(|name| {
+            let group = existing
+                .iter()
+                .find(|group| group.name == *name)
+                .ok_or_else(|| {
+                    StageError::invalid(
+                        "targetGroups",
+                        format!(
+                            "target group `{name}` not found; {}",
+                            listed(existing.iter().map(|group| group.name.as_str()))
+                        ),
+                    )
+                })?;
+            match (vpc, group.vpc_id.as_deref()) {
+                (Some(ours), Some(theirs)) if ours != theirs => Err(StageError::invalid(
+                    "targetGroups",
+                    format!(
+                        "target group `{name}` is in VPC `{theirs}`, the subnets are in `{ours}`"
+                    ),
+                )),
+                _ => Ok(group.arn.clone()),
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use serde_json::json;
+    use std::collections::BTreeMap;
+
+    fn subnet(id: &str, vpc: &str, zone: &str, tag: (&str, &str)) -> Subnet {
+        Subnet {
+            id: id.to_owned(),
+            vpc_id: vpc.to_owned(),
+            zone: zone.to_owned(),
+            tags: BTreeMap::from([(tag.0.to_owned(), tag.1.to_owned())]),
+        }
+    }
+
+    fn config(purpose: &str, zones: &[&str]) -> Config {
+        Config {
+            account: "prod".to_owned(),
+            region: "us-east-1".to_owned(),
+            subnet_type: Some(purpose.to_owned()),
+            zones: zones.iter().map(|zone| (*zone).to_owned()).collect(),
+            ..Config::default()
+        }
+    }
+
+    #[test]
+    fn subnets_are_found_by_purpose_and_zone() {
+        let all = [
+            subnet(
+                "s-1",
+                "vpc-1",
+                "a",
+                ("immutable_metadata", r#"{"purpose":"internal"}"#),
+            ),
+            subnet(
+                "s-2",
+                "vpc-1",
+                "b",
+                (
+                    "immutable_metadata",
+                    r#"{"purpose":"internal","target":"ec2"}"#,
+                ),
+            ),
+            subnet(
+                "s-3",
+                "vpc-1",
+                "b",
+                (
+                    "immutable_metadata",
+                    r#"{"purpose":"internal","target":"elb"}"#,
+                ),
+            ),
+            subnet("s-4", "vpc-1", "b", ("Name", "vpc0.external.b")),
+        ];
+        let ids = |config: &Config| -> Vec<String> {
+            subnets(config, &all)
+                .unwrap()
+                .iter()
+                .map(|s| s.id.clone())
+                .collect()
+        };
+        assert_eq!(ids(&config("internal", &[])), ["s-1", "s-2"]);
+        assert_eq!(ids(&config("internal", &["b"])), ["s-2"]);
+        assert_eq!(ids(&config("external (vpc0)", &[])), ["s-4"]);
+        let unknown = subnets(&config("nowhere", &[]), &all)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            unknown.contains("there are external (vpc0), internal"),
+            "{unknown}"
+        );
+        assert!(subnets(&config("internal", &["z"]), &all).is_err());
+    }
+
+    #[test]
+    fn subnets_of_two_vpcs_are_refused() {
+        let metadata = ("immutable_metadata", r#"{"purpose":"internal"}"#);
+        let all = [
+            subnet("s-1", "vpc-1", "a", metadata),
+            subnet("s-2", "vpc-2", "a", metadata),
+        ];
+        assert!(subnets(&config("internal", &[]), &all).is_err());
+    }
+
+    #[test]
+    fn security_groups_and_target_groups_name_what_exists() {
+        let groups = [SecurityGroup {
+            id: "sg-1".to_owned(),
+            name: "web".to_owned(),
+            vpc_id: Some("vpc-1".to_owned()),
+        }];
+        let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+        assert_eq!(
+            security_groups(&names(&["web", "sg-1"]), &groups, Some("vpc-1")).unwrap(),
+            ["sg-1"]
+        );
+        let error = security_groups(&names(&["db"]), &groups, Some("vpc-1")).unwrap_err();
+        assert!(error.to_string().contains("there are web"), "{error}");
+        assert!(security_groups(&names(&["web"]), &groups, Some("vpc-2")).is_err());
+        let targets = [TargetGroup {
+            name: "web".to_owned(),
+            arn: "arn:web".to_owned(),
+            vpc_id: Some("vpc-1".to_owned()),
+        }];
+        assert_eq!(
+            target_groups(&names(&["web"]), &targets, None).unwrap(),
+            ["arn:web"]
+        );
+        assert!(target_groups(&names(&["web"]), &targets, Some("vpc-2")).is_err());
+    }
+
+    #[test]
+    fn the_image_of_the_region_is_taken_from_upstream() {
+        let details = json!([
+            {"region": "us-east-1", "imageId": "ami-9", "cloudProvider": "gce"},
+            {"region": "us-east-1", "ami": "ami-1", "cloudProvider": "aws"},
+            {"region": "eu-west-1", "imageId": "ami-2"},
+        ]);
+        assert_eq!(
+            upstream_image(&details, "us-east-1").as_deref(),
+            Some("ami-1")
+        );
+        assert_eq!(
+            upstream_image(&details, "eu-west-1").as_deref(),
+            Some("ami-2")
+        );
+        assert_eq!(upstream_image(&details, "ap-south-1"), None);
+        assert!(is_image_id("ami-0abc") && !is_image_id("ami-shop-1.2") && !is_image_id("shop"));
+    }
+
+    #[test]
+    fn the_newest_available_image_of_a_name_is_taken() {
+        let image_of = |id: &str, created: &str, state: &str| Image {
+            id: id.to_owned(),
+            created: created.to_owned(),
+            state: state.to_owned(),
+            ..Image::default()
+        };
+        let found = [
+            image_of("ami-1", "2026-01-01", "available"),
+            image_of("ami-2", "2026-02-01", "available"),
+            image_of("ami-3", "2026-03-01", "pending"),
+        ];
+        assert_eq!(image("shop", &found, "prod", "r").unwrap().id, "ami-2");
+        let pending = image("shop", &found[2..], "prod", "r")
+            .unwrap_err()
+            .to_string();
+        assert!(pending.contains("pending"), "{pending}");
+        assert!(image("shop", &[], "prod", "r").is_err());
+    }
+}

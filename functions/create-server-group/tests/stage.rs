@@ -1,0 +1,222 @@
+//! The stage against the world: safe to repeat, safe to die, clean to undo.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::sync::Arc;
+
+use gennaker_create_server_group::CreateServerGroup;
+use gennaker_domain::deployment::Capacity;
+use gennaker_server_groups::traffic;
+use gennaker_testkit::{Behaviour, Drive, End, Strike, drive, fault_everywhere};
+use serde_json::{Value, json};
+
+fn config(more: Value) -> Value {
+    let mut config = json!({
+        "account": "prod", "region": "us-east-1", "application": "shop", "stack": "web",
+        "subnetType": "internal", "securityGroups": ["shop"], "targetGroups": ["web", "api"],
+        "instanceType": "t3.small", "capacity": {"min": 1, "desired": 3, "max": 6}, "imageId": "ami-2",
+    });
+    let fields = more.as_object().unwrap().clone();
+    config.as_object_mut().unwrap().extend(fields);
+    config
+}
+
+/// A cluster with v001, which serves from two instances.
+async fn one_group(context: Value, behaviour: Behaviour) -> (Drive, String) {
+    let plan = vec![drive::stage(
+        "1",
+        "createServerGroup",
+        "create-server-group",
+        context,
+    )];
+    let drive = Drive::new(behaviour, plan).await.unwrap();
+    let (web, _) = (
+        drive.world.add_target_group("web"),
+        drive.world.add_target_group("api"),
+    );
+    drive.world.add_image("ami-2", "shop-2.0");
+    drive.world.add_subnet("subnet-1", "internal");
+    drive.world.add_security_group("sg-1", "shop");
+    let capacity = Capacity::new(1, 2, 6).unwrap();
+    drive.world.add_group(
+        "shop-web-v001",
+        "ami-1",
+        capacity,
+        std::slice::from_ref(&web),
+    );
+    drive.world.advance(60_000);
+    (drive, web)
+}
+
+fn stage(drive: &Drive) -> CreateServerGroup {
+    let world = Arc::new(drive.world.clone());
+    CreateServerGroup::new(world.clone(), world, 2)
+}
+
+fn failure(end: End) -> String {
+    match end {
+        End::Failed(reason) => reason,
+        other => panic!("{other:?} is not a failure"),
+    }
+}
+
+#[tokio::test]
+async fn creates_the_next_group_and_waits_until_it_is_healthy_in_every_target_group() {
+    let (drive, web) = one_group(config(json!({})), Behaviour::default()).await;
+    let end = drive.to_end(&drive.runtime(stage(&drive)), "1").await;
+    assert_eq!(end, End::Done);
+    let group = drive.world.group("shop-web-v002").unwrap();
+    assert_eq!(group.capacity, Capacity::new(1, 3, 6).unwrap());
+    assert_eq!(group.target_groups.len(), 2);
+    assert_eq!(drive.world.healthy_targets(&web), 5);
+    let record = drive.records().await.unwrap().remove("1").unwrap();
+    assert_eq!(
+        record.outputs["deploy.server.groups"],
+        json!({"us-east-1": ["shop-web-v002"]})
+    );
+    assert_eq!(record.outputs["source"]["serverGroupName"], "shop-web-v001");
+    assert_eq!(record.outputs["targetDesiredSize"], 3);
+}
+
+#[tokio::test]
+async fn dies_at_every_call_and_still_creates_exactly_one_group() {
+    let scenario = |strike: Option<Strike>| async move {
+        let (drive, web) = one_group(config(json!({})), Behaviour::default()).await;
+        if let Some((call, moment, fault)) = strike {
+            drive.faults.plan(call, moment, fault);
+        }
+        let end = drive.to_end(&drive.runtime(stage(&drive)), "1").await;
+        assert_eq!(end, End::Done, "{strike:?}");
+        assert_eq!(drive.world.groups_made(), ["shop-web-v002"], "{strike:?}");
+        assert_eq!(drive.world.snapshot().len(), 2, "{strike:?}");
+        // v001's own, and one for the new group.
+        assert_eq!(drive.world.template_versions(), 2, "{strike:?}");
+        assert_eq!(drive.world.healthy_targets(&web), 5, "{strike:?}");
+        let record = drive.records().await.unwrap().remove("1").unwrap();
+        assert_eq!(record.outputs["source"]["serverGroupName"], "shop-web-v001");
+        assert_eq!(drive.faults.struck(), usize::from(strike.is_some()));
+        drive.faults.calls().len()
+    };
+    assert!(fault_everywhere(scenario).await > 60);
+}
+
+#[tokio::test]
+async fn undone_after_any_crash_nothing_is_left_and_the_old_group_serves() {
+    let scenario = |strike: Option<Strike>| async move {
+        let (drive, web) = one_group(config(json!({})), Behaviour::default()).await;
+        let runtime = drive.runtime(stage(&drive));
+        if let Some((call, moment, fault)) = strike {
+            drive.faults.plan(call, moment, fault);
+        }
+        let event = json!({ "run": drive.run(), "stage": "1" });
+        let _ = drive.call(&runtime, &event).await;
+        let calls = drive.faults.calls().len();
+        assert_eq!(drive.undo(&runtime, "1").await.unwrap(), End::Done);
+        let names: Vec<String> = drive.world.snapshot().into_iter().map(|g| g.name).collect();
+        assert_eq!(names, ["shop-web-v001"], "{strike:?}");
+        assert_eq!(drive.world.healthy_targets(&web), 2, "{strike:?}");
+        calls
+    };
+    assert!(fault_everywhere(scenario).await > 40);
+}
+
+#[tokio::test]
+async fn descriptions_that_lag_behind_make_no_second_group() {
+    let behaviour = Behaviour {
+        consistency_millis: 25_000,
+        ..Behaviour::default()
+    };
+    let (drive, _) = one_group(config(json!({})), behaviour).await;
+    let end = drive.to_end(&drive.runtime(stage(&drive)), "1").await;
+    assert_eq!(end, End::Done);
+    assert_eq!(drive.world.groups_made(), ["shop-web-v002"]);
+    assert_eq!(drive.world.template_versions(), 2);
+}
+
+#[tokio::test]
+async fn an_image_that_never_becomes_healthy_fails_the_stage_and_leaves_the_old_group_alone() {
+    let (drive, web) = one_group(config(json!({})), Behaviour::default()).await;
+    drive.world.mark_bad("ami-2");
+    let reason = failure(drive.to_end(&drive.runtime(stage(&drive)), "1").await);
+    assert!(reason.contains("0 of 3 instances healthy"), "{reason}");
+    assert_eq!(drive.world.healthy_targets(&web), 2);
+    assert!(!traffic::is_disabled(
+        &drive.world.group("shop-web-v001").unwrap()
+    ));
+}
+
+#[tokio::test]
+async fn a_name_that_somebody_else_takes_meanwhile_is_left_to_them() {
+    let (drive, _) = one_group(config(json!({})), Behaviour::default()).await;
+    let runtime = drive.runtime(stage(&drive));
+    // Dies just before the group is created; then another deployment takes v002.
+    let create = {
+        let (clean, _) = one_group(config(json!({})), Behaviour::default()).await;
+        let end = clean.to_end(&clean.runtime(stage(&clean)), "1").await;
+        assert_eq!(end, End::Done);
+        let calls = clean.faults.calls();
+        calls
+            .iter()
+            .position(|call| call == "autoscaling:CreateAutoScalingGroup")
+            .unwrap()
+    };
+    drive.faults.plan(
+        create,
+        gennaker_testkit::Moment::Before,
+        gennaker_testkit::Fault::Crash,
+    );
+    let event = json!({ "run": drive.run(), "stage": "1" });
+    let _ = drive.call(&runtime, &event).await;
+    drive
+        .world
+        .add_group("shop-web-v002", "ami-1", Capacity::fixed(1), &[]);
+    assert_eq!(drive.to_end(&runtime, "1").await, End::Done);
+    assert_eq!(drive.world.groups_made(), ["shop-web-v003"]);
+    assert_eq!(drive.undo(&runtime, "1").await.unwrap(), End::Done);
+    let names: Vec<String> = drive.world.snapshot().into_iter().map(|g| g.name).collect();
+    assert_eq!(names, ["shop-web-v001", "shop-web-v002"]);
+}
+
+#[tokio::test]
+async fn the_capacity_of_the_source_is_copied_with_its_minimum_raised() {
+    let context = config(json!({"useSourceCapacity": true}));
+    let (drive, _) = one_group(context, Behaviour::default()).await;
+    let end = drive.to_end(&drive.runtime(stage(&drive)), "1").await;
+    assert_eq!(end, End::Done);
+    let group = drive.world.group("shop-web-v002").unwrap();
+    assert_eq!(group.capacity, Capacity::new(2, 2, 6).unwrap());
+}
+
+#[tokio::test]
+async fn a_group_that_starts_disabled_takes_no_traffic_and_remembers_its_target_groups() {
+    let context = config(json!({"suspendedProcesses": ["AddToLoadBalancer"]}));
+    let (drive, web) = one_group(context, Behaviour::default()).await;
+    let end = drive.to_end(&drive.runtime(stage(&drive)), "1").await;
+    assert_eq!(end, End::Done);
+    let group = drive.world.group("shop-web-v002").unwrap();
+    assert!(traffic::is_disabled(&group));
+    assert_eq!(traffic::remembered_target_groups(&group).len(), 2);
+    assert_eq!(drive.world.healthy_targets(&web), 2);
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_told_before_anything_is_made() {
+    for (more, word) in [
+        (json!({"subnetType": "nowhere"}), "internal"),
+        (json!({"securityGroups": ["db"]}), "there are shop"),
+        (json!({"targetGroups": ["db"]}), "there are api, web"),
+        (json!({"imageId": "ami-9"}), "`ami-9` not found"),
+        (json!({"imageId": null}), "no image"),
+        (json!({"account": "pord"}), "`pord`"),
+        (json!({"region": "eu-west-1"}), "us-east-1"),
+        (
+            json!({"capacity": {"min": 3, "desired": 1, "max": 6}}),
+            "capacity",
+        ),
+    ] {
+        let (drive, _) = one_group(config(more), Behaviour::default()).await;
+        let reason = failure(drive.to_end(&drive.runtime(stage(&drive)), "1").await);
+        assert!(reason.contains(word), "{reason}");
+        assert!(drive.world.groups_made().is_empty());
+        assert_eq!(drive.intents().await.unwrap(), []);
+    }
+}

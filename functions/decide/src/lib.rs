@@ -1,0 +1,329 @@
+#![doc = include_str!("../README.md")]
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use gennaker_cloud::dynamodb::DynamoDb;
+use gennaker_cloud::functions::{AwsFunctions, function_name};
+use gennaker_cloud::step_functions::{AwsStepFunctions, execution_arn};
+use gennaker_cloud::store::approvals::{Choice, DecideAnswer, Decision};
+use gennaker_cloud::{Functions, StepFunctions, Store};
+use gennaker_domain::{Ending, Execution, ExecutionId, Plan, PlanStage, Problem, Run, Status};
+use gennaker_lambda::{Connection, Function, FunctionError};
+use serde_json::{Value, json};
+
+/// Records what people decide about a running execution.
+pub struct Decide {
+    store: Store,
+    step_functions: Arc<dyn StepFunctions>,
+    functions: Arc<dyn Functions>,
+    prefix: String,
+}
+
+/// What a person asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Request<'a> {
+    Judge {
+        stage: &'a str,
+        choice: Choice,
+        input: Option<&'a str>,
+    },
+    Skip {
+        stage: &'a str,
+    },
+    Cancel {
+        reason: Option<&'a str>,
+    },
+    Pause(bool),
+}
+
+fn request(event: &Value) -> Result<Request<'_>, FunctionError> {
+    let text = |name: &str| event.get(name).and_then(Value::as_str);
+    let set = |name: &str| event.get(name) == Some(&Value::Bool(true));
+    let stage = || {
+        text("stage").ok_or_else(|| FunctionError::Invalid("the event has no `stage`".to_owned()))
+    };
+    if let Some(decision) = text("decision") {
+        let choice = match decision {
+            "continue" => Choice::Continue,
+            "stop" => Choice::Stop,
+            other => {
+                return Err(FunctionError::Invalid(format!(
+                    "`{other}` is no decision: `continue` or `stop`"
+                )));
+            }
+        };
+        return Ok(Request::Judge {
+            stage: stage()?,
+            choice,
+            input: text("input").filter(|input| !input.is_empty()),
+        });
+    }
+    if set("skip") {
+        return Ok(Request::Skip { stage: stage()? });
+    }
+    if set("cancel") {
+        return Ok(Request::Cancel {
+            reason: text("reason").filter(|reason| !reason.is_empty()),
+        });
+    }
+    match (set("pause"), set("resume")) {
+        (true, false) => Ok(Request::Pause(true)),
+        (false, true) => Ok(Request::Pause(false)),
+        _ => Err(FunctionError::Invalid(
+            "the event asks for nothing: `decision`, `skip`, `cancel`, `pause` or `resume`"
+                .to_owned(),
+        )),
+    }
+}
+
+fn refused(problem: &Problem) -> Value {
+    json!({ "problems": [problem] })
+}
+
+impl Decide {
+    /// On a store, Step Functions and the functions of an installation.
+    pub fn new(
+        store: Store,
+        step_functions: Arc<dyn StepFunctions>,
+        functions: Arc<dyn Functions>,
+        prefix: impl Into<String>,
+    ) -> Self {
+        Self {
+            store,
+            step_functions,
+            functions,
+            prefix: prefix.into(),
+        }
+    }
+
+    /// On AWS, with the settings of this process.
+    #[must_use]
+    pub fn connect(connection: &Connection) -> Self {
+        let table = DynamoDb::new(connection, gennaker_lambda::table_name());
+        Self::new(
+            Store::new(Arc::new(table)),
+            Arc::new(AwsStepFunctions::new(connection)),
+            Arc::new(AwsFunctions::new(connection)),
+            gennaker_lambda::prefix(),
+        )
+    }
+
+    /// One decision; see the README for the events and answers.
+    ///
+    /// # Errors
+    /// Those of the table, of Lambda and of Step Functions: the same event again finishes what was begun.
+    pub async fn decide(&self, event: &Value, now: i64) -> Result<Value, FunctionError> {
+        let request = request(event)?;
+        let text = |name: &str| event.get(name).and_then(Value::as_str);
+        let user = text("user").unwrap_or("unattributed");
+        let id = text("execution")
+            .ok_or_else(|| FunctionError::Invalid("the event has no `execution`".to_owned()))?;
+        let id = ExecutionId::try_from(id.to_owned())
+            .map_err(|error| FunctionError::Invalid(error.to_string()))?;
+        let Some(execution) = self.store.execution(&id).await? else {
+            return Ok(refused(&Problem::error(
+                "unknown-execution",
+                "$.execution",
+                format!("execution `{id}` not found"),
+            )));
+        };
+        let run = id.run(execution.run);
+        match request {
+            Request::Judge {
+                stage,
+                choice,
+                input,
+            } => {
+                let decision = Decision {
+                    choice,
+                    input: input.map(str::to_owned),
+                    by: user.to_owned(),
+                    at: now,
+                };
+                self.judge(&execution, &run, stage, &decision).await
+            }
+            Request::Skip { stage } => self.skip(&execution, &run, stage, user, now).await,
+            Request::Cancel { reason } => {
+                let ending = Ending {
+                    status: Status::Canceled,
+                    reason: reason.map_or_else(|| format!("canceled by {user}"), str::to_owned),
+                    by: user.to_owned(),
+                    at: now,
+                };
+                self.cancel(&execution, &run, &ending).await
+            }
+            Request::Pause(paused) => {
+                let changed = self.store.set_paused(&id, paused).await?;
+                Ok(json!({ "executionId": id, "paused": paused, "changed": changed }))
+            }
+        }
+    }
+
+    async fn judge(
+        &self,
+        execution: &Execution,
+        run: &Run,
+        ref_id: &str,
+        decision: &Decision,
+    ) -> Result<Value, FunctionError> {
+        let plan = self.plan(execution).await?;
+        let stage = match self.open_stage(execution, &plan, ref_id) {
+            Ok(stage) => stage,
+            Err(problem) => return Ok(refused(&problem)),
+        };
+        let asked = self.store.approval(run, ref_id).await?;
+        if let Some(asked) = &asked
+            && let Some(input) = &decision.input
+            && !asked.options.is_empty()
+            && !asked.options.contains(input)
+        {
+            return Ok(refused(
+                &Problem::error(
+                    "unknown-input",
+                    "$.input",
+                    format!("`{input}` is no choice of this judgment"),
+                )
+                .at_stage(ref_id)
+                .with_hint(format!("one of: {}", asked.options.join(", "))),
+            ));
+        }
+        let answer = self.store.decide_approval(run, ref_id, decision).await?;
+        if answer == DecideAnswer::NotAsked {
+            return Ok(refused(
+                &Problem::error("not-waiting", "$.stage", "this stage asks nobody now")
+                    .at_stage(ref_id),
+            ));
+        }
+        // Whoever decided: a call that died after it recorded its decision woke nobody.
+        self.call_stage(run, stage).await?;
+        Ok(match answer {
+            DecideAnswer::Already(known) => json!({ "already": known }),
+            _ => json!({ "decided": decision }),
+        })
+    }
+
+    async fn skip(
+        &self,
+        execution: &Execution,
+        run: &Run,
+        ref_id: &str,
+        user: &str,
+        now: i64,
+    ) -> Result<Value, FunctionError> {
+        let plan = self.plan(execution).await?;
+        let stage = match self.open_stage(execution, &plan, ref_id) {
+            Ok(stage) => stage,
+            Err(problem) => return Ok(refused(&problem)),
+        };
+        let running = self
+            .store
+            .stage(&run.execution, ref_id)
+            .await?
+            .is_some_and(|record| !record.status.is_complete());
+        if !running {
+            return Ok(refused(
+                &Problem::error("not-waiting", "$.stage", "this stage does not wait now")
+                    .at_stage(ref_id),
+            ));
+        }
+        self.store.skip_stage(run, ref_id, user, now).await?;
+        self.call_stage(run, stage).await?;
+        Ok(json!({ "skipped": ref_id }))
+    }
+
+    /// Sets `ending` first, so that nothing new begins, and stops the machine after.
+    async fn cancel(
+        &self,
+        execution: &Execution,
+        run: &Run,
+        ending: &Ending,
+    ) -> Result<Value, FunctionError> {
+        let id = &execution.id;
+        if execution.status.is_complete() {
+            return Ok(json!({ "executionId": id, "already": execution.status }));
+        }
+        if execution.status == Status::NotStarted {
+            let queue = self.store.queue(&execution.pipeline_id).await?;
+            let queued = queue.into_iter().find(|queued| queued.execution == *id);
+            if let Some(queued) = queued
+                && self.store.cancel_queued(execution, &queued, ending).await?
+            {
+                return Ok(json!({ "executionId": id, "status": Status::Canceled }));
+            }
+            // It left the queue while we looked: it runs, or it ended.
+            let now_is = self.store.execution(id).await?;
+            return match now_is {
+                Some(now_is) if now_is.status != Status::NotStarted => {
+                    Box::pin(self.cancel(&now_is, &id.run(now_is.run), ending)).await
+                }
+                _ => Err(FunctionError::Cloud(gennaker_cloud::CloudError::Conflict)),
+            };
+        }
+        let set = self.store.set_ending(run, ending).await?;
+        if let Some(arn) = execution_arn(&execution.state_machine, &run.to_string()) {
+            self.step_functions
+                .stop(&arn, "Canceled", &ending.reason)
+                .await?;
+        }
+        Ok(json!({ "executionId": id, "status": execution.status, "ending": set }))
+    }
+
+    async fn plan(&self, execution: &Execution) -> Result<Plan, FunctionError> {
+        self.store.plan(&execution.plan_hash).await?.ok_or_else(|| {
+            FunctionError::Invalid(format!("plan {} not found", execution.plan_hash))
+        })
+    }
+
+    /// The stage, if the execution still runs and the stage has a function to call.
+    fn open_stage<'a>(
+        &self,
+        execution: &Execution,
+        plan: &'a Plan,
+        ref_id: &str,
+    ) -> Result<&'a PlanStage, Problem> {
+        let Some(stage) = plan.stage(ref_id).filter(|stage| stage.function.is_some()) else {
+            let known: Vec<&str> = plan
+                .stages
+                .iter()
+                .filter(|stage| stage.function.is_some())
+                .map(|stage| stage.ref_id.as_str())
+                .collect();
+            return Err(Problem::error(
+                "unknown-stage",
+                "$.stage",
+                format!("the execution has no stage `{ref_id}` of its own"),
+            )
+            .with_hint(format!("one of: {}", known.join(", "))));
+        };
+        if execution.status.is_complete() || execution.ending.is_some() {
+            return Err(Problem::error(
+                "execution-ended",
+                "$.execution",
+                format!("execution `{}` is over or ending", execution.id),
+            ));
+        }
+        Ok(stage)
+    }
+
+    /// Calls the stage's function without a token: it reads what was decided and completes its record.
+    async fn call_stage(&self, run: &Run, stage: &PlanStage) -> Result<(), FunctionError> {
+        let Some(function) = &stage.function else {
+            return Ok(());
+        };
+        self.functions
+            .invoke_later(
+                &function_name(&self.prefix, function),
+                &json!({ "run": run, "stage": stage.ref_id }),
+            )
+            .await?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Function for Decide {
+    async fn handle(&self, event: Value, now: i64) -> Result<Value, FunctionError> {
+        self.decide(&event, now).await
+    }
+}

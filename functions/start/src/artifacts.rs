@@ -1,0 +1,194 @@
+//! Expected artifacts: what an execution's trigger brought, what the execution before had, or a default.
+
+use gennaker_domain::{Problem, pattern};
+use serde_json::{Map, Value, json};
+
+/// What a trigger carries once its artifacts are resolved.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Resolved {
+    /// Everything received, and what the expected ones were bound to.
+    pub artifacts: Vec<Value>,
+    /// The expected artifacts, each with its `boundArtifact`.
+    pub expected: Vec<Value>,
+}
+
+/// Fields that a matcher may name; one that is empty matches anything.
+const MATCHED: [&str; 5] = ["type", "name", "version", "location", "reference"];
+
+/// Whether an artifact is one that the matcher means: every field equal, or a full match of it as a pattern. Embedded
+/// artifacts are the same kind whether they are kept here or in a store.
+#[must_use]
+pub fn matches(matcher: &Value, artifact: &Value) -> bool {
+    MATCHED.iter().all(|field| {
+        let wanted = matcher.get(field).and_then(Value::as_str).unwrap_or("");
+        if wanted.trim().is_empty() {
+            return true;
+        }
+        let Some(found) = artifact.get(field).and_then(Value::as_str) else {
+            return false;
+        };
+        let same_kind = *field == "type"
+            && ["embedded/base64", "remote/base64"].contains(&wanted)
+            && ["embedded/base64", "remote/base64"].contains(&found);
+        same_kind || wanted == found || pattern::full_match(wanted, found).unwrap_or(false)
+    })
+}
+
+fn flag(expected: &Value, name: &str) -> bool {
+    expected.get(name) == Some(&Value::Bool(true))
+}
+
+fn unmatched(expected: &Value) -> Problem {
+    let name = ["displayName", "id"]
+        .iter()
+        .filter_map(|field| expected.get(field).and_then(Value::as_str))
+        .find(|name| !name.is_empty())
+        .unwrap_or("unnamed");
+    Problem::error(
+        "unmatched-artifact",
+        "$.expectedArtifacts",
+        format!("no artifact matches the expected artifact `{name}`"),
+    )
+    .with_hint("start with `--artifact`, or give the expected artifact a default")
+}
+
+/// Binds the expected artifacts that the trigger lists (`ids`) and those with `useDefaultArtifact` or
+/// `usePriorArtifact`: to the one received artifact that matches, else to the one of the execution before, else to
+/// its default.
+///
+/// # Errors
+/// `unmatched-artifact` for each that nothing matches, `ambiguous-artifact` where several do.
+pub fn resolve(
+    expected: &[Value],
+    ids: &[&str],
+    received: &[Value],
+    prior: &[Value],
+) -> Result<Resolved, Vec<Problem>> {
+    let mut resolved = Resolved {
+        artifacts: received.to_vec(),
+        expected: Vec::new(),
+    };
+    let mut problems = Vec::new();
+    for one in expected {
+        let listed = one
+            .get("id")
+            .and_then(Value::as_str)
+            .is_some_and(|id| ids.contains(&id));
+        let use_prior = flag(one, "usePriorArtifact");
+        let use_default = flag(one, "useDefaultArtifact");
+        if !listed && !use_prior && !use_default {
+            continue;
+        }
+        let matcher = one.get("matchArtifact").unwrap_or(&Value::Null);
+        let fitting = |candidates: &[Value]| -> Vec<Value> {
+            let mut fitting: Vec<Value> = Vec::new();
+            for candidate in candidates {
+                if matches(matcher, candidate) && !fitting.contains(candidate) {
+                    fitting.push(candidate.clone());
+                }
+            }
+            fitting
+        };
+        let mut found = fitting(received);
+        if found.is_empty() && use_prior {
+            found = fitting(prior);
+        }
+        if found.is_empty() && use_default {
+            found.extend(
+                one.get("defaultArtifact")
+                    .filter(|a| a.is_object())
+                    .cloned(),
+            );
+        }
+        match found.as_slice() {
+            [] => problems.push(unmatched(one)),
+            [artifact] => {
+                if !resolved.artifacts.contains(artifact) {
+                    resolved.artifacts.push(artifact.clone());
+                }
+                let mut bound: Map<String, Value> = one.as_object().cloned().unwrap_or_default();
+                bound.insert("boundArtifact".to_owned(), artifact.clone());
+                resolved.expected.push(Value::Object(bound));
+            }
+            several => problems.push(
+                Problem::error(
+                    "ambiguous-artifact",
+                    "$.expectedArtifacts",
+                    format!(
+                        "{} artifacts match the expected artifact `{}`",
+                        several.len(),
+                        one.get("id").unwrap_or(&json!("unnamed"))
+                    ),
+                )
+                .with_hint("match on name or version too"),
+            ),
+        }
+    }
+    if problems.is_empty() {
+        Ok(resolved)
+    } else {
+        Err(problems)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(version: &str) -> Value {
+        json!({"type": "docker/image", "name": "r/shop", "version": version})
+    }
+
+    fn expected(matcher: Value) -> Value {
+        json!({"id": "image", "matchArtifact": matcher})
+    }
+
+    #[test]
+    fn an_empty_field_matches_anything_and_a_pattern_the_whole_text() {
+        assert!(matches(&json!({"type": "", "name": "r/.*"}), &image("1")));
+        assert!(!matches(&json!({"version": "1"}), &image("12")));
+        assert!(!matches(&json!({"name": "("}), &image("1")));
+        assert!(matches(
+            &json!({"type": "embedded/base64"}),
+            &json!({"type": "remote/base64"})
+        ));
+    }
+
+    #[test]
+    fn what_was_received_wins_over_what_was_before_and_over_the_default() {
+        let mut one = expected(json!({"type": "docker/image"}));
+        one["usePriorArtifact"] = true.into();
+        one["useDefaultArtifact"] = true.into();
+        one["defaultArtifact"] = image("default");
+        let expected = [one];
+        let bound = |received: &[Value], prior: &[Value]| {
+            resolve(&expected, &[], received, prior).unwrap().expected[0]["boundArtifact"].clone()
+        };
+        assert_eq!(bound(&[image("2")], &[image("1")]), image("2"));
+        assert_eq!(bound(&[], &[image("1")]), image("1"));
+        assert_eq!(bound(&[], &[]), image("default"));
+    }
+
+    #[test]
+    fn an_expected_artifact_that_nobody_asks_for_is_left_alone() {
+        let expected = [expected(json!({"type": "s3/object"}))];
+        assert_eq!(
+            resolve(&expected, &[], &[image("1")], &[])
+                .unwrap()
+                .expected,
+            Vec::<Value>::new()
+        );
+        let problems = resolve(&expected, &["image"], &[image("1")], &[]).unwrap_err();
+        assert_eq!(problems[0].code, "unmatched-artifact");
+    }
+
+    #[test]
+    fn two_different_matches_are_an_error_and_the_same_twice_is_not() {
+        let expected = [expected(json!({"type": "docker/image"}))];
+        assert!(resolve(&expected, &["image"], &[image("1"), image("1")], &[]).is_ok());
+        assert_eq!(
+            resolve(&expected, &["image"], &[image("1"), image("2")], &[]).unwrap_err()[0].code,
+            "ambiguous-artifact"
+        );
+    }
+}

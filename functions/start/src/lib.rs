@@ -1,0 +1,361 @@
+#![doc = include_str!("../README.md")]
+
+pub mod artifacts;
+pub mod parameters;
+pub mod restart;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use gennaker_cloud::concurrency::{self, launch, slot_count};
+use gennaker_cloud::dynamodb::DynamoDb;
+use gennaker_cloud::functions::{AwsFunctions, function_name};
+use gennaker_cloud::step_functions::AwsStepFunctions;
+use gennaker_cloud::store::pipelines::Pipeline;
+use gennaker_cloud::{Functions, StepFunctions, Store};
+use gennaker_domain::{Execution, ExecutionId, Plan, Problem, Status};
+use gennaker_lambda::{Connection, Function, FunctionError};
+use serde_json::{Map, Value, json};
+
+use parameters::Required;
+
+/// Starts executions.
+pub struct Start {
+    store: Store,
+    step_functions: Arc<dyn StepFunctions>,
+    functions: Arc<dyn Functions>,
+    prefix: String,
+}
+
+/// Problems of a request, as JSON.
+fn refused(problems: &[Problem]) -> Value {
+    json!({ "problems": problems })
+}
+
+fn answer(execution: &Execution) -> Value {
+    json!({
+        "executionId": execution.id,
+        "status": execution.status,
+        "run": (execution.run > 0).then(|| execution.id.run(execution.run)),
+        "revision": execution.revision,
+    })
+}
+
+impl Start {
+    /// On a store, Step Functions and the functions of an installation.
+    pub fn new(
+        store: Store,
+        step_functions: Arc<dyn StepFunctions>,
+        functions: Arc<dyn Functions>,
+        prefix: impl Into<String>,
+    ) -> Self {
+        Self {
+            store,
+            step_functions,
+            functions,
+            prefix: prefix.into(),
+        }
+    }
+
+    /// On AWS, with the settings of this process.
+    #[must_use]
+    pub fn connect(connection: &Connection) -> Self {
+        let table = DynamoDb::new(connection, gennaker_lambda::table_name());
+        Self::new(
+            Store::new(Arc::new(table)),
+            Arc::new(AwsStepFunctions::new(connection)),
+            Arc::new(AwsFunctions::new(connection)),
+            gennaker_lambda::prefix(),
+        )
+    }
+
+    /// One request to start or restart; see the README for the events and answers.
+    ///
+    /// # Errors
+    /// Those of the table and of Step Functions: the same event again finishes what was begun.
+    pub async fn start(&self, event: &Value, now: i64) -> Result<Value, FunctionError> {
+        if let Some(request) = event.get("restart") {
+            return self.restart(request, event, now).await;
+        }
+        let text = |name: &str| event.get(name).and_then(Value::as_str);
+        let need = |name: &str| {
+            text(name).ok_or_else(|| FunctionError::Invalid(format!("the event has no `{name}`")))
+        };
+        let (application, pipeline) = (need("application")?, need("pipeline")?);
+        let mut trigger: Map<String, Value> = event
+            .get("trigger")
+            .and_then(Value::as_object)
+            .cloned()
+            .unwrap_or_default();
+        if let Some(user) = text("user") {
+            trigger.insert("user".to_owned(), user.into());
+        }
+        let id = match text("executionId") {
+            Some(id) => ExecutionId::try_from(id.to_owned())
+                .map_err(|error| FunctionError::Invalid(error.to_string()))?,
+            None => {
+                let content = Value::Object(trigger.clone()).to_string();
+                ExecutionId::derive(now, &[application, pipeline, &content])
+            }
+        };
+        if let Some(known) = self.store.execution(&id).await? {
+            return self.go_on(known, now).await;
+        }
+        let Some(pipeline) = self.store.find_pipeline(application, pipeline).await? else {
+            return Ok(refused(&[Problem::error(
+                "unknown-pipeline",
+                "$.pipeline",
+                format!("pipeline `{pipeline}` not found in application `{application}`"),
+            )
+            .with_hint("`gennaker pipeline list` shows what is saved")]));
+        };
+        if pipeline.disabled {
+            return Ok(refused(&[Problem::error(
+                "pipeline-disabled",
+                "$.pipeline",
+                "Pipeline is disabled and cannot be started.",
+            )]));
+        }
+        let plan = self.plan(&pipeline.plan_hash).await?;
+        let trigger = match self.trigger(&plan, &pipeline, trigger).await? {
+            Ok(trigger) => trigger,
+            Err(problems) => {
+                tracing::warn!(application, pipeline = pipeline.name, problems = ?problems, "not started");
+                return Ok(refused(&problems));
+            }
+        };
+        let limited = slot_count(&plan).is_some();
+        let execution = Execution {
+            id,
+            application: pipeline.application.clone(),
+            pipeline: pipeline.name.clone(),
+            pipeline_id: pipeline.id.clone(),
+            revision: pipeline.revision,
+            plan_hash: pipeline.plan_hash.clone(),
+            state_machine: pipeline.state_machine.clone(),
+            status: if limited {
+                Status::NotStarted
+            } else {
+                Status::Running
+            },
+            run: u32::from(!limited),
+            ending: None,
+            paused: false,
+            build_time: now,
+            start_time: (!limited).then_some(now),
+            end_time: None,
+        };
+        // Where executions are limited, each one queues first: one path for those that wait and those that do not.
+        let created = if limited {
+            self.store.create_queued(&execution, &trigger).await?
+        } else {
+            self.store.create_execution(&execution, &trigger).await?
+        };
+        tracing::info!(execution = %execution.id, application, pipeline = pipeline.name, revision = execution.revision, created, "execution created");
+        let known = self.store.execution(&execution.id).await?;
+        self.go_on(known.unwrap_or(execution), now).await
+    }
+
+    /// Takes an execution that is stored as far as it can go: to a slot, and to Step Functions.
+    async fn go_on(&self, execution: Execution, now: i64) -> Result<Value, FunctionError> {
+        if execution.status == Status::NotStarted {
+            let current = self
+                .store
+                .pipeline(&execution.application, &execution.pipeline_id)
+                .await?;
+            let hash = current.map_or_else(|| execution.plan_hash.clone(), |p| p.plan_hash);
+            let limits = self.plan(&hash).await?;
+            let promoted = concurrency::promote(
+                &self.store,
+                self.step_functions.as_ref(),
+                &execution.pipeline_id,
+                &limits,
+                now,
+            )
+            .await?;
+            for id in &promoted.started {
+                if let Some(started) = self.store.execution(id).await? {
+                    self.tell(&started).await;
+                }
+            }
+            let now_is = self.store.execution(&execution.id).await?;
+            return Ok(answer(now_is.as_ref().unwrap_or(&execution)));
+        }
+        let begun = matches!(execution.status, Status::Running | Status::Paused);
+        if begun && execution.ending.is_none() {
+            let started = launch(self.step_functions.as_ref(), &execution).await?;
+            if started == gennaker_cloud::step_functions::Started::New {
+                self.tell(&execution).await;
+            }
+        }
+        Ok(answer(&execution))
+    }
+
+    /// Hands `pipeline.starting` to `notify`. Telling people never stops a release.
+    async fn tell(&self, execution: &Execution) {
+        let payload = json!({ "execution": execution.id, "when": "pipeline.starting" });
+        let told = self
+            .functions
+            .invoke_later(&function_name(&self.prefix, "notify"), &payload)
+            .await;
+        if let Err(error) = told {
+            tracing::warn!(execution = %execution.id, reason = %error, "nobody was told that it starts");
+        }
+    }
+
+    async fn plan(&self, hash: &str) -> Result<Plan, FunctionError> {
+        self.store
+            .plan(hash)
+            .await?
+            .ok_or_else(|| FunctionError::Invalid(format!("plan {hash} not found")))
+    }
+
+    /// The trigger as the execution carries it: parameters and artifacts resolved.
+    async fn trigger(
+        &self,
+        plan: &Plan,
+        pipeline: &Pipeline,
+        mut trigger: Map<String, Value>,
+    ) -> Result<Result<Value, Vec<Problem>>, FunctionError> {
+        let kind = trigger
+            .get("type")
+            .and_then(Value::as_str)
+            .unwrap_or("manual")
+            .to_owned();
+        let list = |name: &str| -> Vec<Value> {
+            trigger
+                .get(name)
+                .and_then(Value::as_array)
+                .cloned()
+                .unwrap_or_default()
+        };
+        let given = trigger
+            .get("parameters")
+            .and_then(Value::as_object)
+            .cloned()
+            .unwrap_or_default();
+        let required = if kind == "manual" {
+            Required::Enforced
+        } else {
+            Required::Tolerated
+        };
+        let parameters = parameters::parameters(&plan.parameters, &given, required);
+        let received = list("artifacts");
+        let ids = list("expectedArtifactIds");
+        let ids: Vec<&str> = ids.iter().filter_map(Value::as_str).collect();
+        let wants_prior = plan
+            .expected_artifacts
+            .iter()
+            .any(|one| one.get("usePriorArtifact") == Some(&Value::Bool(true)));
+        let prior = if wants_prior {
+            self.prior_artifacts(&pipeline.id).await?
+        } else {
+            Vec::new()
+        };
+        let artifacts = artifacts::resolve(&plan.expected_artifacts, &ids, &received, &prior);
+        let (parameters, artifacts) = match (parameters, artifacts) {
+            (Ok(parameters), Ok(artifacts)) => (parameters, artifacts),
+            (parameters, artifacts) => {
+                let mut problems = parameters.err().unwrap_or_default();
+                problems.extend(artifacts.err().unwrap_or_default());
+                return Ok(Err(problems));
+            }
+        };
+        trigger.insert("type".to_owned(), kind.into());
+        trigger.insert("parameters".to_owned(), Value::Object(parameters));
+        trigger.insert("artifacts".to_owned(), artifacts.artifacts.into());
+        trigger.insert(
+            "resolvedExpectedArtifacts".to_owned(),
+            artifacts.expected.clone().into(),
+        );
+        trigger.insert("expectedArtifacts".to_owned(), artifacts.expected.into());
+        // Orca's trigger always has these.
+        for (name, value) in [
+            ("user", Value::from("anonymous")),
+            ("rebake", false.into()),
+            ("dryRun", false.into()),
+            ("strategy", false.into()),
+            ("notifications", json!([])),
+        ] {
+            trigger.entry(name).or_insert(value);
+        }
+        Ok(Ok(Value::Object(trigger)))
+    }
+
+    /// Artifacts of the pipeline's latest execution.
+    async fn prior_artifacts(&self, pipeline_id: &str) -> Result<Vec<Value>, FunctionError> {
+        let latest = self.store.executions_of_pipeline(pipeline_id, 1).await?;
+        let Some(latest) = latest.first() else {
+            return Ok(Vec::new());
+        };
+        let trigger = self.store.trigger(&latest.id).await?;
+        Ok(trigger
+            .as_ref()
+            .and_then(|trigger| trigger.get("artifacts"))
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default())
+    }
+
+    /// Begins an ended execution anew at one of its stages: a new run.
+    async fn restart(
+        &self,
+        request: &Value,
+        event: &Value,
+        now: i64,
+    ) -> Result<Value, FunctionError> {
+        let need = |name: &str| {
+            request
+                .get(name)
+                .and_then(Value::as_str)
+                .ok_or_else(|| FunctionError::Invalid(format!("`restart` has no `{name}`")))
+        };
+        let id = ExecutionId::try_from(need("execution")?.to_owned())
+            .map_err(|error| FunctionError::Invalid(error.to_string()))?;
+        let ref_id = need("stage")?;
+        let Some(execution) = self.store.execution(&id).await? else {
+            return Ok(refused(&[Problem::error(
+                "unknown-execution",
+                "$.restart.execution",
+                format!("execution `{id}` not found"),
+            )]));
+        };
+        // A call that is repeated after its answer was lost says which run it meant to follow.
+        let after_run = request.get("afterRun").and_then(Value::as_u64);
+        if after_run.is_some_and(|run| run < u64::from(execution.run)) {
+            return self.go_on(execution, now).await;
+        }
+        if !execution.status.is_complete() {
+            return Ok(refused(&[Problem::error(
+                "execution-running",
+                "$.restart.execution",
+                format!("execution `{id}` has not ended"),
+            )
+            .with_hint("cancel it first, or wait for its end")]));
+        }
+        let plan = self.plan(&execution.plan_hash).await?;
+        let Some(stages) = restart::reset(&plan, ref_id) else {
+            return Ok(refused(&[Problem::error(
+                "unknown-stage",
+                "$.restart.stage",
+                format!("execution `{id}` has no top-level stage `{ref_id}`"),
+            )]));
+        };
+        let limited = slot_count(&plan).is_some();
+        let user = event.get("user").and_then(Value::as_str).unwrap_or("");
+        let begun = self
+            .store
+            .restart_execution(&execution, &stages, limited, now)
+            .await?;
+        tracing::info!(execution = %id, stage = ref_id, user, begun, "restart");
+        let known = self.store.execution(&id).await?;
+        self.go_on(known.unwrap_or(execution), now).await
+    }
+}
+
+#[async_trait]
+impl Function for Start {
+    async fn handle(&self, event: Value, now: i64) -> Result<Value, FunctionError> {
+        self.start(&event, now).await
+    }
+}

@@ -1,0 +1,68 @@
+//! Spinnaker's account names, and how each is reached.
+
+use aws_config::sts::AssumeRoleProvider;
+use gennaker_domain::Run;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{CloudError, Connection, Key, Store};
+
+/// What an account name (`account` or `credentials` in a pipeline) stands for; the record `ACCOUNT#<name>`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Account {
+    /// Spinnaker's name.
+    #[serde(default)]
+    pub name: String,
+    /// Twelve digits.
+    #[serde(default)]
+    pub account_id: String,
+    /// ARN of the role that stages assume there; none is the functions' own account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// Regions that may be deployed to; none is all of them.
+    #[serde(default)]
+    pub regions: Vec<String>,
+}
+
+impl Account {
+    /// The account of that name, or none.
+    ///
+    /// # Errors
+    /// Those of the table, and [`CloudError::Unreadable`] for a record that is none.
+    pub async fn find(store: &Store, name: &str) -> Result<Option<Self>, CloudError> {
+        let Some(item) = store.table().get(&Key::account(name)).await? else {
+            return Ok(None);
+        };
+        let mut account: Self = serde_json::from_value(Value::Object(item)).map_err(|error| {
+            CloudError::Unreadable {
+                what: format!("account {name}"),
+                message: error.to_string(),
+            }
+        })?;
+        account.name = name.to_owned();
+        Ok(Some(account))
+    }
+
+    /// Whether the account may be deployed to in that region.
+    #[must_use]
+    pub fn has_region(&self, region: &str) -> bool {
+        self.regions.is_empty() || self.regions.iter().any(|known| known == region)
+    }
+
+    /// A connection to the account in a region: its role assumed, with the run's name as the session's, so that
+    /// CloudTrail tells which execution did what. Makes no call; the first one assumes the role.
+    pub async fn connection(&self, from: &Connection, region: &str, run: &Run) -> Connection {
+        let there = from.in_region(region);
+        let Some(role) = &self.role else {
+            return there;
+        };
+        let provider = AssumeRoleProvider::builder(role)
+            .configure(there.config())
+            // At most 64 characters; a run has 26, a hyphen and a number.
+            .session_name(format!("gennaker-{run}"))
+            .build()
+            .await;
+        there.with_credentials(provider)
+    }
+}

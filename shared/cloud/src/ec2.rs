@@ -1,0 +1,153 @@
+//! The port to EC2's own API. Its adapter is `gennaker-cloud-ec2`: the SDK crate is so large that only functions that
+//! read images, launch templates, subnets or security groups link it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use gennaker_domain::Run;
+
+use crate::auto_scaling::TemplateVersion;
+use crate::{Account, CloudError};
+
+/// A machine image.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    /// `ami-…`
+    pub id: String,
+    /// Name, unique for its owner in the region.
+    pub name: String,
+    /// `available`, `pending`, `failed`, …
+    pub state: String,
+    /// When it was created, as EC2 writes it (ISO 8601, so that the texts sort by time).
+    pub created: String,
+    /// Tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A subnet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subnet {
+    /// `subnet-…`
+    pub id: String,
+    /// The VPC.
+    pub vpc_id: String,
+    /// Availability zone.
+    pub zone: String,
+    /// Tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A security group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SecurityGroup {
+    /// `sg-…`
+    pub id: String,
+    /// Name, unique in its VPC.
+    pub name: String,
+    /// The VPC.
+    pub vpc_id: Option<String>,
+}
+
+/// What instances are launched from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LaunchData {
+    /// Image id.
+    pub image: String,
+    /// Instance type.
+    pub instance_type: String,
+    /// Name or ARN of the instance profile.
+    pub instance_profile: Option<String>,
+    /// Key pair.
+    pub key_pair: Option<String>,
+    /// Security group ids.
+    pub security_groups: Vec<String>,
+    /// User data, base 64.
+    pub user_data: Option<String>,
+    /// EBS-optimised.
+    pub ebs_optimized: bool,
+    /// Detailed monitoring.
+    pub monitoring: bool,
+    /// Public address; none is as the subnet says.
+    pub public_address: Option<bool>,
+    /// Metadata only by version 2 of its service.
+    pub require_imds_v2: bool,
+    /// Highest Spot price; none is on demand.
+    pub spot_price: Option<String>,
+    /// Block devices.
+    pub block_devices: Vec<BlockDevice>,
+}
+
+/// A block device of a launch template.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BlockDevice {
+    /// Such as `/dev/sdb`.
+    pub device: String,
+    /// Instance store, such as `ephemeral0`; all others are EBS.
+    pub virtual_name: Option<String>,
+    /// Gibibytes.
+    pub size_gib: Option<i32>,
+    /// Such as `gp3`.
+    pub volume_type: Option<String>,
+    /// Deleted with its instance.
+    pub delete_on_termination: Option<bool>,
+    /// I/O operations a second.
+    pub iops: Option<i32>,
+    /// MiB a second.
+    pub throughput: Option<i32>,
+    /// Snapshot it starts from.
+    pub snapshot: Option<String>,
+    /// Encrypted.
+    pub encrypted: Option<bool>,
+    /// Key it is encrypted with.
+    pub kms_key: Option<String>,
+}
+
+/// The calls to EC2 that stages need.
+#[async_trait]
+pub trait Ec2: Send + Sync {
+    /// Images of these ids; one that is not there is left out. (`ec2:DescribeImages`)
+    async fn images(&self, ids: &[String]) -> Result<Vec<Image>, CloudError>;
+
+    /// Images of this name, own ones and those shared with the account. (`ec2:DescribeImages`)
+    async fn images_named(&self, name: &str) -> Result<Vec<Image>, CloudError>;
+
+    /// All subnets of the account in the region. (`ec2:DescribeSubnets`)
+    async fn subnets(&self) -> Result<Vec<Subnet>, CloudError>;
+
+    /// All security groups of the account in the region. (`ec2:DescribeSecurityGroups`)
+    async fn security_groups(&self) -> Result<Vec<SecurityGroup>, CloudError>;
+
+    /// The version of a launch template that has this description, if there is one.
+    /// (`ec2:DescribeLaunchTemplateVersions`)
+    async fn template_version(
+        &self,
+        name: &str,
+        description: &str,
+    ) -> Result<Option<TemplateVersion>, CloudError>;
+
+    /// Makes a version of a launch template, and the template if there is none. A second call with the same token is
+    /// the same version. (`ec2:CreateLaunchTemplate`, `ec2:CreateLaunchTemplateVersion`, `ec2:CreateTags`)
+    async fn create_template_version(
+        &self,
+        name: &str,
+        description: &str,
+        token: &str,
+        data: &LaunchData,
+        tags: &BTreeMap<String, String>,
+    ) -> Result<TemplateVersion, CloudError>;
+
+    /// Image id of a version of a launch template; none where the version is gone or has none.
+    /// (`ec2:DescribeLaunchTemplateVersions`)
+    async fn template_image(
+        &self,
+        template: &TemplateVersion,
+    ) -> Result<Option<String>, CloudError>;
+}
+
+/// Makes the port of an account and region. Makes no call.
+#[async_trait]
+pub trait Ec2Clouds: Send + Sync {
+    /// EC2 of that account in that region.
+    async fn ec2(&self, account: &Account, region: &str, run: &Run) -> Arc<dyn Ec2>;
+}

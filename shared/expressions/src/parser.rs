@@ -1,0 +1,831 @@
+//! From tokens to a tree, by the rules (and with the positions and messages) of Spring's parser.
+
+use crate::ast::{Keep, Node, Op, TypeName};
+use crate::lexer::{Kind, Token, tokenize};
+use crate::template::ParseError;
+
+/// Longest expression in characters, Spring's own default (EL1079E).
+const MAX_EXPRESSION_LENGTH: usize = 10_000;
+
+/// Deepest nesting of brackets, operators and ternaries. The original overflows its stack somewhere in the thousands;
+/// people nest less than ten deep. 96 levels need less than 512 KiB of stack in a debug build.
+const MAX_DEPTH: usize = 96;
+
+type Parsed = Result<Option<Node>, ParseError>;
+
+/// Parses one expression (the text between `${` and `}`, trimmed).
+pub(crate) fn parse(text: &str) -> Result<Node, ParseError> {
+    if text.len() > MAX_EXPRESSION_LENGTH && text.encode_utf16().count() > MAX_EXPRESSION_LENGTH {
+        return Err(ParseError {
+            message: format!(
+                "EL1079E: SpEL expression is too long, exceeding the threshold of '{MAX_EXPRESSION_LENGTH}' characters"
+            ),
+            position: 0,
+        });
+    }
+    let tokens = tokenize(text)?;
+    let mut parser = Parser {
+        text,
+        tokens,
+        pos: 0,
+        depth: 0,
+    };
+    let Some(node) = parser.expression()? else {
+        return Err(parser.fail(0, "EL1044E: Unexpectedly ran out of input"));
+    };
+    if let Some(token) = parser.peek() {
+        let (position, shown) = (token.start, token.shown());
+        return Err(parser.fail(
+            position,
+            &format!("EL1041E: After parsing a valid expression, there is still more data in the expression: '{shown}'"),
+        ));
+    }
+    Ok(node)
+}
+
+struct Parser<'a> {
+    text: &'a str,
+    tokens: Vec<Token>,
+    pos: usize,
+    depth: usize,
+}
+
+impl Parser<'_> {
+    fn fail(&self, position: usize, message: &str) -> ParseError {
+        ParseError {
+            message: format!("Expression [{}] @{position}: {message}", self.text),
+            position,
+        }
+    }
+
+    fn missing_operand(&self) -> ParseError {
+        ParseError {
+            message: "Operand must not be null".to_string(),
+            position: self
+                .peek()
+                .map_or(self.text.chars().count(), |token| token.start),
+        }
+    }
+
+    fn peek(&self) -> Option<&Token> {
+        self.tokens.get(self.pos)
+    }
+
+    fn peek_kind(&self) -> Option<Kind> {
+        self.peek().map(|token| token.kind)
+    }
+
+    fn is(&self, kind: Kind) -> bool {
+        self.peek_kind() == Some(kind)
+    }
+
+    fn start(&self) -> usize {
+        self.peek().map_or(0, |token| token.start)
+    }
+
+    fn take(&mut self, kind: Kind) -> bool {
+        let found = self.is(kind);
+        if found {
+            self.pos += 1;
+        }
+        found
+    }
+
+    fn is_word(&self, word: &str) -> bool {
+        self.peek()
+            .is_some_and(|token| token.is_identifier() && token.text.eq_ignore_ascii_case(word))
+    }
+
+    fn expect(&mut self, kind: Kind) -> Result<Token, ParseError> {
+        match self.peek() {
+            None => Err(self.fail(
+                self.text.chars().count(),
+                "EL1044E: Unexpectedly ran out of input",
+            )),
+            Some(token) if token.kind == kind => {
+                let token = token.clone();
+                self.pos += 1;
+                Ok(token)
+            }
+            Some(token) => Err(self.fail(
+                token.start,
+                &format!(
+                    "EL1043E: Unexpected token. Expected '{}' but was '{}'",
+                    kind.text(),
+                    token.kind.text()
+                ),
+            )),
+        }
+    }
+
+    fn enter(&mut self) -> Result<(), ParseError> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(self.fail(
+                self.start(),
+                &format!("the expression is nested more than {MAX_DEPTH} deep"),
+            ));
+        }
+        Ok(())
+    }
+
+    fn need(&self, node: Option<Node>) -> Result<Node, ParseError> {
+        node.ok_or_else(|| self.missing_operand())
+    }
+
+    fn boxed(&self, node: Option<Node>) -> Result<Box<Node>, ParseError> {
+        self.need(node).map(Box::new)
+    }
+
+    fn expression(&mut self) -> Parsed {
+        self.enter()?;
+        let node = self.expression_inner();
+        self.depth -= 1;
+        node
+    }
+
+    fn expression_inner(&mut self) -> Parsed {
+        let first = self.logical_or()?;
+        match self.peek_kind() {
+            Some(Kind::Assign) => {
+                self.pos += 1;
+                let value = self.logical_or()?;
+                Ok(Some(Node::Assign(
+                    Box::new(first.unwrap_or(Node::Null)),
+                    self.boxed(value)?,
+                )))
+            }
+            Some(Kind::Elvis) => {
+                self.pos += 1;
+                let other = self.expression()?;
+                Ok(Some(Node::Elvis(
+                    Box::new(first.unwrap_or(Node::Null)),
+                    Box::new(other.unwrap_or(Node::Null)),
+                )))
+            }
+            Some(Kind::Question) => {
+                self.pos += 1;
+                let yes = self.expression()?;
+                self.expect(Kind::Colon)?;
+                let no = self.expression()?;
+                Ok(Some(Node::Ternary(
+                    Box::new(first.unwrap_or(Node::Null)),
+                    self.boxed(yes)?,
+                    self.boxed(no)?,
+                )))
+            }
+            _ => Ok(first),
+        }
+    }
+
+    fn check_operands(
+        &self,
+        at: usize,
+        left: &Option<Node>,
+        right: Option<Node>,
+    ) -> Result<Node, ParseError> {
+        if left.is_none() {
+            return Err(self.fail(at, "EL1070E: Problem parsing left operand"));
+        }
+        self.right_operand(at, right)
+    }
+
+    fn right_operand(&self, at: usize, right: Option<Node>) -> Result<Node, ParseError> {
+        right.ok_or_else(|| self.fail(at, "EL1042E: Problem parsing right operand"))
+    }
+
+    fn logical_or(&mut self) -> Parsed {
+        let first = self.logical_and()?;
+        if !(self.is_word("or") || self.is(Kind::SymbolicOr)) {
+            return Ok(first);
+        }
+        let mut operands = Vec::new();
+        while self.is_word("or") || self.is(Kind::SymbolicOr) {
+            let at = self.start();
+            self.pos += 1;
+            let right = self.logical_and()?;
+            operands.push(self.check_operands(at, &first, right)?);
+        }
+        operands.insert(0, self.need(first)?);
+        Ok(Some(Node::Or(operands)))
+    }
+
+    fn logical_and(&mut self) -> Parsed {
+        let first = self.relational()?;
+        if !(self.is_word("and") || self.is(Kind::SymbolicAnd)) {
+            return Ok(first);
+        }
+        let mut operands = Vec::new();
+        while self.is_word("and") || self.is(Kind::SymbolicAnd) {
+            let at = self.start();
+            self.pos += 1;
+            let right = self.relational()?;
+            operands.push(self.check_operands(at, &first, right)?);
+        }
+        operands.insert(0, self.need(first)?);
+        Ok(Some(Node::And(operands)))
+    }
+
+    fn relational(&mut self) -> Parsed {
+        let left = self.sum()?;
+        let op = match self.peek_kind() {
+            Some(Kind::Gt) => Op::Gt,
+            Some(Kind::Lt) => Op::Lt,
+            Some(Kind::Le) => Op::Le,
+            Some(Kind::Ge) => Op::Ge,
+            Some(Kind::Eq) => Op::Eq,
+            Some(Kind::Ne) => Op::Ne,
+            Some(Kind::Identifier) if self.is_word("instanceof") => Op::InstanceOf,
+            Some(Kind::Identifier) if self.is_word("matches") => Op::Matches,
+            Some(Kind::Identifier) if self.is_word("between") => Op::Between,
+            _ => return Ok(left),
+        };
+        let at = self.start();
+        self.pos += 1;
+        let right = self.sum()?;
+        let right = self.check_operands(at, &left, right)?;
+        Ok(Some(Node::Chain {
+            first: self.boxed(left)?,
+            rest: vec![(op, right)],
+        }))
+    }
+
+    fn sum(&mut self) -> Parsed {
+        let first = self.product()?;
+        let mut rest = Vec::new();
+        while let Some(Kind::Plus | Kind::Minus | Kind::Inc) = self.peek_kind() {
+            let at = self.start();
+            let kind = self.peek_kind();
+            self.pos += 1;
+            let right = self.product()?;
+            let right = self.right_operand(at, right)?;
+            match kind {
+                Some(Kind::Plus) => rest.push((Op::Add, right)),
+                Some(Kind::Minus) => rest.push((Op::Sub, right)),
+                // `a ++ b` between two operands: the original reads and drops the right one.
+                _ => {}
+            }
+        }
+        if rest.is_empty() {
+            return Ok(first);
+        }
+        Ok(Some(Node::Chain {
+            first: self.boxed(first)?,
+            rest,
+        }))
+    }
+
+    fn product(&mut self) -> Parsed {
+        let first = self.power()?;
+        let mut rest = Vec::new();
+        while let Some(Kind::Star | Kind::Div | Kind::Mod) = self.peek_kind() {
+            let at = self.start();
+            let op = match self.peek_kind() {
+                Some(Kind::Star) => Op::Mul,
+                Some(Kind::Div) => Op::Div,
+                _ => Op::Mod,
+            };
+            self.pos += 1;
+            let right = self.power()?;
+            rest.push((op, self.check_operands(at, &first, right)?));
+        }
+        if rest.is_empty() {
+            return Ok(first);
+        }
+        Ok(Some(Node::Chain {
+            first: self.boxed(first)?,
+            rest,
+        }))
+    }
+
+    fn power(&mut self) -> Parsed {
+        let left = self.unary()?;
+        if self.is(Kind::Power) {
+            let at = self.start();
+            self.pos += 1;
+            let right = self.unary()?;
+            let right = self.right_operand(at, right)?;
+            return Ok(Some(Node::Chain {
+                first: self.boxed(left)?,
+                rest: vec![(Op::Power, right)],
+            }));
+        }
+        if let (Some(_), Some(Kind::Inc | Kind::Dec)) = (&left, self.peek_kind()) {
+            let increment = self.is(Kind::Inc);
+            self.pos += 1;
+            return Ok(Some(Node::Step {
+                target: self.boxed(left)?,
+                increment,
+                prefix: false,
+            }));
+        }
+        Ok(left)
+    }
+
+    fn unary(&mut self) -> Parsed {
+        let kind = match self.peek_kind() {
+            Some(kind @ (Kind::Plus | Kind::Minus | Kind::Not | Kind::Inc | Kind::Dec)) => kind,
+            _ => return self.primary(),
+        };
+        let at = self.start();
+        self.pos += 1;
+        self.enter()?;
+        let operand = self.unary()?;
+        self.depth -= 1;
+        if matches!(kind, Kind::Inc | Kind::Dec) {
+            return Ok(Some(Node::Step {
+                target: self.boxed(operand)?,
+                increment: kind == Kind::Inc,
+                prefix: true,
+            }));
+        }
+        let Some(operand) = operand else {
+            return Err(self.fail(at, "EL1044E: Unexpectedly ran out of input"));
+        };
+        let operand = Box::new(operand);
+        Ok(Some(match kind {
+            Kind::Not => Node::Not(operand),
+            Kind::Plus => Node::Plus(operand),
+            _ => Node::Minus(operand),
+        }))
+    }
+
+    fn primary(&mut self) -> Parsed {
+        let start = self.start_node()?;
+        let mut nodes = Vec::new();
+        loop {
+            let node = match self.peek_kind() {
+                Some(Kind::Dot | Kind::SafeNavi) => Some(self.dotted_node()?),
+                Some(Kind::LSquare) => self.indexer()?,
+                _ => None,
+            };
+            match node {
+                Some(node) => nodes.push(node),
+                None => break,
+            }
+        }
+        match start {
+            Some(start) if !nodes.is_empty() => {
+                nodes.insert(0, start);
+                Ok(Some(Node::Path(nodes)))
+            }
+            // Without a start the original forgets the nodes it has read.
+            start => Ok(start),
+        }
+    }
+
+    fn dotted_node(&mut self) -> Result<Node, ParseError> {
+        let at = self.start();
+        let safe = self.is(Kind::SafeNavi);
+        self.pos += 1;
+        if let Some(node) = self.method_or_property(safe)? {
+            return Ok(node);
+        }
+        if let Some(node) = self.function_or_variable()? {
+            return Ok(node);
+        }
+        if let Some(node) = self.projection(safe)? {
+            return Ok(node);
+        }
+        if let Some(node) = self.selection(safe)? {
+            return Ok(node);
+        }
+        match self.peek() {
+            None => Err(self.fail(at, "EL1044E: Unexpectedly ran out of input")),
+            Some(token) => Err(self.fail(
+                at,
+                &format!("EL1049E: Unexpected data after '.': '{}'", token.shown()),
+            )),
+        }
+    }
+
+    fn start_node(&mut self) -> Parsed {
+        if let Some(node) = self.literal()? {
+            return Ok(Some(node));
+        }
+        if self.is(Kind::LParen) {
+            let at = self.start();
+            self.pos += 1;
+            let inner = self.expression()?;
+            let Some(inner) = inner else {
+                return Err(self.fail(at, "EL1044E: Unexpectedly ran out of input"));
+            };
+            self.expect(Kind::RParen)?;
+            return Ok(Some(inner));
+        }
+        if let Some(node) = self.type_reference()? {
+            return Ok(Some(node));
+        }
+        if self.is_word("null") {
+            self.pos += 1;
+            return Ok(Some(Node::Null));
+        }
+        if let Some(node) = self.constructor()? {
+            return Ok(Some(node));
+        }
+        if let Some(node) = self.method_or_property(false)? {
+            return Ok(Some(node));
+        }
+        if let Some(node) = self.function_or_variable()? {
+            return Ok(Some(node));
+        }
+        if let Some(node) = self.bean()? {
+            return Ok(Some(node));
+        }
+        if let Some(node) = self.projection(false)? {
+            return Ok(Some(node));
+        }
+        if let Some(node) = self.selection(false)? {
+            return Ok(Some(node));
+        }
+        if let Some(node) = self.indexer()? {
+            return Ok(Some(node));
+        }
+        self.inline_list_or_map()
+    }
+
+    fn literal(&mut self) -> Parsed {
+        let Some(token) = self.peek() else {
+            return Ok(None);
+        };
+        let text = token.text.as_str();
+        let node = match token.kind {
+            Kind::Int => Node::Int(
+                text.parse()
+                    .map_err(|_| self.not_a_number(text, "EL1035E", "an int", 10))?,
+            ),
+            Kind::HexInt => Node::Int(
+                i32::from_str_radix(text, 16)
+                    .map_err(|_| self.not_a_number(text, "EL1035E", "an int", 16))?,
+            ),
+            Kind::Long => Node::Long(
+                text.parse()
+                    .map_err(|_| self.not_a_number(text, "EL1036E", "a long", 10))?,
+            ),
+            Kind::HexLong => Node::Long(
+                i64::from_str_radix(text, 16)
+                    .map_err(|_| self.not_a_number(text, "EL1036E", "a long", 16))?,
+            ),
+            Kind::Real => Node::Double(text.parse().map_err(|_| self.not_a_real(text))?),
+            Kind::RealFloat => Node::Float(text.parse().map_err(|_| self.not_a_real(text))?),
+            Kind::Str => {
+                let quote = text.chars().next().unwrap_or('\'');
+                let inner = text
+                    .get(1..text.len().saturating_sub(1))
+                    .unwrap_or_default();
+                let doubled: String = [quote, quote].iter().collect();
+                Node::Str(inner.replace(&doubled, &quote.to_string()).into())
+            }
+            Kind::Identifier if text.eq_ignore_ascii_case("true") => Node::Bool(true),
+            Kind::Identifier if text.eq_ignore_ascii_case("false") => Node::Bool(false),
+            _ => return Ok(None),
+        };
+        self.pos += 1;
+        Ok(Some(node))
+    }
+
+    fn not_a_number(&self, text: &str, code: &str, what: &str, radix: u32) -> ParseError {
+        let radix = if radix == 10 {
+            String::new()
+        } else {
+            format!(" under radix {radix}")
+        };
+        ParseError {
+            message: format!(
+                "For input string: \"{text}\"{radix} - {code}: The value '{text}' cannot be parsed as {what}"
+            ),
+            position: self.start(),
+        }
+    }
+
+    fn not_a_real(&self, text: &str) -> ParseError {
+        ParseError {
+            message: format!(
+                "For input string: \"{text}\" - EL1037E: The value '{text}' cannot be parsed as a double"
+            ),
+            position: self.start(),
+        }
+    }
+
+    fn type_reference(&mut self) -> Parsed {
+        match self.peek() {
+            Some(token) if token.is_identifier() && token.text == "T" => {}
+            _ => return Ok(None),
+        }
+        self.pos += 1;
+        if self.is(Kind::RSquare) {
+            return Ok(Some(Node::Property {
+                name: "T".into(),
+                safe: false,
+            }));
+        }
+        self.expect(Kind::LParen)?;
+        let name = self.qualified_id()?;
+        let mut dimensions = 0;
+        while self.take(Kind::LSquare) {
+            self.expect(Kind::RSquare)?;
+            dimensions += 1;
+        }
+        self.expect(Kind::RParen)?;
+        Ok(Some(Node::Type(TypeName { name, dimensions })))
+    }
+
+    fn qualified_id(&mut self) -> Result<String, ParseError> {
+        let mut parts: Vec<String> = Vec::new();
+        while let Some(token) = self.peek() {
+            let valid = match token.kind {
+                Kind::Str => false,
+                Kind::Dot | Kind::Identifier => true,
+                _ => {
+                    !token.text.is_empty()
+                        && token
+                            .text
+                            .chars()
+                            .all(|c| c.is_alphanumeric() || c == '_' || c == '$')
+                }
+            };
+            if !valid {
+                break;
+            }
+            if token.kind != Kind::Dot {
+                parts.push(token.text.clone());
+            }
+            self.pos += 1;
+        }
+        if parts.is_empty() {
+            return Err(match self.peek() {
+                None => self.fail(
+                    self.text.chars().count(),
+                    "EL1044E: Unexpectedly ran out of input",
+                ),
+                Some(token) => self.fail(
+                    token.start,
+                    &format!(
+                        "EL1043E: Unexpected token. Expected 'qualified ID' but was '{}'",
+                        token.kind.text()
+                    ),
+                ),
+            });
+        }
+        Ok(parts.join("."))
+    }
+
+    fn constructor(&mut self) -> Parsed {
+        if !self.is_word("new") {
+            return Ok(None);
+        }
+        let word = self
+            .peek()
+            .map(|token| token.text.clone())
+            .unwrap_or_default();
+        self.pos += 1;
+        if self.is(Kind::RSquare) {
+            return Ok(Some(Node::Property {
+                name: word.into(),
+                safe: false,
+            }));
+        }
+        let name = self.qualified_id()?;
+        if self.is(Kind::LSquare) {
+            let mut dimensions = Vec::new();
+            while self.take(Kind::LSquare) {
+                if self.is(Kind::RSquare) {
+                    dimensions.push(None);
+                } else {
+                    let size = self.expression()?;
+                    dimensions.push(Some(self.need(size)?));
+                }
+                self.expect(Kind::RSquare)?;
+            }
+            let init = self.inline_list_or_map()?.map(Box::new);
+            return Ok(Some(Node::NewArray {
+                name,
+                dimensions,
+                init,
+            }));
+        }
+        if !self.is(Kind::LParen) {
+            let at = self
+                .peek()
+                .map_or(self.text.chars().count(), |token| token.start);
+            return Err(self.fail(
+                at,
+                "EL1050E: The arguments '(...)' for the constructor call are missing",
+            ));
+        }
+        let args = self.arguments()?;
+        Ok(Some(Node::New { name, args }))
+    }
+
+    /// Reads `(…)`; the next token is the opening bracket.
+    fn arguments(&mut self) -> Result<Vec<Node>, ParseError> {
+        let at = self.start();
+        let mut args = Vec::new();
+        loop {
+            self.pos += 1;
+            match self.peek_kind() {
+                None => return Err(self.fail(at, "EL1051E: Unexpectedly ran out of arguments")),
+                Some(Kind::RParen) => {}
+                Some(_) => {
+                    let arg = self.expression()?;
+                    args.push(self.need(arg)?);
+                }
+            }
+            match self.peek_kind() {
+                Some(Kind::Comma) => {}
+                None => return Err(self.fail(at, "EL1051E: Unexpectedly ran out of arguments")),
+                Some(_) => break,
+            }
+        }
+        self.expect(Kind::RParen)?;
+        Ok(args)
+    }
+
+    fn method_or_property(&mut self, safe: bool) -> Parsed {
+        let Some(token) = self.peek().filter(|token| token.is_identifier()) else {
+            return Ok(None);
+        };
+        let name = token.text.as_str().into();
+        self.pos += 1;
+        if self.is(Kind::LParen) {
+            let args = self.arguments()?;
+            return Ok(Some(Node::Method { name, args, safe }));
+        }
+        Ok(Some(Node::Property { name, safe }))
+    }
+
+    fn function_or_variable(&mut self) -> Parsed {
+        if !self.take(Kind::Hash) {
+            return Ok(None);
+        }
+        let name = match self.peek() {
+            // The original reports the end of the text where it would stand.
+            None => {
+                return Err(self.fail(
+                    self.text.chars().count(),
+                    "EL1044E: Unexpectedly ran out of input",
+                ));
+            }
+            Some(_) => self.expect(Kind::Identifier)?.text,
+        };
+        let name = name.as_str().into();
+        if self.is(Kind::LParen) {
+            let args = self.arguments()?;
+            return Ok(Some(Node::Function { name, args }));
+        }
+        Ok(Some(Node::Variable(name)))
+    }
+
+    fn bean(&mut self) -> Parsed {
+        let prefix = match self.peek_kind() {
+            Some(Kind::BeanRef) => "",
+            Some(Kind::FactoryBeanRef) => "&",
+            _ => return Ok(None),
+        };
+        let at = self.start();
+        self.pos += 1;
+        let name = match self.peek() {
+            Some(token) if token.kind == Kind::Identifier => token.text.clone(),
+            Some(token) if token.kind == Kind::Str => token
+                .text
+                .get(1..token.text.len().saturating_sub(1))
+                .unwrap_or_default()
+                .to_string(),
+            _ => {
+                return Err(self.fail(
+                    at,
+                    "EL1059E: @ or & can only be followed by an identifier or a quoted name",
+                ));
+            }
+        };
+        self.pos += 1;
+        Ok(Some(Node::Bean(format!("{prefix}{name}"))))
+    }
+
+    fn projection(&mut self, safe: bool) -> Parsed {
+        let at = self.start();
+        if !self.take(Kind::Project) {
+            return Ok(None);
+        }
+        let body = self.expression()?;
+        let Some(body) = body else {
+            return Err(self.fail(at, "EL1044E: Unexpectedly ran out of input"));
+        };
+        self.expect(Kind::RSquare)?;
+        Ok(Some(Node::Project {
+            body: Box::new(body),
+            safe,
+        }))
+    }
+
+    fn selection(&mut self, safe: bool) -> Parsed {
+        let keep = match self.peek_kind() {
+            Some(Kind::Select) => Keep::All,
+            Some(Kind::SelectFirst) => Keep::First,
+            Some(Kind::SelectLast) => Keep::Last,
+            _ => return Ok(None),
+        };
+        let at = self.start();
+        self.pos += 1;
+        let test = self.expression()?;
+        let Some(test) = test else {
+            return Err(self.fail(
+                at,
+                "EL1071E: A required selection expression has not been specified",
+            ));
+        };
+        self.expect(Kind::RSquare)?;
+        Ok(Some(Node::Select {
+            keep,
+            test: Box::new(test),
+            safe,
+        }))
+    }
+
+    fn indexer(&mut self) -> Parsed {
+        let at = self.start();
+        if !self.take(Kind::LSquare) {
+            return Ok(None);
+        }
+        let index = self.expression()?;
+        let Some(index) = index else {
+            return Err(self.fail(
+                at,
+                "EL1071E: A required selection expression has not been specified",
+            ));
+        };
+        self.expect(Kind::RSquare)?;
+        Ok(Some(Node::Index(Box::new(index))))
+    }
+
+    fn inline_list_or_map(&mut self) -> Parsed {
+        let at = self.start();
+        if !self.take(Kind::LCurly) {
+            return Ok(None);
+        }
+        if self.take(Kind::RCurly) {
+            return Ok(Some(Node::List {
+                items: Vec::new(),
+                constant: true,
+            }));
+        }
+        if self.take(Kind::Colon) {
+            self.expect(Kind::RCurly)?;
+            return Ok(Some(Node::Map {
+                entries: Vec::new(),
+                constant: true,
+            }));
+        }
+        let first = self.expression()?;
+        match self.peek_kind() {
+            Some(Kind::RCurly | Kind::Comma) => {
+                let mut items = vec![self.need(first)?];
+                while self.take(Kind::Comma) {
+                    let item = self.expression()?;
+                    items.push(self.need(item)?);
+                }
+                self.expect(Kind::RCurly)?;
+                let constant = items.iter().all(is_constant_item);
+                Ok(Some(Node::List { items, constant }))
+            }
+            Some(Kind::Colon) => {
+                self.pos += 1;
+                let value = self.expression()?;
+                let mut entries = vec![(self.need(first)?, self.need(value)?)];
+                while self.take(Kind::Comma) {
+                    let key = self.expression()?;
+                    self.expect(Kind::Colon)?;
+                    let value = self.expression()?;
+                    entries.push((self.need(key)?, self.need(value)?));
+                }
+                self.expect(Kind::RCurly)?;
+                let constant = entries.iter().all(|(key, value)| {
+                    (is_constant(key) || matches!(key, Node::Property { .. })) && is_constant(value)
+                });
+                Ok(Some(Node::Map { entries, constant }))
+            }
+            _ => Err(self.fail(at, "EL1044E: Unexpectedly ran out of input")),
+        }
+    }
+}
+
+fn is_literal(node: &Node) -> bool {
+    matches!(
+        node,
+        Node::Null
+            | Node::Bool(_)
+            | Node::Int(_)
+            | Node::Long(_)
+            | Node::Float(_)
+            | Node::Double(_)
+            | Node::Str(_)
+    )
+}
+
+fn is_constant_item(node: &Node) -> bool {
+    is_literal(node) || matches!(node, Node::List { constant: true, .. })
+}
+
+fn is_constant(node: &Node) -> bool {
+    is_constant_item(node) || matches!(node, Node::Map { constant: true, .. })
+}

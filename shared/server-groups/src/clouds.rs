@@ -1,0 +1,110 @@
+//! Accounts and regions, and the ports to each.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use gennaker_cloud::auto_scaling::AwsAutoScaling;
+use gennaker_cloud::load_balancing::AwsLoadBalancing;
+use gennaker_cloud::{Account, AutoScaling, Connection, LoadBalancing};
+use gennaker_domain::Run;
+use gennaker_lambda::{Invocation, StageError};
+
+/// One account and region with its ports.
+#[derive(Clone)]
+pub struct Place {
+    /// The account.
+    pub account: Account,
+    /// The region.
+    pub region: String,
+    /// Auto Scaling there.
+    pub auto_scaling: Arc<dyn AutoScaling>,
+    /// Elastic Load Balancing there.
+    pub load_balancing: Arc<dyn LoadBalancing>,
+}
+
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.account.name, self.region)
+    }
+}
+
+/// Makes the ports of an account and region. Makes no call.
+#[async_trait]
+pub trait Clouds: Send + Sync {
+    /// The ports of that account in that region.
+    async fn at(&self, account: &Account, region: &str, run: &Run) -> Place;
+}
+
+/// AWS.
+#[derive(Clone, Debug)]
+pub struct AwsClouds {
+    connection: Connection,
+}
+
+impl AwsClouds {
+    /// Over this connection, with the role of each account.
+    #[must_use]
+    pub fn new(connection: &Connection) -> Self {
+        Self {
+            connection: connection.clone(),
+        }
+    }
+}
+
+#[async_trait]
+impl Clouds for AwsClouds {
+    async fn at(&self, account: &Account, region: &str, run: &Run) -> Place {
+        let connection = account.connection(&self.connection, region, run).await;
+        Place {
+            account: account.clone(),
+            region: region.to_owned(),
+            auto_scaling: Arc::new(AwsAutoScaling::new(&connection)),
+            load_balancing: Arc::new(AwsLoadBalancing::new(&connection)),
+        }
+    }
+}
+
+/// The place of an account's name and a region.
+///
+/// # Errors
+/// [`StageError::InvalidConfiguration`] for an account that has no record, or a region that it does not have.
+pub async fn place(
+    clouds: &dyn Clouds,
+    invocation: &Invocation<'_>,
+    account: &str,
+    region: &str,
+) -> Result<Place, StageError> {
+    let account = account_named(invocation, account).await?;
+    if !account.has_region(region) {
+        return Err(StageError::invalid(
+            "region",
+            format!(
+                "account `{}` has no region `{region}`, it has {}",
+                account.name,
+                account.regions.join(", ")
+            ),
+        ));
+    }
+    Ok(clouds.at(&account, region, invocation.run).await)
+}
+
+/// The record of an account.
+///
+/// # Errors
+/// [`StageError::InvalidConfiguration`] for an account that has none.
+pub async fn account_named(invocation: &Invocation<'_>, name: &str) -> Result<Account, StageError> {
+    if name.is_empty() {
+        return Err(StageError::invalid(
+            "credentials",
+            "the stage names no account",
+        ));
+    }
+    Account::find(invocation.store(), name)
+        .await?
+        .ok_or_else(|| {
+            StageError::invalid(
+                "credentials",
+                format!("account `{name}` is not known here: there is no record `ACCOUNT#{name}`"),
+            )
+        })
+}

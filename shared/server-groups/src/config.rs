@@ -1,0 +1,217 @@
+//! Which account, regions, cluster and server group a stage names.
+
+use gennaker_domain::Intent;
+use gennaker_domain::deployment::{cluster_operation, naming};
+use gennaker_lambda::{Invocation, StageError, Step};
+use serde_json::{Map, Value};
+
+/// What a stage about server groups is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subject {
+    /// Spinnaker's name of the account.
+    pub account: String,
+    /// Regions, each once, in the order written.
+    pub regions: Vec<String>,
+    /// The cluster.
+    pub cluster: String,
+    /// The server group, where one is named.
+    pub server_group: Option<String>,
+}
+
+fn filled<'a>(context: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
+    context
+        .get(key)
+        .and_then(Value::as_str)
+        .filter(|text| !text.is_empty())
+}
+
+/// Regions as stages write them: `regions`, `region`, `namespaces`, `location`, or the keys of `availabilityZones`.
+#[must_use]
+pub fn regions(context: &Map<String, Value>) -> Vec<String> {
+    let list = |key: &str| -> Vec<String> {
+        match context.get(key) {
+            Some(Value::Array(list)) => list
+                .iter()
+                .filter_map(Value::as_str)
+                .filter(|region| !region.is_empty())
+                .map(str::to_owned)
+                .collect(),
+            Some(Value::String(region)) if !region.is_empty() => vec![region.clone()],
+            Some(Value::Object(zones)) => zones.keys().cloned().collect(),
+            _ => Vec::new(),
+        }
+    };
+    let mut found = ["regions", "region", "namespaces", "location"]
+        .iter()
+        .map(|key| list(key))
+        .find(|regions| !regions.is_empty())
+        .unwrap_or_else(|| list("availabilityZones"));
+    let mut seen: Vec<String> = Vec::new();
+    found.retain(|region| {
+        let new = !seen.contains(region);
+        seen.push(region.clone());
+        new
+    });
+    found
+}
+
+impl Subject {
+    /// Reads a stage's context.
+    ///
+    /// The cluster is `cluster`, the moniker's, or what the name of the server group says.
+    ///
+    /// # Errors
+    /// [`StageError::InvalidConfiguration`] without account, region or cluster.
+    pub fn of(context: &Map<String, Value>) -> Result<Self, StageError> {
+        let account = filled(context, "credentials")
+            .or_else(|| filled(context, "account"))
+            .ok_or_else(|| StageError::invalid("credentials", "the stage names no account"))?
+            .to_owned();
+        let regions = regions(context);
+        if regions.is_empty() {
+            return Err(StageError::invalid("regions", "the stage names no region"));
+        }
+        let server_group = filled(context, "serverGroupName")
+            .or_else(|| filled(context, "asgName"))
+            .map(str::to_owned);
+        let moniker = context.get("moniker").and_then(Value::as_object);
+        let cluster = filled(context, "cluster")
+            .map(str::to_owned)
+            .or_else(|| moniker.and_then(|moniker| filled(moniker, "cluster").map(str::to_owned)))
+            .or_else(|| {
+                server_group
+                    .as_deref()
+                    .and_then(|name| naming::parse(name).cluster)
+            })
+            .ok_or_else(|| StageError::invalid("cluster", "the stage names no cluster"))?;
+        Ok(Self {
+            account,
+            regions,
+            cluster,
+            server_group,
+        })
+    }
+}
+
+/// The names of the server groups that enclosing and earlier deploys of this execution created in an account and
+/// region: no operation on the cluster touches them.
+#[must_use]
+pub fn deployed(invocation: &Invocation<'_>, account: &str, region: &str) -> Vec<String> {
+    let contexts: Vec<(String, Map<String, Value>)> = invocation
+        .plan
+        .ancestors(&invocation.stage.ref_id)
+        .into_iter()
+        .map(|stage| {
+            let mut context = stage.context.clone();
+            if let Some(record) = invocation.records.get(&stage.ref_id) {
+                context.extend(record.context.clone());
+                context.extend(record.outputs.clone());
+            }
+            (stage.stage_type.clone(), context)
+        })
+        .collect();
+    cluster_operation::deployed_server_groups(
+        contexts
+            .iter()
+            .map(|(stage_type, context)| (stage_type.as_str(), context)),
+        account,
+        region,
+    )
+}
+
+/// The source of the enclosing deploy: the server group that it takes over from. None if it found none.
+#[must_use]
+pub fn source<'a>(invocation: &'a Invocation<'_>) -> Option<&'a Map<String, Value>> {
+    invocation
+        .plan
+        .lineage(&invocation.stage.ref_id)
+        .into_iter()
+        .skip(1)
+        .filter_map(|stage| invocation.records.get(&stage.ref_id))
+        .find_map(|record| record.outputs.get("source"))
+        .and_then(Value::as_object)
+        .filter(|source| !source.is_empty())
+}
+
+/// The answer of a sub-stage that takes over from an older server group, where there is none.
+#[must_use]
+pub fn skipped_without_source(invocation: &Invocation<'_>) -> Option<Step> {
+    (invocation.stage.only_if.as_deref() == Some("source-server-group")
+        && source(invocation).is_none())
+    .then(|| Step::skipped("there was no server group before this deploy"))
+}
+
+/// The intents of this stage that are open, oldest first.
+///
+/// # Errors
+/// Those of the table.
+pub async fn own_intents(invocation: &Invocation<'_>) -> Result<Vec<Intent>, StageError> {
+    let intents = invocation
+        .store()
+        .intents(&invocation.run.execution)
+        .await?;
+    Ok(intents
+        .into_iter()
+        .filter(|intent| intent.stage == invocation.stage.ref_id && !intent.closed)
+        .collect())
+}
+
+/// The groups of a region that an earlier try of this stage chose, as its intents of this kind say: chosen once, so
+/// that groups which appear meanwhile push nothing else out. Empty if no try came so far.
+#[must_use]
+pub fn chosen_before(intents: &[Intent], kind: &str, region: &str) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for intent in intents
+        .iter()
+        .filter(|intent| intent.action.starts_with(kind) && undo_text(intent, "region") == region)
+    {
+        let chosen = intent.undo.get("chosen").and_then(Value::as_array);
+        for name in chosen.into_iter().flatten().filter_map(Value::as_str) {
+            if !names.iter().any(|known| known == name) {
+                names.push(name.to_owned());
+            }
+        }
+    }
+    names
+}
+
+/// A text of an intent's undo.
+#[must_use]
+pub fn undo_text<'a>(intent: &'a Intent, key: &str) -> &'a str {
+    intent
+        .undo
+        .get(key)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn map(value: Value) -> Map<String, Value> {
+        value.as_object().cloned().unwrap()
+    }
+
+    #[test]
+    fn regions_are_read_wherever_stages_write_them() {
+        for written in [
+            json!({"regions": ["us-east-1", "us-east-1"]}),
+            json!({"region": "us-east-1"}),
+            json!({"location": "us-east-1"}),
+            json!({"availabilityZones": {"us-east-1": ["us-east-1a"]}}),
+        ] {
+            assert_eq!(regions(&map(written)), ["us-east-1"]);
+        }
+    }
+
+    #[test]
+    fn the_cluster_is_read_from_the_server_groups_name_if_need_be() {
+        let context = json!({"credentials": "prod", "region": "us-east-1", "serverGroupName": "shop-web-v012"});
+        let subject = Subject::of(&map(context)).unwrap();
+        assert_eq!(subject.cluster, "shop-web");
+        assert!(Subject::of(&map(json!({"credentials": "prod", "region": "x"}))).is_err());
+        assert!(Subject::of(&map(json!({"credentials": "prod", "cluster": "x"}))).is_err());
+    }
+}

@@ -1,0 +1,10 @@
+#![doc = include_str!("../README.md")]
+
+pub mod clouds;
+pub mod config;
+pub mod destruction;
+pub mod guard;
+pub mod observe;
+pub mod traffic;
+
+pub use clouds::{AwsClouds, Clouds, Place};

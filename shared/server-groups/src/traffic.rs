@@ -1,0 +1,319 @@
+//! Out of traffic and back.
+
+use std::collections::BTreeMap;
+
+use gennaker_cloud::auto_scaling::Group;
+use gennaker_cloud::load_balancing::target_group_name;
+use gennaker_domain::Intent;
+use gennaker_domain::deployment::health::{self, HealthCheck};
+use gennaker_lambda::{Invocation, StageError, Undo};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::clouds::{Clouds, Place, place};
+use crate::config::undo_text;
+use crate::observe;
+
+/// The tag that says that a group is disabled; its value are the processes that were suspended before.
+pub const DISABLED_TAG: &str = "gennaker:disabled";
+/// How long the undo waits for a group that it enabled again to be healthy: 15 minutes. A group whose instances were
+/// unhealthy before does not keep the execution from ending.
+const BACK_IN_TRAFFIC_MILLIS: i64 = 15 * 60 * 1_000;
+/// Begin of the tags that say which target groups a disabled group had; the value is the ARN.
+pub const TARGET_GROUP_TAG: &str = "gennaker:target-group:";
+
+/// What is suspended while a group is out of traffic: nothing may scale or replace what waits for its end.
+pub const SUSPENDED: [&str; 4] = [
+    "AlarmNotification",
+    "ScheduledActions",
+    "AZRebalance",
+    "ReplaceUnhealthy",
+];
+
+/// What Spinnaker suspends in a group that it disables.
+const SPINNAKERS_MARK: [&str; 3] = ["Launch", "Terminate", "AddToLoadBalancer"];
+
+/// What a group had before it was disabled.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Before {
+    /// Processes that were suspended already.
+    pub suspended_processes: Vec<String>,
+    /// ARNs of its target groups.
+    pub target_groups: Vec<String>,
+}
+
+impl Before {
+    /// What the group has now, or, if it was disabled by us, what its tags say that it had.
+    #[must_use]
+    pub fn of(group: &Group) -> Self {
+        match group.tags.get(DISABLED_TAG) {
+            // Half of it may be done: what the tags say and what is still attached belong together.
+            Some(processes) => Self {
+                suspended_processes: processes
+                    .split_whitespace()
+                    .filter(|process| *process != "-")
+                    .map(str::to_owned)
+                    .collect(),
+                target_groups: remembered_target_groups(group)
+                    .into_iter()
+                    .chain(group.target_groups.iter().cloned())
+                    .fold(Vec::new(), |mut arns, arn| {
+                        if !arns.contains(&arn) {
+                            arns.push(arn);
+                        }
+                        arns
+                    }),
+            },
+            None => Self {
+                suspended_processes: group.suspended_processes.clone(),
+                target_groups: group.target_groups.clone(),
+            },
+        }
+    }
+
+    /// The tags that say it on the group.
+    #[must_use]
+    pub fn tags(&self) -> BTreeMap<String, String> {
+        // An empty value and no value are the same to some tools: a hyphen is "none".
+        let processes = if self.suspended_processes.is_empty() {
+            "-".to_owned()
+        } else {
+            self.suspended_processes.join(" ")
+        };
+        let mut tags = BTreeMap::from([(DISABLED_TAG.to_owned(), processes)]);
+        for arn in &self.target_groups {
+            if let Some(name) = target_group_name(arn) {
+                tags.insert(format!("{TARGET_GROUP_TAG}{name}"), arn.clone());
+            }
+        }
+        tags
+    }
+}
+
+/// The ARNs of the target groups that a disabled group had, as its tags say.
+#[must_use]
+pub fn remembered_target_groups(group: &Group) -> Vec<String> {
+    group
+        .tags
+        .iter()
+        .filter(|(key, _)| key.starts_with(TARGET_GROUP_TAG))
+        .map(|(_, arn)| arn.clone())
+        .collect()
+}
+
+fn suspends(group: &Group, processes: &[&str]) -> bool {
+    processes.iter().all(|process| {
+        group
+            .suspended_processes
+            .iter()
+            .any(|suspended| suspended == process)
+    })
+}
+
+/// Whether the group is out of traffic, by us or by Spinnaker.
+#[must_use]
+pub fn is_disabled(group: &Group) -> bool {
+    let by_us = group.tags.contains_key(DISABLED_TAG)
+        && group.target_groups.is_empty()
+        && suspends(group, &SUSPENDED);
+    by_us || suspends(group, &SPINNAKERS_MARK)
+}
+
+/// The action of the intent to disable a group.
+#[must_use]
+pub fn disable_action(region: &str, name: &str) -> String {
+    format!("disable-server-group {region} {name}")
+}
+
+/// Takes a group out of traffic, its intent first, with all the groups that the stage chose. A second call finishes what the first began.
+///
+/// # Errors
+/// [`StageError::Ending`], and those of Auto Scaling.
+pub async fn disable(
+    invocation: &Invocation<'_>,
+    place: &Place,
+    group: &Group,
+    chosen: &[String],
+) -> Result<(), StageError> {
+    let action = disable_action(&place.region, &group.name);
+    let before = Before::of(group);
+    let undo = json!({
+        "account": place.account.name,
+        "region": place.region,
+        "serverGroup": group.name,
+        "chosen": chosen,
+        "wasEnabled": !is_disabled(group),
+        "before": before,
+    });
+    invocation.intend(&action, undo).await?;
+    if !is_disabled(group) {
+        if !group.tags.contains_key(DISABLED_TAG) {
+            place
+                .auto_scaling
+                .set_tags(&group.name, &before.tags())
+                .await?;
+        }
+        let suspend: Vec<String> = SUSPENDED
+            .iter()
+            .filter(|process| !suspends(group, &[process]))
+            .map(|process| (*process).to_owned())
+            .collect();
+        place
+            .auto_scaling
+            .suspend_processes(&group.name, &suspend)
+            .await?;
+        if !group.target_groups.is_empty() {
+            place
+                .auto_scaling
+                .detach_target_groups(&group.name, &group.target_groups)
+                .await?;
+        }
+    }
+    invocation.done(&action).await?;
+    Ok(())
+}
+
+/// Gives a group back what it had before it was disabled: its target groups and its processes, nothing else. A second
+/// call finishes what the first began.
+///
+/// # Errors
+/// Those of Auto Scaling.
+pub async fn restore(place: &Place, group: &Group, before: &Before) -> Result<(), StageError> {
+    let resume: Vec<String> = group
+        .suspended_processes
+        .iter()
+        .filter(|process| {
+            SUSPENDED.contains(&process.as_str()) && !before.suspended_processes.contains(process)
+        })
+        .cloned()
+        .collect();
+    let attach: Vec<String> = before
+        .target_groups
+        .iter()
+        .filter(|arn| !group.target_groups.contains(arn))
+        .cloned()
+        .collect();
+    if !attach.is_empty() {
+        place
+            .auto_scaling
+            .attach_target_groups(&group.name, &attach)
+            .await?;
+    }
+    place
+        .auto_scaling
+        .resume_processes(&group.name, &resume)
+        .await?;
+    let marks: Vec<String> = group
+        .tags
+        .keys()
+        .filter(|key| *key == DISABLED_TAG || key.starts_with(TARGET_GROUP_TAG))
+        .cloned()
+        .collect();
+    // Last: until all is restored they say what is missing.
+    place.auto_scaling.remove_tags(&group.name, &marks).await?;
+    Ok(())
+}
+
+/// Puts a disabled group into traffic, whoever disabled it. A second call finishes what the first began.
+///
+/// # Errors
+/// Those of Auto Scaling and Elastic Load Balancing.
+pub async fn enable(place: &Place, group: &Group) -> Result<(), StageError> {
+    let by_spinnaker: Vec<String> = group
+        .suspended_processes
+        .iter()
+        .filter(|process| SPINNAKERS_MARK.contains(&process.as_str()))
+        .cloned()
+        .collect();
+    let adds_nothing = by_spinnaker
+        .iter()
+        .any(|process| process == "AddToLoadBalancer");
+    if suspends(group, &SPINNAKERS_MARK) || adds_nothing {
+        // Resumed, AddToLoadBalancer does not register what was launched meanwhile. Registered first: the mark
+        // stays until nothing is left to do.
+        let instances: Vec<String> = group
+            .instances
+            .iter()
+            .filter(|instance| {
+                instance.lifecycle_state == "InService"
+                    || instance.lifecycle_state.starts_with("Pending")
+            })
+            .map(|instance| instance.id.clone())
+            .collect();
+        for arn in &group.target_groups {
+            place
+                .load_balancing
+                .register_targets(arn, &instances)
+                .await?;
+        }
+        place
+            .auto_scaling
+            .resume_processes(&group.name, &by_spinnaker)
+            .await?;
+    }
+    if group.tags.contains_key(DISABLED_TAG) {
+        restore(place, group, &Before::of(group)).await?;
+    }
+    Ok(())
+}
+
+/// Undoes an intent of [`disable`]: the group is as it was before.
+///
+/// # Errors
+/// Those of the table and of Auto Scaling.
+pub async fn disable_undo(
+    clouds: &dyn Clouds,
+    invocation: &Invocation<'_>,
+    intent: &Intent,
+) -> Result<Undo, StageError> {
+    let name = undo_text(intent, "serverGroup");
+    let done = |result: String| Ok(Undo::Done { result });
+    let place = place(
+        clouds,
+        invocation,
+        undo_text(intent, "account"),
+        undo_text(intent, "region"),
+    )
+    .await?;
+    let Some(group) = observe::group(&place, name).await? else {
+        return done(format!(
+            "server group `{name}` is gone; it cannot be enabled again"
+        ));
+    };
+    let was_enabled = intent
+        .undo
+        .get("wasEnabled")
+        .and_then(serde_json::Value::as_bool);
+    if was_enabled == Some(false) {
+        return done(format!("server group `{name}` was disabled before"));
+    }
+    let before: Before = intent
+        .undo
+        .get("before")
+        .cloned()
+        .and_then(|before| serde_json::from_value(before).ok())
+        .unwrap_or_else(|| Before::of(&group));
+    restore(&place, &group, &before).await?;
+    // What is undone next may be the group that serves now: not before this one does.
+    let ending = invocation.execution.ending.as_ref().map(|ending| ending.at);
+    let waited = invocation
+        .now
+        .saturating_sub(ending.unwrap_or(invocation.now));
+    if waited < BACK_IN_TRAFFIC_MILLIS
+        && let Some(observed) = observe::server_group(&place, name).await?
+    {
+        let check = HealthCheck {
+            providers: health::default_providers(&observed),
+            ..HealthCheck::default()
+        };
+        let health = health::wait_for_up(&check, &observed)
+            .map_err(|error| StageError::invalid("", error.to_string()))?;
+        if !health.is_ready() {
+            return Ok(Undo::Waiting {
+                reason: format!("{health} in `{name}`, which is enabled again"),
+            });
+        }
+    }
+    done(format!("server group `{name}` takes traffic again"))
+}

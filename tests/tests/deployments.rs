@@ -1,0 +1,361 @@
+//! Deployments on the local cloud, driven by the command line and read back from the emulated Auto Scaling and ELB.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+use std::time::Duration;
+
+use gennaker_tests::{Answer, corpus, deploy, pipeline, system};
+use serde_json::{Value, json};
+
+fn names(groups: &[Value]) -> Vec<(String, bool, u64)> {
+    groups
+        .iter()
+        .map(|group| {
+            (
+                group["name"].as_str().unwrap().to_owned(),
+                group["enabled"].as_bool().unwrap(),
+                group["healthy"].as_u64().unwrap(),
+            )
+        })
+        .collect()
+}
+
+fn group(name: &str, enabled: bool, healthy: u64) -> (String, bool, u64) {
+    (name.to_owned(), enabled, healthy)
+}
+
+/// Waits until a condition of the running world holds.
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..600 {
+        if holds() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    panic!("{what}: not within a minute");
+}
+
+fn succeeded(answer: &Answer) {
+    assert_eq!(
+        (answer.status, answer.summary()["status"].as_str()),
+        (0, Some("SUCCEEDED")),
+        "{answer:#?}"
+    );
+}
+
+#[test]
+fn a_red_black_release_takes_over_from_the_old_server_group() {
+    let approval = json!({ "refId": "1", "type": "manualJudgment", "name": "Ship it?", "requisiteStageRefIds": [] });
+    let answer = system().run(
+        &pipeline(
+            "redblack",
+            &[
+                approval,
+                deploy("2", &["1"], "redblack", "web-v2", &json!({})),
+            ],
+        ),
+        &[],
+    );
+    succeeded(&answer);
+    assert_eq!(
+        names(&answer.server_groups("redblack-prod")),
+        [
+            group("redblack-prod-v000", false, 2),
+            group("redblack-prod-v001", true, 2)
+        ]
+    );
+    assert!(answer.summary()["transitions"].as_u64().unwrap() > 5);
+}
+
+#[test]
+fn a_highlander_release_leaves_one_server_group() {
+    let stage = deploy(
+        "1",
+        &[],
+        "highlander",
+        "web-v2",
+        &json!({ "strategy": "highlander" }),
+    );
+    let answer = system().run(&pipeline("highlander", &[stage]), &[]);
+    succeeded(&answer);
+    assert_eq!(
+        names(&answer.server_groups("highlander-prod")),
+        [group("highlander-prod-v001", true, 2)]
+    );
+}
+
+#[test]
+fn branches_run_side_by_side_and_a_join_waits_for_its_own_requisites_only() {
+    let wait = |id: &str, after: &[&str], seconds: u32| json!({ "refId": id, "type": "wait", "name": format!("Wait {id}"), "requisiteStageRefIds": after, "waitTime": seconds });
+    // 5 waits for 1 and 3; 4 for 2 and 3: no nesting of parallels says that.
+    let stages = [
+        wait("1", &[], 2),
+        wait("2", &[], 40),
+        wait("3", &[], 2),
+        wait("4", &["2", "3"], 2),
+        wait("5", &["1", "3"], 2),
+    ];
+    let answer = system().run(&pipeline("joins", &stages), &[]);
+    succeeded(&answer);
+    let time = |id: &str, which: &str| {
+        let stages = answer.summary()["stages"].as_array().unwrap().clone();
+        stages.iter().find(|stage| stage["refId"] == id).unwrap()[which]
+            .as_i64()
+            .unwrap()
+    };
+    assert!(
+        time("5", "endTime") < time("2", "endTime"),
+        "5 does not wait for 2"
+    );
+    assert!(time("4", "startTime") >= time("2", "endTime"), "4 does");
+}
+
+#[test]
+fn a_judgment_of_stop_fails_the_pipeline_and_nothing_is_deployed() {
+    let approval = json!({ "refId": "1", "type": "manualJudgment", "name": "Ship it?", "requisiteStageRefIds": [] });
+    let stages = [
+        approval,
+        deploy("2", &["1"], "stopped", "web-v2", &json!({})),
+    ];
+    let answer = system().run(&pipeline("stopped", &stages), &["--judgment", "1=stop"]);
+    assert_eq!(
+        (answer.status, answer.summary()["status"].as_str()),
+        (1, Some("TERMINAL")),
+        "{answer:#?}"
+    );
+    assert_eq!(
+        (answer.stage("1"), answer.stage("2")),
+        ("TERMINAL".to_owned(), "NOT_STARTED".to_owned())
+    );
+    assert_eq!(
+        names(&answer.server_groups("stopped-prod")),
+        [group("stopped-prod-v000", true, 2)]
+    );
+}
+
+#[test]
+fn an_image_that_never_becomes_healthy_fails_and_the_old_server_group_serves() {
+    let mut stage = deploy("1", &[], "unhealthy", "bad-web-v2", &json!({}));
+    stage["stageTimeoutMs"] = json!(8_000);
+    let answer = system().run(&pipeline("unhealthy", &[stage]), &[]);
+    assert_eq!(
+        (answer.status, answer.summary()["status"].as_str()),
+        (1, Some("TERMINAL")),
+        "{answer:#?}"
+    );
+    let groups = names(&answer.server_groups("unhealthy-prod"));
+    assert_eq!(
+        groups.first(),
+        Some(&group("unhealthy-prod-v000", true, 2)),
+        "{answer:#?}"
+    );
+    assert!(
+        groups.iter().skip(1).all(|(_, enabled, _)| !enabled),
+        "nothing new takes traffic: {groups:?}"
+    );
+    assert!(
+        answer.summary()["reason"]
+            .as_str()
+            .unwrap()
+            .contains("Deploy"),
+        "{answer:#?}"
+    );
+}
+
+#[test]
+fn a_stop_behind_our_back_leaves_a_clean_cluster_and_a_final_status() {
+    let system = system();
+    let wait = json!({ "strategy": "redblack", "delayBeforeDisableSec": 3600 });
+    let running = system.start_run(
+        &pipeline("behind", &[deploy("1", &[], "behind", "web-v2", &wait)]),
+        &[],
+    );
+    let group_is_there = || {
+        system
+            .cloud
+            .clusters()
+            .unwrap_or_default()
+            .iter()
+            .any(|cluster| {
+                cluster.name == "behind-prod"
+                    && cluster
+                        .server_groups
+                        .iter()
+                        .any(|g| g.name == "behind-prod-v001" && g.healthy == 2)
+            })
+    };
+    until("the new group is healthy", group_is_there);
+    let arn = machine_of(system, "behind").expect("its machine");
+    let stop = json!({ "executionArn": arn, "cause": "behind our back" });
+    system
+        .cloud
+        .call("stepfunctions", "stop_execution", stop)
+        .unwrap();
+    let answer = running.finish();
+    assert_eq!(answer.status, 1, "{answer:#?}");
+    assert!(
+        matches!(
+            answer.summary()["status"].as_str(),
+            Some("CANCELED" | "TERMINAL")
+        ),
+        "{answer:#?}"
+    );
+    let groups = names(&answer.server_groups("behind-prod"));
+    assert_eq!(
+        groups.first(),
+        Some(&group("behind-prod-v000", true, 2)),
+        "{answer:#?}"
+    );
+    assert!(
+        groups.iter().skip(1).all(|(_, enabled, _)| !enabled),
+        "{groups:?}"
+    );
+}
+
+/// The running execution of a pipeline of an application: its machine's definition is not looked at, its plan is.
+fn machine_of(system: &gennaker_tests::System, application: &str) -> Option<String> {
+    let answer = system.gennaker(&["execution", "list", "--application", application, "--json"]);
+    let listed = answer.lines.first().cloned().unwrap_or_default();
+    let executions = listed.as_array().cloned().unwrap_or(answer.lines);
+    let run = executions.iter().find_map(|execution| {
+        (execution["status"] == "RUNNING")
+            .then(|| execution["run"].as_str().map(str::to_owned))
+            .flatten()
+    })?;
+    system
+        .cloud
+        .state_machines()
+        .ok()?
+        .into_iter()
+        .find_map(|machine| {
+            let arn = format!("{}:{run}", machine.replace(":stateMachine:", ":execution:"));
+            system
+                .cloud
+                .call(
+                    "stepfunctions",
+                    "describe_execution",
+                    json!({ "executionArn": arn }),
+                )
+                .ok()
+                .map(|_| arn)
+        })
+}
+
+#[test]
+fn names_wrap_after_v999_as_spinnakers_do() {
+    let world = json!({
+        "clusters": [{ "account": "prod", "region": "us-east-1", "name": "wrap-prod", "serverGroups": [
+            { "name": "wrap-prod-v998", "image": "web-v1", "capacity": 1, "enabled": true, "targetGroups": ["wrap-prod"] },
+        ] }],
+        "images": [{ "name": "bad-*", "healthy": false, "bootSeconds": 1 }, { "name": "web-v1" }, { "name": "*", "bootSeconds": 1 }],
+    });
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), world.to_string()).unwrap();
+    let stages = [
+        deploy("1", &[], "wrap", "web-v2", &json!({})),
+        deploy(
+            "2",
+            &["1"],
+            "wrap",
+            "web-v3",
+            &json!({ "maxRemainingAsgs": 3 }),
+        ),
+    ];
+    let answer = system().run(
+        &pipeline("wrap", &stages),
+        &["--world", &file.path().to_string_lossy()],
+    );
+    succeeded(&answer);
+    let groups = names(&answer.server_groups("wrap-prod"));
+    let found: Vec<&str> = groups.iter().map(|(name, ..)| name.as_str()).collect();
+    assert_eq!(
+        found,
+        ["wrap-prod-v998", "wrap-prod-v999", "wrap-prod-v000"]
+    );
+    assert_eq!(groups.last(), Some(&group("wrap-prod-v000", true, 2)));
+}
+
+#[test]
+fn the_same_image_event_three_times_starts_one_execution() {
+    let system = system();
+    let repository = "events/web";
+    let mut pipeline = pipeline(
+        "events",
+        &[json!({ "refId": "1", "type": "wait", "waitTime": 1, "requisiteStageRefIds": [] })],
+    );
+    pipeline["triggers"] = json!([{
+        "type": "docker", "enabled": true, "account": "ecr", "registry": "123456789012.dkr.ecr.us-east-1.amazonaws.com",
+        "organization": "events", "repository": repository, "tag": "v.*",
+    }]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), pipeline.to_string()).unwrap();
+    // The repository is created first, as a pipeline that is run has it.
+    system.cloud.seed_for_pipeline(&pipeline, false).unwrap();
+    let saved = system.gennaker(&["pipeline", "save", &file.path().to_string_lossy(), "--json"]);
+    assert_eq!(saved.status, 0, "{saved:#?}");
+    let mut event = system
+        .cloud
+        .push_image(repository, "v7", "content")
+        .unwrap();
+    event["id"] = json!("6a7e8feb-b491-4cf7-a9f1-bf3703467718");
+    for _ in 0..3 {
+        system.cloud.put_event(&event, "default").unwrap();
+    }
+    let executions = || {
+        let answer = system.gennaker(&["execution", "list", "--application", "events", "--json"]);
+        let first = answer.lines.first().cloned().unwrap_or_default();
+        first.as_array().cloned().unwrap_or(answer.lines)
+    };
+    until("an execution", || !executions().is_empty());
+    std::thread::sleep(Duration::from_secs(2));
+    let executions = executions();
+    assert_eq!(executions.len(), 1, "{executions:#?}");
+    let trigger = &executions[0]["trigger"];
+    if !trigger.is_null() {
+        assert_eq!(trigger["tag"], "v7");
+    }
+}
+
+#[test]
+fn pipelines_that_other_people_wrote_run() {
+    let Some(corpus) = corpus() else {
+        println!("skipped: no corpus");
+        return;
+    };
+    // AWS pipelines and provider-independent ones, of stages of this release only.
+    let files = [
+        "029-echo-pipelines-deploy-to-test-prestaging.json",
+        "025-echo-pipelines-back-to-back-bake-and-deploy.json",
+        "394-orca-spinnakerpipelines.json",
+        "086-dinghy-repo-dinghyfile-pipeline50.json",
+    ];
+    for file in files {
+        let path = corpus.join("pipelines").join(file);
+        let answer = system().gennaker(&[
+            "local",
+            "run",
+            &path.to_string_lossy(),
+            "--json",
+            "--approve",
+            "--wait-scale",
+            "0.05",
+            "--time-limit",
+            "3m",
+        ]);
+        assert_eq!(answer.status, 0, "{file}: {answer:#?}");
+        for cluster in answer.summary()["clusters"].as_array().unwrap() {
+            let groups = cluster["serverGroups"].as_array().unwrap();
+            let newest = groups.last().unwrap();
+            assert!(newest["enabled"].as_bool().unwrap(), "{file}: {cluster:#}");
+            assert_eq!(
+                newest["healthy"], newest["capacity"]["desired"],
+                "{file}: {cluster:#}"
+            );
+        }
+    }
+}
