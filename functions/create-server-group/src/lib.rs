@@ -410,7 +410,9 @@ impl CreateServerGroup {
         let execution = invocation.run.execution.as_str();
         let stage = stage_tag(&invocation.stage.ref_id);
         let template = template_name(&config.cluster);
-        let description = format!("{execution} {stage} {}", birth.name);
+        // The run too: a restart may have found another image.
+        let run = invocation.run.to_string();
+        let description = format!("{run} {stage} {}", birth.name);
         let version = match ec2.template_version(&template, &description).await? {
             Some(known) => known,
             None => {
@@ -435,7 +437,7 @@ impl CreateServerGroup {
                     ),
                     ("spinnaker:cluster".to_owned(), config.cluster.clone()),
                 ]);
-                let token = token(&[execution, &invocation.stage.ref_id, &birth.name]);
+                let token = token(&[&run, &invocation.stage.ref_id, &birth.name]);
                 ec2.create_template_version(&template, &description, &token, &data, &tags)
                     .await?
             }
