@@ -5,8 +5,12 @@ Every account is 123456789012. What exists already is left as it is, so seeding 
 
 import re
 
+import boto3
+
 ACCOUNT = "123456789012"
 DEFAULT_REGION = "us-east-1"
+# What is no region of AWS (a template variable, another cloud's region) has nothing that could be created.
+REGIONS = frozenset(boto3.session.Session().get_available_regions("ec2"))
 SEQUENCE = re.compile(r"-v(\d{3,})$")
 DISABLED_PROCESSES = ["Launch", "Terminate", "AddToLoadBalancer"]
 
@@ -224,19 +228,25 @@ class Seeder:
     # -- a pipeline
 
     def pipeline(self, pipeline, clusters):
-        stages = [stage for stage in pipeline.get("stages") or [] if isinstance(stage, dict)]
-        new, with_groups = [], {c["name"] for c in read_clusters(self.client, self.world_call("/_world/regions"))}
+        stages = [stage for stage in pipeline.get("stages") or [] if isinstance(stage, dict) and on_aws(stage)]
+        new = []
         for stage in stages:
             for described in described_groups(stage):
                 self.described(described)
             self.images_of(stage)
-        for stage in stages if clusters else []:
-            for region, group in default_groups(stage):
-                if SEQUENCE.sub("", group["name"]) not in with_groups and self.server_group(region, group):
-                    new.append((region, group))
+        wanted = [one for stage in stages for one in default_groups(stage)] if clusters else []
+        there = {region: self.clusters_in(region) for region in {region for region, _ in wanted}}
+        for region, group in wanted:
+            if SEQUENCE.sub("", group["name"]) not in there[region] and self.server_group(region, group):
+                new.append((region, group))
         self.finish(new)
         self.repositories(pipeline)
         return self.created
+
+    def clusters_in(self, region):
+        """The names of the clusters that have a server group."""
+        pages = self.client("autoscaling", region).get_paginator("describe_auto_scaling_groups").paginate()
+        return {SEQUENCE.sub("", group["AutoScalingGroupName"]) for page in pages for group in page["AutoScalingGroups"]}
 
     def described(self, group):
         """What one cluster of a deploy stage names."""
@@ -293,10 +303,15 @@ class Seeder:
                     pass
 
 
+def on_aws(value):
+    """Whether a stage or a description is for EC2, which is what Spinnaker takes when nothing is said."""
+    return (value.get("cloudProvider") or value.get("provider") or "aws") == "aws"
+
+
 def described_groups(stage):
     """The descriptions of server groups that a stage creates."""
     if stage.get("type") == "deploy":
-        return [one for one in stage.get("clusters") or [] if isinstance(one, dict)]
+        return [one for one in stage.get("clusters") or [] if isinstance(one, dict) and on_aws(one)]
     if stage.get("type") in ("createServerGroup", "cloneServerGroup"):
         return [stage]
     return []
@@ -307,10 +322,10 @@ def regions_of(value):
     zones = value.get("availabilityZones")
     found = {}
     if isinstance(zones, dict):
-        found = {region: literals(names) for region, names in zones.items() if literal(region)}
+        found = {region: literals(names) for region, names in zones.items()}
     for region in literals(value.get("region")) + literals(value.get("regions")):
         found.setdefault(region, [])
-    return found or {}
+    return {region: names for region, names in found.items() if region in REGIONS}
 
 
 def cluster_name(group):
