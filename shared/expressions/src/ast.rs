@@ -100,9 +100,11 @@ pub(crate) enum Node {
     },
     And(Vec<Node>),
     Or(Vec<Node>),
-    Not(Box<Node>),
+    /// `!` so many times.
+    Not(usize, Box<Node>),
     Plus(Box<Node>),
-    Minus(Box<Node>),
+    /// `-` so many times.
+    Minus(usize, Box<Node>),
     Ternary(Box<Node>, Box<Node>, Box<Node>),
     Elvis(Box<Node>, Box<Node>),
     Assign(Box<Node>, Box<Node>),

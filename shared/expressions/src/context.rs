@@ -79,7 +79,14 @@ impl Context {
         let stage = stage_ref_id.and_then(|ref_id| execution.stage_index(ref_id));
         let evaluator = evaluator.unwrap_or_default();
         let mut entries: IndexMap<Key, Value> = IndexMap::new();
-        if execution.is_pipeline {
+        let own = stage
+            .and_then(|index| execution.stages.get(index))
+            .map(|stage| stage.context.clone());
+        if let Some(own) = &own {
+            entries.extend(own.iter().map(|(key, value)| (key.clone(), value.clone())));
+        }
+        // What Orca adds wins over keys of the same name in the stage.
+        let trigger = if execution.is_pipeline {
             entries.insert(Key::from("execution"), Value::Execution(execution.clone()));
             entries.insert(Key::from("trigger"), execution.trigger_map());
             if evaluator == Evaluator::V4 {
@@ -88,23 +95,8 @@ impl Context {
                     or_empty(execution.template_variables()),
                 );
             }
-        }
-        let trigger = if execution.is_pipeline {
             execution.trigger.clone()
         } else {
-            Value::Null
-        };
-        let own = stage
-            .and_then(|index| execution.stages.get(index))
-            .map(|stage| stage.context.clone());
-        let mut trigger_replaced = false;
-        if let Some(own) = &own {
-            for (key, value) in own.iter() {
-                trigger_replaced |= matches!(key, Key::Str(name) if &**name == "trigger");
-                entries.insert(key.clone(), value.clone());
-            }
-        }
-        let trigger = if trigger_replaced {
             model::trigger(
                 &entries
                     .get(&TextKey("trigger"))
@@ -112,8 +104,6 @@ impl Context {
                     .unwrap_or(Value::Null),
                 0,
             )
-        } else {
-            trigger
         };
         let inherited = |key: &str| stage.and_then(|index| execution.inherited(index, key));
         let root = precompute(entries, &trigger, inherited).map(|(entries, added)| {
@@ -121,7 +111,7 @@ impl Context {
             match stage {
                 Some(index) => Value::Map(Map {
                     entries,
-                    class: Base::StageContext,
+                    class: Base::StageRoot,
                     stage: Some((execution.clone(), index as u32)),
                 }),
                 None => Value::Map(Map {

@@ -143,9 +143,18 @@ impl Session<'_> {
                 }
                 Ok(Value::Bool(false))
             }
-            Node::Not(operand) => Ok(Value::Bool(!self.boolean(operand, scope)?)),
+            Node::Not(count, operand) => {
+                let value = self.boolean(operand, scope)?;
+                Ok(Value::Bool(value != (count % 2 == 1)))
+            }
             Node::Plus(operand) => operators::plus(self.eval(operand, scope)?),
-            Node::Minus(operand) => operators::minus(self.eval(operand, scope)?),
+            Node::Minus(count, operand) => {
+                let mut value = self.eval(operand, scope)?;
+                for _ in 0..*count {
+                    value = operators::minus(value)?;
+                }
+                Ok(value)
+            }
             Node::Ternary(test, yes, no) => {
                 if self.boolean(test, scope)? {
                     self.eval(yes, scope)
@@ -683,10 +692,7 @@ impl Session<'_> {
             (Value::List(list), Node::Index(index)) => {
                 let key = self.index_key(owner, index, scope)?;
                 let at = self.list_index(&key)?;
-                if !matches!(
-                    list.class,
-                    Base::ArrayList | Base::SubList | Base::ArraysList
-                ) {
+                if !matches!(list.class, Base::ArrayList | Base::SubList) {
                     return Err(Fault::new("null"));
                 }
                 let mut items = self.items(list).0.clone();
@@ -733,7 +739,7 @@ impl Session<'_> {
         let mut entries = self.entries(map).0.clone();
         self.charge(entries.len() * 48)?;
         entries.insert(key, value);
-        let entries = if map.class == Base::LinkedHashMap || map.stage.is_some() {
+        let entries = if map.class == Base::LinkedHashMap || map.class == Base::StageContext {
             entries
         } else {
             hash_order(entries)

@@ -420,16 +420,14 @@ fn fetch(session: &Session<'_>, url: &str) -> Eval<String> {
 
 fn fetch_reference(session: &Session<'_>, value: &Value) -> Eval<Value> {
     match value {
-        Value::Str(text) if text.starts_with("ref://") => {
-            let ports = session
-                .options
-                .ports
-                .ok_or_else(|| no_port("the artifact store"))?;
-            ports
+        Value::Str(text) if text.starts_with("ref://") => match session.options.ports {
+            Some(ports) => ports
                 .fetch_reference(text)
                 .map(Value::str)
-                .map_err(Fault::new)
-        }
+                .map_err(Fault::new),
+            // Without an artifact store a reference stands for itself.
+            None => Ok(value.clone()),
+        },
         other => Ok(other.clone()),
     }
 }
@@ -585,6 +583,13 @@ fn deployed_server_groups(session: &Session<'_>, args: &[Value]) -> Eval<Value> 
             _ => None,
         });
         let mut group: IndexMap<Key, Value> = IndexMap::new();
+        group.insert(Key::from("account"), field(&context, "account"));
+        group.insert(Key::from("capacity"), field(&context, "capacity"));
+        group.insert(Key::from("parentStage"), field(&context, "parentStage"));
+        group.insert(
+            Key::from("region"),
+            region.clone().map_or(Value::Null, Value::Str),
+        );
         for detail in &details {
             if text_field(detail, "region") == region
                 && let Value::Map(detail) = detail
@@ -594,17 +599,6 @@ fn deployed_server_groups(session: &Session<'_>, args: &[Value]) -> Eval<Value> 
                 }
             }
         }
-        group.insert(Key::from("account"), field(&context, "account"));
-        group.insert(Key::from("capacity"), field(&context, "capacity"));
-        group.insert(Key::from("parentStage"), field(&context, "parentStage"));
-        group.insert(
-            Key::from("region"),
-            region.clone().map_or(Value::Null, Value::Str),
-        );
-        group.insert(
-            Key::from("deployments"),
-            Value::list(deployments(session, &context)),
-        );
         let names = region
             .as_ref()
             .and_then(|region| deployed.entries.get(&TextKey(region)));
@@ -613,6 +607,10 @@ fn deployed_server_groups(session: &Session<'_>, args: &[Value]) -> Eval<Value> 
         {
             group.insert(Key::from("serverGroup"), first.clone());
         }
+        group.insert(
+            Key::from("deployments"),
+            Value::list(deployments(session, &context)),
+        );
         session.charge(group.len() * 48)?;
         groups.push(Value::map_of(Base::HashMap, hash_order(group)));
     }

@@ -23,7 +23,7 @@ pub(crate) fn parse(text: &str) -> Result<Node, ParseError> {
             position: 0,
         });
     }
-    let tokens = tokenize(text)?;
+    let tokens = without_doubled_brackets(tokenize(text)?);
     let mut parser = Parser {
         text,
         tokens,
@@ -329,12 +329,19 @@ impl Parser<'_> {
         };
         let at = self.start();
         self.pos += 1;
+        // A row of the same sign is one node.
+        let mut count = 1;
+        while matches!(kind, Kind::Plus | Kind::Minus | Kind::Not) && self.is(kind) {
+            self.pos += 1;
+            count += 1;
+        }
         self.enter()?;
         let operand = self.unary()?;
         self.depth -= 1;
         if matches!(kind, Kind::Inc | Kind::Dec) {
+            let target = self.boxed(operand)?;
             return Ok(Some(Node::Step {
-                target: self.boxed(operand)?,
+                target,
                 increment: kind == Kind::Inc,
                 prefix: true,
             }));
@@ -344,9 +351,9 @@ impl Parser<'_> {
         };
         let operand = Box::new(operand);
         Ok(Some(match kind {
-            Kind::Not => Node::Not(operand),
+            Kind::Not => Node::Not(count, operand),
             Kind::Plus => Node::Plus(operand),
-            _ => Node::Minus(operand),
+            _ => Node::Minus(count, operand),
         }))
     }
 
@@ -828,4 +835,56 @@ fn is_constant_item(node: &Node) -> bool {
 
 fn is_constant(node: &Node) -> bool {
     is_constant_item(node) || matches!(node, Node::Map { constant: true, .. })
+}
+
+/// Takes brackets away that only enclose brackets: `(((1)))` is `(1)`, so they do not count as depth.
+fn without_doubled_brackets(tokens: Vec<Token>) -> Vec<Token> {
+    let kind = |index: usize| tokens.get(index).map(|token| token.kind);
+    let doubled = (1..tokens.len())
+        .any(|index| kind(index - 1) == Some(Kind::LParen) && kind(index) == Some(Kind::LParen));
+    if !doubled {
+        return tokens;
+    }
+    let mut closes: Vec<Option<usize>> = vec![None; tokens.len()];
+    let mut open = Vec::new();
+    for (index, token) in tokens.iter().enumerate() {
+        match token.kind {
+            Kind::LParen => open.push(index),
+            Kind::RParen => {
+                if let Some(opened) = open.pop()
+                    && let Some(slot) = closes.get_mut(opened)
+                {
+                    *slot = Some(index);
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut dropped = vec![false; tokens.len()];
+    for index in 1..tokens.len() {
+        // The outer bracket must group, not call: `f((x))` keeps both.
+        let groups = index < 2 || !matches!(kind(index - 2), Some(Kind::Identifier));
+        let (outer, inner) = (
+            closes.get(index - 1).copied().flatten(),
+            closes.get(index).copied().flatten(),
+        );
+        if kind(index - 1) == Some(Kind::LParen)
+            && kind(index) == Some(Kind::LParen)
+            && groups
+            && let (Some(outer), Some(inner)) = (outer, inner)
+            && inner + 1 == outer
+        {
+            for place in [index, inner] {
+                if let Some(slot) = dropped.get_mut(place) {
+                    *slot = true;
+                }
+            }
+        }
+    }
+    tokens
+        .into_iter()
+        .zip(dropped)
+        .filter(|(_, dropped)| !dropped)
+        .map(|(token, _)| token)
+        .collect()
 }

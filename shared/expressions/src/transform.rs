@@ -13,7 +13,7 @@ use crate::value::{Key, Value};
 use serde_json::{Map as Fields, Value as Json};
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ pub fn evaluate(source: &Json, context: &Context, options: &Options<'_>) -> Outc
     let mut transform = Transform {
         session: &session,
         types: BTreeMap::new(),
-        failures: BTreeSet::new(),
+        failures: BTreeMap::new(),
         failed: 0,
         parsed: RefCell::default(),
     };
@@ -55,7 +55,16 @@ pub fn evaluate(source: &Json, context: &Context, options: &Options<'_>) -> Outc
     Outcome {
         value,
         types: transform.types,
-        failures: transform.failures.into_iter().collect(),
+        failures: transform
+            .failures
+            .into_iter()
+            .map(|((expression, level, message), explanation)| Failure {
+                expression,
+                level,
+                message,
+                explanation,
+            })
+            .collect(),
         throws: None,
     }
 }
@@ -109,7 +118,8 @@ type Parsed = Rc<Result<Arc<Template>, ParseError>>;
 struct Transform<'s, 'a> {
     session: &'s Session<'a>,
     types: BTreeMap<String, String>,
-    failures: BTreeSet<Failure>,
+    /// By what Orca tells apart: expression, level, message.
+    failures: BTreeMap<(String, Level, String), String>,
     /// Every failure counts here, equal ones too.
     failed: usize,
     parsed: RefCell<HashMap<String, Parsed>>,
@@ -293,15 +303,13 @@ impl Transform<'_, '_> {
         let key = template.key();
         let hint = self.missing_hint(template);
         let explanation = format!("{}: `{missing}` is not there{hint}", place.path());
-        self.failures.insert(Failure {
-            message: format!(
-                "Failed to evaluate {} : {key} not found",
-                keys_text(text, text, enclosing)
-            ),
-            expression: key,
-            level: Level::Info,
-            explanation,
-        });
+        let message = format!(
+            "Failed to evaluate {} : {key} not found",
+            keys_text(text, text, enclosing)
+        );
+        self.failures
+            .entry((key, Level::Info, message))
+            .or_insert(explanation);
     }
 
     fn missing_hint(&self, template: &Template) -> String {
@@ -343,12 +351,9 @@ impl Transform<'_, '_> {
             place.path(),
             fault.message
         );
-        self.failures.insert(Failure {
-            expression,
-            level: Level::Error,
-            message,
-            explanation,
-        });
+        self.failures
+            .entry((expression, Level::Error, message))
+            .or_insert(explanation);
     }
 
     /// Evaluate Variables under v4: one variable after the other, each visible to those that follow.

@@ -242,8 +242,7 @@ pub(super) static LIST: &[Method] = &[
 
 fn keys(session: &Session<'_>, map: &Map) -> Value {
     let class = match map.class {
-        Base::HashMap => Base::HashKeySet,
-        Base::StageContext if map.stage.is_some() => Base::LinkedKeySet,
+        Base::HashMap | Base::StageRoot => Base::HashKeySet,
         Base::UnmodifiableMap => Base::UnmodifiableSet,
         Base::EmptyMap => Base::EmptySet,
         _ => Base::LinkedKeySet,
@@ -253,7 +252,7 @@ fn keys(session: &Session<'_>, map: &Map) -> Value {
 
 fn values(session: &Session<'_>, map: &Map) -> Value {
     let class = match map.class {
-        Base::HashMap => Base::HashValues,
+        Base::HashMap | Base::StageRoot => Base::HashValues,
         Base::UnmodifiableMap => Base::UnmodifiableCollection,
         Base::EmptyMap => Base::EmptySet,
         _ => Base::LinkedValues,
@@ -263,7 +262,7 @@ fn values(session: &Session<'_>, map: &Map) -> Value {
 
 fn entry_set(session: &Session<'_>, map: &Map) -> Value {
     let (class, entry) = match map.class {
-        Base::HashMap => (Base::HashEntrySet, Base::HashNode),
+        Base::HashMap | Base::StageRoot => (Base::HashEntrySet, Base::HashNode),
         Base::UnmodifiableMap => (Base::UnmodifiableEntrySet, Base::UnmodifiableEntry),
         Base::EmptyMap => (Base::EmptySet, Base::SimpleEntry),
         _ => (Base::LinkedEntrySet, Base::LinkedEntry),

@@ -133,7 +133,7 @@ fn tables(base: Base) -> [&'static [Method]; 2] {
         Base::Status => model::STATUS,
         Base::Execution => model::EXECUTION,
         Base::Stage => model::STAGE,
-        Base::StageContext => collection::STAGE_CONTEXT,
+        Base::StageContext | Base::StageRoot => collection::STAGE_CONTEXT,
         other => {
             let class = Class::of(other);
             if class.is_a(Base::List) {
@@ -289,9 +289,13 @@ fn prepared(session: &Session<'_>, method: &Method, args: &[Value]) -> Eval<Vec<
         values.push(session.convert(arg, *param)?);
     }
     match rest {
-        // An array (or, where one argument is converted as a whole, a list) stands for all of them.
+        // An array stands for all of them; any other single argument is made one as a whole, so a list or a text
+        // with commas falls apart.
         [only] if only.class() == *last => values.push(only.clone()),
         [Value::Null] => values.push(Value::Null),
+        [only] if Some(only.class()) != last.component() => {
+            values.push(session.convert(only, *last)?)
+        }
         [only] if only.class().dimensions > 0 && last.is_assignable_from(only.class()) => {
             values.push(only.clone())
         }

@@ -850,7 +850,6 @@ pub(super) static METHODS: &[Method] = &[
 
 pub(super) static CONSTRUCTORS: &[Method] = &[
     fixed("", &[], |_, _, _| Ok(Value::str(""))),
-    fixed("", &[STRING], |_, _, a| text_arg(a, 0).map(Value::str)),
     fixed("", &[CHAR_ARRAY], |s, _, a| {
         text_value(s, String::from_utf16_lossy(&chars_of(s, arg(a, 0))?))
     }),
@@ -860,6 +859,9 @@ pub(super) static CONSTRUCTORS: &[Method] = &[
             String::from_utf8_lossy(&bytes_of(s, arg(a, 0))?).into_owned(),
         )
     }),
+    // The last one that arguments convert to is taken: a list becomes text.
+    // The last one that arguments convert to is taken: a list becomes text.
+    fixed("", &[STRING], |_, _, a| text_arg(a, 0).map(Value::str)),
     fixed("", &[BYTE_ARRAY, STRING], |s, _, a| {
         let bytes = bytes_of(s, arg(a, 0))?;
         match text_arg(a, 1)?.to_ascii_uppercase().as_str() {

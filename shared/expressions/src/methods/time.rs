@@ -72,10 +72,10 @@ fn civil_args(args: &[Value]) -> i64 {
 
 pub(super) static NEW_DATE: &[Method] = &[
     fixed("", &[], |s, _, _| Ok(Value::Date(s.options.now_millis))),
-    fixed("", &[LONG], |_, _, a| Ok(Value::Date(long_arg(a, 0)))),
     fixed("", &[STRING], |_, _, a| {
         dates::parse_legacy_date(text_arg(a, 0)?).map(Value::Date)
     }),
+    fixed("", &[LONG], |_, _, a| Ok(Value::Date(long_arg(a, 0)))),
     fixed("", &[INT, INT, INT], |_, _, a| {
         Ok(Value::Date(civil_args(a)))
     }),
