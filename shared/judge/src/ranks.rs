@@ -170,7 +170,12 @@ impl<'a> RankedPair<'a> {
                 .iter()
                 .map(|&value| order_key(value - shift))
                 .collect();
-            if let Some(greater) = pairs_greater(&keys, &self.baseline_keys) {
+            let greater = if keys.len() + self.baseline_keys.len() <= SHORT {
+                pairs_greater::<3>(&keys, &self.baseline_keys)
+            } else {
+                pairs_greater::<6>(&keys, &self.baseline_keys)
+            };
+            if let Some(greater) = greater {
                 let m = self.canary.len() as u64;
                 return RankSum {
                     doubled: 2 * greater + m * (m + 1),
@@ -226,17 +231,17 @@ impl Survey {
     }
 }
 
-/// How many stretches of the merge run side by side: each step waits for the one before, so one stretch alone would
-/// leave the processor idle most of the time.
-const LANES: usize = 6;
+/// Up to this many values, dividing the merge into many stretches costs more than it saves.
+const SHORT: usize = 400;
 
 /// Counts the pairs in which the canary is above the baseline, or none if in some pair they are equal.
 ///
-/// The merge of the two samples is cut into equal stretches, which advance together. A step takes the baseline's next
+/// The merge of the two samples is cut into equal stretches, which advance together: each step of a stretch waits for
+/// the one before, so a single one would leave the processor idle most of the time. A step takes the baseline's next
 /// value if it is below the canary's, else the canary's, so i + j grows by one. Each canary value taken stands above
 /// the j baseline values before it: the count is Σj over all steps less the Σj of the steps that took a baseline
 /// value, and those add up to 0 + 1 + … + (n − 1).
-fn pairs_greater(canary: &[u64], baseline: &[u64]) -> Option<u64> {
+fn pairs_greater<const LANES: usize>(canary: &[u64], baseline: &[u64]) -> Option<u64> {
     let steps = canary.len() + baseline.len();
     let stretch = steps / LANES;
     let mut taken = [0usize; LANES];
