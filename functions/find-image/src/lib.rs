@@ -13,7 +13,7 @@ use gennaker_domain::deployment::find_image::{
     FindImage as Ask, FindImageError, ImagesFound, RegisteredImage, find_images,
 };
 use gennaker_lambda::{Invocation, Stage, StageError, Step};
-use gennaker_server_groups::config::regions;
+use gennaker_server_groups::config::later_regions;
 use gennaker_server_groups::{AwsClouds, Clouds, clouds, observe};
 use serde_json::{Map, Value, json};
 
@@ -41,33 +41,6 @@ impl FindImage {
             Arc::new(AwsEc2Clouds::new(connection)),
         )
     }
-}
-
-/// The regions that deploys after this stage deploy to: the image is looked for there too.
-#[must_use]
-pub fn later_regions(invocation: &Invocation<'_>) -> Vec<String> {
-    let mut found: Vec<String> = Vec::new();
-    for stage in &invocation.plan.stages {
-        let deploys = matches!(
-            stage.stage_type.as_str(),
-            "createServerGroup" | "cloneServerGroup"
-        );
-        let is_later = || {
-            invocation
-                .plan
-                .ancestors(&stage.ref_id)
-                .iter()
-                .any(|ancestor| ancestor.ref_id == invocation.stage.ref_id)
-        };
-        if deploys && is_later() {
-            for region in regions(&stage.context) {
-                if !found.contains(&region) {
-                    found.push(region);
-                }
-            }
-        }
-    }
-    found
 }
 
 /// The image of each group: id by launch template version, then name and tags by id.

@@ -9,6 +9,7 @@ import concurrent.futures
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -187,34 +188,48 @@ def deploy(stack, template, parameters, artifacts):
         for name, resource in resources.items()
         if resource.get("Type") in ("AWS::Serverless::Function", "AWS::Lambda::Function")
     ]
-    for number, (logical_id, properties) in enumerate(functions, 1):
+    found = []
+    for logical_id, properties in functions:
         code = properties.get("CodeUri", properties.get("Code", ""))
         if not isinstance(code, str) or code.startswith("s3://"):
             continue
         artifact = artifact_for(logical_id, code, artifacts)
         if artifact is None:
             missing.append(logical_id)
-            continue
-        # A literal address, as `sam package` writes it: with a parameter an update would leave the alias behind.
-        location = upload(artifact, known)
-        if "Code" in properties:
-            bucket, _, key = location.removeprefix("s3://").partition("/")
-            properties["Code"] = {"S3Bucket": bucket, "S3Key": key}
         else:
-            properties["CodeUri"] = location
-        progress(f"uploading {os.path.basename(artifact)}", [number, len(functions)])
+            found.append((properties, artifact))
+    if missing:
+        raise Wrong(f"template `{template}`: no binary for {', '.join(missing)}")
+    client("s3")  # made before the threads need it
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        uploads = pool.map(lambda one: upload(one[1], known), found)
+        for number, ((properties, artifact), location) in enumerate(zip(found, uploads), 1):
+            # A literal address, as `sam package` writes it: with a parameter an update would leave the alias behind.
+            if "Code" in properties:
+                bucket, _, key = location.removeprefix("s3://").partition("/")
+                properties["Code"] = {"S3Bucket": bucket, "S3Key": key}
+            else:
+                properties["CodeUri"] = location
+            progress(f"uploading {os.path.basename(artifact)}", [number, len(found)])
     for resource in resources.values():
         definition = (resource.get("Properties") or {}).get("DefinitionUri")
         if isinstance(definition, str) and not definition.startswith("s3://"):
             path = os.path.normpath(os.path.join(os.path.dirname(template), definition))
             resource["Properties"]["DefinitionUri"] = upload(path, known)
-    if missing:
-        raise Wrong(f"template `{template}`: no binary for {', '.join(missing)}")
+            check_substitutions(path, resource["Properties"].get("DefinitionSubstitutions") or {})
     declared = content.get("Parameters") or {}
     unknown = sorted(set(parameters) - set(declared))
     if unknown:
         raise Wrong(f"template `{template}`: no parameter {', '.join(unknown)}")
     return apply_stack(stack, json.dumps(content, default=str), parameters)
+
+
+def check_substitutions(path, substitutions):
+    """CloudFormation would leave a placeholder without a value as it is, and the machine would fail when it runs."""
+    with open(path, encoding="utf-8") as content:
+        unknown = sorted(set(re.findall(r"\$\{(\w+)\}", content.read())) - set(substitutions))
+    if unknown:
+        raise Wrong(f"`{path}`: no DefinitionSubstitutions for {', '.join(unknown)}")
 
 
 def apply_stack(stack, body, parameters):

@@ -19,6 +19,7 @@ const WORLD: &str = r#"{
   "bootSeconds": 1.5,
   "images": [
     {"name": "shop-2.0.0", "healthy": false, "bootSeconds": 0.2},
+    {"name": "slow-*", "degraded": true, "metrics": {"Latency": {"badMean": 900}}},
     {"name": "shop-1.0.0", "tags": {"appversion": "shop-1.0.0-h1"}}
   ],
   "clusters": [
@@ -483,25 +484,41 @@ fn what_a_pipeline_names_is_created_once_under_the_ids_it_uses() {
     assert_eq!(cloud().seed_for_pipeline(&pipeline, true).unwrap(), []);
 }
 
-#[test]
-fn a_canary_finds_an_hour_of_metrics_for_a_group_that_serves() {
+/// The minutes' averages of a metric of a group.
+fn averages(namespace: &str, metric: &str, group: &str) -> Vec<f64> {
     let query = json!({
         "StartTime": "2020-01-01T00:00:00Z", "EndTime": "2100-01-01T00:00:00Z",
         "MetricDataQueries": [{"Id": "m", "MetricStat": {"Period": 60, "Stat": "Average", "Metric": {
-            "Namespace": "AWS/EC2", "MetricName": "CPUUtilization",
-            "Dimensions": [{"Name": "AutoScalingGroupName", "Value": "shop-prod-v999"}]}}}],
+            "Namespace": namespace, "MetricName": metric,
+            "Dimensions": [{"Name": "AutoScalingGroupName", "Value": group}]}}}],
     });
+    let answer = cloud()
+        .call("cloudwatch", "get_metric_data", query)
+        .unwrap();
+    let values = answer["MetricDataResults"][0]["Values"]
+        .as_array()
+        .unwrap()
+        .clone();
+    values.iter().map(|value| value.as_f64().unwrap()).collect()
+}
+
+#[test]
+fn a_canary_finds_an_hour_of_metrics_for_a_group_that_serves() {
     eventually("an hour of values", || {
-        let answer = cloud()
-            .call("cloudwatch", "get_metric_data", query.clone())
-            .unwrap();
-        let values = answer["MetricDataResults"][0]["Values"]
-            .as_array()
-            .unwrap()
-            .clone();
-        values.len() >= 60
-            && values
-                .iter()
-                .all(|value| (15.0..55.0).contains(&value.as_f64().unwrap()))
+        let values = averages("AWS/EC2", "CPUUtilization", "shop-prod-v999");
+        values.len() >= 60 && values.iter().all(|value| (15.0..55.0).contains(value))
     });
+}
+
+#[test]
+fn a_degraded_image_is_healthy_and_only_its_metrics_tell() {
+    create("slow-v000", "slow-1", 1);
+    eventually("bad values", || {
+        let errors = averages("Gennaker/Local", "ErrorRate", "slow-v000");
+        let latency = averages("Gennaker/Local", "Latency", "slow-v000");
+        !errors.is_empty()
+            && errors.iter().all(|value| *value > 5.0)
+            && latency.iter().all(|value| *value > 800.0)
+    });
+    assert_eq!(states("slow-v000"), ["InService/Healthy"]);
 }

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod auto_scaling;
+pub mod code_build;
 pub mod concurrency;
 pub mod connection;
 pub mod dynamodb;

@@ -17,7 +17,7 @@ fn main() {
         let baseline = series("baseline");
         let canary = ranks::sorted(&series("canary"));
         let sorted = ranks::sorted(&baseline);
-        let test = MannWhitney::new(&canary, &sorted).unwrap();
+        let mut test = MannWhitney::new(&canary, &sorted).unwrap();
         let interval = test.interval(level, Resolution::Absolute).unwrap();
         let summary = statistics::summary(&baseline);
         let fences = statistics::outlier_fences(&baseline, 3.0, true);

@@ -170,6 +170,16 @@ fn finite(value: &Value) -> Option<f64> {
         .filter(|number| number.is_finite())
 }
 
+/// A text as the original's JSON reader takes it: a string, or the text of a number or truth value.
+pub(crate) fn coerced_text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        _ => None,
+    }
+}
+
 /// A double as the original's JSON reader takes it: a number, or a string that holds one; null and "" are absent.
 pub(crate) fn coerced_double(value: &Value) -> Result<Option<f64>, String> {
     match value {
@@ -322,21 +332,22 @@ fn compatible_metric(value: &Value, path: &str) -> Result<MetricConfig, Refused>
     let fields = value
         .as_object()
         .ok_or_else(|| (path.to_owned(), "must be an object".to_owned()))?;
-    let name = text_of(fields, "name")
-        .ok_or_else(|| (format!("{path}.name"), "must be a string".to_owned()))?;
+    // A metric without a name is never found by a pair.
+    let name = match fields.get("name") {
+        None | Some(Value::Null) => String::new(),
+        Some(name) => coerced_text(name)
+            .ok_or_else(|| (format!("{path}.name"), "must be a string".to_owned()))?,
+    };
     let groups = match fields.get("groups") {
         None | Some(Value::Null) => None,
         Some(Value::Array(groups)) => Some(
             groups
                 .iter()
-                .map(|group| match group {
-                    Value::String(text) => Ok(text.clone()),
-                    Value::Number(number) => Ok(number.to_string()),
-                    Value::Bool(flag) => Ok(flag.to_string()),
-                    other => Err((
-                        format!("{path}.groups"),
-                        format!("must be a list of strings, has `{other}`"),
-                    )),
+                .map(|group| {
+                    coerced_text(group).ok_or_else(|| {
+                        let reason = format!("must be a list of strings, has `{group}`");
+                        (format!("{path}.groups"), reason)
+                    })
                 })
                 .collect::<Result<_, _>>()?,
         ),
@@ -350,11 +361,13 @@ fn compatible_metric(value: &Value, path: &str) -> Result<MetricConfig, Refused>
             return Err((path, "must be an object".to_owned()));
         }
     };
-    let canary = configurations.get("canary").unwrap_or(&Value::Null);
-    if !canary.is_null() && !canary.is_object() {
-        let path = format!("{path}.analysisConfigurations.canary");
-        return Err((path, "must be an object".to_owned()));
+    for (key, value) in configurations.as_object().into_iter().flatten() {
+        if !value.is_null() && !value.is_object() {
+            let path = format!("{path}.analysisConfigurations.{key}");
+            return Err((path, "must be an object".to_owned()));
+        }
     }
+    let canary = configurations.get("canary").unwrap_or(&Value::Null);
     Ok(MetricConfig {
         name,
         query: fields.get("query").cloned().unwrap_or(Value::Null),

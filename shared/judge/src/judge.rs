@@ -2,6 +2,7 @@
 
 use crate::config::{
     Analysis, CanaryConfig, Direction, EffectMeasure, NanStrategy, Thresholds, coerced_double,
+    coerced_text,
 };
 use crate::error::JudgeError;
 use crate::judgement::{Classification, Judgement, MetricResult};
@@ -63,7 +64,7 @@ impl MetricPair {
         };
         let name = value
             .get("name")
-            .and_then(Value::as_str)
+            .and_then(coerced_text)
             .ok_or_else(|| refuse(".name", "a pair needs the name of its metric".to_owned()))?;
         let series = |key: &str| {
             let points = value
@@ -90,22 +91,29 @@ impl MetricPair {
                 })
                 .collect::<Result<Vec<f64>, _>>()
         };
-        let id = match value.get("id") {
-            None | Some(Value::Null) => None,
-            Some(Value::String(id)) => Some(id.clone()),
-            Some(Value::Number(id)) => Some(id.to_string()),
-            Some(_) => return Err(refuse(".id", "must be a string".to_owned())),
+        let id = value.get("id").filter(|id| !id.is_null());
+        let id = match id.map(coerced_text) {
+            Some(None) => return Err(refuse(".id", "must be a string".to_owned())),
+            given => given.flatten(),
         };
-        let tags = value.get("tags").filter(|tags| !tags.is_null());
-        if tags.is_some_and(|tags| !tags.is_object()) {
-            return Err(refuse(".tags", "must be an object".to_owned()));
-        }
+        let tags = match value.get("tags").filter(|tags| !tags.is_null()) {
+            None => None,
+            Some(Value::Object(tags)) => Some(
+                tags.iter()
+                    .map(|(key, tag)| {
+                        let text = coerced_text(tag).map_or(Value::Null, Value::from);
+                        (key.clone(), text)
+                    })
+                    .collect(),
+            ),
+            Some(_) => return Err(refuse(".tags", "must be an object".to_owned())),
+        };
         Ok(Self {
-            name: name.to_owned(),
-            id,
-            tags: tags.cloned(),
             baseline: series("control")?,
             canary: series("experiment")?,
+            name,
+            id,
+            tags,
         })
     }
 
@@ -416,7 +424,7 @@ fn compare(
                 estimate: shift,
             };
             let separation = MannWhitney::new(&canary.sorted, &baseline.sorted)
-                .and_then(|test| test.standardised(0.0))
+                .and_then(|mut test| test.standardised(0.0))
                 .map_err(|error| error.to_string())?;
             if looks.is_some_and(|promise| separation.abs() <= promise.boundary(m, n)) {
                 interval = interval.with_zero();
@@ -425,7 +433,7 @@ fn compare(
         }
         None => {
             let level = looks.map_or(CONFIDENCE, |promise| promise.level(m, n));
-            let test = MannWhitney::new(&canary.sorted, &baseline.sorted)
+            let mut test = MannWhitney::new(&canary.sorted, &baseline.sorted)
                 .map_err(|error| error.to_string())?;
             let mut interval = test
                 .interval(level, Resolution::Relative)

@@ -53,12 +53,14 @@ pub struct MannWhitney<'a> {
     ranked: RankedPair<'a>,
     m: f64,
     n: f64,
+    /// σ when no value of one sample equals one of the other, which is so at most shifts.
+    own_sigma: f64,
     least_shift: f64,
     greatest_shift: f64,
 }
 
 impl<'a> MannWhitney<'a> {
-    /// Takes two sorted samples (see [`sorted`](crate::ranks::sorted)).
+    /// Takes two sorted samples (see [`sorted`]).
     ///
     /// # Errors
     /// [`Untestable::Empty`] when either is empty.
@@ -69,10 +71,13 @@ impl<'a> MannWhitney<'a> {
         let (Some(&baseline_min), Some(&baseline_max)) = (baseline.first(), baseline.last()) else {
             return Err(Untestable::Empty);
         };
+        let ranked = RankedPair::new(canary, baseline);
+        let (m, n) = (canary.len() as f64, baseline.len() as f64);
         Ok(Self {
-            ranked: RankedPair::new(canary, baseline),
-            m: canary.len() as f64,
-            n: baseline.len() as f64,
+            own_sigma: sigma(m, n, ranked.own_ties()),
+            ranked,
+            m,
+            n,
             least_shift: canary_min - baseline_max,
             greatest_shift: canary_max - baseline_min,
         })
@@ -91,7 +96,7 @@ impl<'a> MannWhitney<'a> {
     ///
     /// # Errors
     /// [`Untestable::AllTied`] when σ is zero.
-    pub fn standardised(&self, shift: f64) -> Result<f64, Untestable> {
+    pub fn standardised(&mut self, shift: f64) -> Result<f64, Untestable> {
         let (m, n) = (self.m, self.n);
         let ranks = self.ranked.at(shift);
         let centred = ranks.doubled as f64 / 2.0 - m * (m + 1.0) / 2.0 - m * n / 2.0;
@@ -102,8 +107,11 @@ impl<'a> MannWhitney<'a> {
         } else {
             0.0
         };
-        let sigma =
-            ((m * n / 12.0) * ((m + n + 1.0) - ranks.ties / ((m + n) * (m + n - 1.0)))).sqrt();
+        let sigma = if ranks.ties == self.ranked.own_ties() {
+            self.own_sigma
+        } else {
+            sigma(m, n, ranks.ties)
+        };
         if sigma == 0.0 {
             return Err(Untestable::AllTied);
         }
@@ -112,59 +120,85 @@ impl<'a> MannWhitney<'a> {
 
     /// Whether complete separation of the samples would standardise to more than `boundary` either way. With too few
     /// points it does not, and the interval then ends at the extremes of the data, not at infinity.
-    pub fn can_exceed(&self, boundary: f64) -> bool {
-        let exceeds = |shift| self.standardised(shift).is_ok_and(|z| z.abs() > boundary);
-        exceeds(self.least_shift) && exceeds(self.greatest_shift)
+    pub fn can_exceed(&mut self, boundary: f64) -> bool {
+        [self.least_shift, self.greatest_shift]
+            .into_iter()
+            .all(|shift| self.standardised(shift).is_ok_and(|z| z.abs() > boundary))
     }
 
     /// The two-sided interval at a confidence level in (0, 1), by the original's search.
     ///
     /// # Errors
     /// [`Untestable::AllTied`] when σ is zero at one of the shifts the search visits.
-    pub fn interval(&self, level: f64, resolution: Resolution) -> Result<Interval, Untestable> {
+    pub fn interval(&mut self, level: f64, resolution: Resolution) -> Result<Interval, Untestable> {
         let quantile = normal_quantile((1.0 - level) / 2.0);
-        let at_least = self.standardised(self.least_shift)?;
-        let at_greatest = self.standardised(self.greatest_shift)?;
-        let tolerance = match resolution {
-            Resolution::Absolute => brent::TOLERANCE,
-            Resolution::Relative => {
-                let width = self.greatest_shift - self.least_shift;
-                brent::TOLERANCE * if width < 1.0 { width } else { 1.0 }
-            }
-        };
-        let search = |quantile: f64| {
-            let mut failed = None;
-            let root = brent::root(
-                self.least_shift,
-                self.greatest_shift,
-                at_least - quantile,
-                at_greatest - quantile,
-                tolerance,
-                |shift| match self.standardised(shift) {
-                    Ok(value) => value - quantile,
-                    Err(error) => {
-                        failed = Some(error);
-                        f64::NAN
-                    }
-                },
-            );
-            failed.map_or(Ok(root), Err)
-        };
-        let end = |quantile: f64| {
-            if at_least - quantile <= 0.0 {
-                Ok(self.least_shift)
-            } else if at_greatest - quantile >= 0.0 {
-                Ok(self.greatest_shift)
-            } else {
-                search(quantile)
-            }
+        let ends = Ends {
+            at_least: self.standardised(self.least_shift)?,
+            at_greatest: self.standardised(self.greatest_shift)?,
+            tolerance: match resolution {
+                Resolution::Absolute => brent::TOLERANCE,
+                Resolution::Relative => {
+                    let width = self.greatest_shift - self.least_shift;
+                    brent::TOLERANCE * if width < 1.0 { width } else { 1.0 }
+                }
+            },
         };
         Ok(Interval {
-            lower: end(-quantile)?,
-            upper: end(quantile)?,
-            estimate: search(0.0)?,
+            lower: self.end(-quantile, &ends)?,
+            upper: self.end(quantile, &ends)?,
+            estimate: self.search(0.0, &ends)?,
         })
     }
+
+    fn end(&mut self, quantile: f64, ends: &Ends) -> Result<f64, Untestable> {
+        if ends.at_least - quantile <= 0.0 {
+            Ok(self.least_shift)
+        } else if ends.at_greatest - quantile >= 0.0 {
+            Ok(self.greatest_shift)
+        } else {
+            self.search(quantile, ends)
+        }
+    }
+
+    fn search(&mut self, quantile: f64, ends: &Ends) -> Result<f64, Untestable> {
+        let mut failed = None;
+        // With infinite values the search stays at one infinite or undefined shift for all its steps.
+        let mut last = (self.least_shift, ends.at_least);
+        let root = brent::root(
+            self.least_shift,
+            self.greatest_shift,
+            ends.at_least - quantile,
+            ends.at_greatest - quantile,
+            ends.tolerance,
+            |shift| {
+                if failed.is_some() {
+                    return f64::NAN;
+                }
+                if shift.to_bits() != last.0.to_bits() {
+                    match self.standardised(shift) {
+                        Ok(value) => last = (shift, value),
+                        Err(error) => {
+                            failed = Some(error);
+                            return f64::NAN;
+                        }
+                    }
+                }
+                last.1 - quantile
+            },
+        );
+        failed.map_or(Ok(root), Err)
+    }
+}
+
+/// What every search starts from: the standardised rank sums at the extreme shifts, and how fine it is.
+struct Ends {
+    at_least: f64,
+    at_greatest: f64,
+    tolerance: f64,
+}
+
+fn sigma(m: f64, n: f64, ties: f64) -> f64 {
+    ((m * n / 12.0) * ((m + n + 1.0) - ties / ((m + n) * (m + n - 1.0)))).sqrt()
 }
 
 /// The interval of two unsorted samples with the original's search.
@@ -202,5 +236,32 @@ pub fn common_language_effect(canary: &[f64], baseline: &[f64], overflowing: boo
     } else {
         let (m, n) = (canary.len() as f64, baseline.len() as f64);
         (doubled - m * (m + 1.0)) / (2.0 * m * n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_common_language_effect_of_long_series_overflows_only_where_the_original_does() {
+        let values: Vec<f64> = (0..40_000).map(f64::from).collect();
+        let ours = common_language_effect(&values, &values, false);
+        assert_eq!(ours, 0.5);
+        assert_eq!(
+            common_language_effect(&values, &values, true),
+            -1.4612308567067924
+        );
+        let short = &values[..32_767];
+        assert_eq!(common_language_effect(short, short, true), 0.5);
+    }
+
+    #[test]
+    fn a_search_between_infinite_shifts_ends() {
+        let found = interval(&[f64::INFINITY, 1.0], &[2.0, 3.0], 0.98).unwrap();
+        assert!(
+            found.lower.is_nan() || found.lower.is_infinite(),
+            "{found:?}"
+        );
     }
 }

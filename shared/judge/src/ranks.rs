@@ -112,8 +112,9 @@ pub struct RankedPair<'a> {
     baseline: &'a [f64],
     /// The distinct values of both samples, if they are few.
     groups: Option<Groups>,
-    /// The baseline as integers of the same order.
+    /// The baseline as integers of the same order, and the canary at the last shift that was counted.
     baseline_keys: Vec<u64>,
+    canary_keys: Vec<u64>,
     /// Σ(t³ − t) within the samples.
     own_ties: f64,
     /// The greatest magnitude up to which canary values stay apart; negative if they are never to be counted.
@@ -145,6 +146,7 @@ impl<'a> RankedPair<'a> {
                 baseline: groups(baseline),
             }),
             baseline_keys: baseline.iter().map(|&value| order_key(value)).collect(),
+            canary_keys: Vec::with_capacity(if few { 0 } else { canary.len() }),
             own_ties: own.ties + other.ties,
             // A difference of doubles below M in magnitude is rounded by at most half of M·2^-52, so values further
             // apart than M·2^-52 stay apart; twice that to be safe from the rounding of M itself.
@@ -157,23 +159,27 @@ impl<'a> RankedPair<'a> {
         }
     }
 
+    /// Σ(t³ − t) within the samples: the ties at every shift that makes no value of one equal one of the other.
+    pub fn own_ties(&self) -> f64 {
+        self.own_ties
+    }
+
     /// As [`rank_sum`] of the two samples.
-    pub fn at(&self, shift: f64) -> RankSum {
+    pub fn at(&mut self, shift: f64) -> RankSum {
         if let Some(groups) = &self.groups {
             let (canary, baseline) = (groups.canary.iter(), groups.baseline.iter());
             return rank_sum_of_groups(canary.copied(), baseline.copied(), shift);
         }
         // Also false for a NaN, and for a shift that makes the sum infinite.
         if self.greatest_magnitude + shift.abs() < self.apart_up_to {
-            let keys: Vec<u64> = self
-                .canary
-                .iter()
-                .map(|&value| order_key(value - shift))
-                .collect();
+            let shifted = self.canary.iter().map(|&value| order_key(value - shift));
+            self.canary_keys.clear();
+            self.canary_keys.extend(shifted);
+            let keys = &self.canary_keys;
             let greater = if keys.len() + self.baseline_keys.len() <= SHORT {
-                pairs_greater::<3>(&keys, &self.baseline_keys)
+                pairs_greater::<3>(keys, &self.baseline_keys)
             } else {
-                pairs_greater::<6>(&keys, &self.baseline_keys)
+                pairs_greater::<6>(keys, &self.baseline_keys)
             };
             if let Some(greater) = greater {
                 let m = self.canary.len() as u64;

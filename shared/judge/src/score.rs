@@ -1,6 +1,7 @@
 //! Group scores, the summary score and the verdict.
 
 use crate::config::Thresholds;
+use crate::hash_order;
 use crate::judge::Mode;
 use crate::judgement::{Classification, GroupScore, MetricResult, Score, Verdict};
 
@@ -52,7 +53,14 @@ pub(crate) fn score(
 }
 
 fn group_scores(scored: &[&MetricResult], mode: Mode) -> Vec<GroupScore> {
-    let mut tallies: Vec<(&str, u32, u32)> = Vec::new();
+    let names = scored
+        .iter()
+        .flat_map(|result| result.groups.iter().flatten())
+        .map(String::as_str);
+    let mut tallies: Vec<(&str, u32, u32)> = hash_order::grouped(names)
+        .into_iter()
+        .map(|name| (name, 0, 0))
+        .collect();
     for result in scored {
         let passed = u32::from(result.classification == Classification::Pass);
         let counted = u32::from(match result.classification {
@@ -64,12 +72,9 @@ fn group_scores(scored: &[&MetricResult], mode: Mode) -> Vec<GroupScore> {
             Classification::Nodata => false,
         });
         for group in result.groups.iter().flatten() {
-            match tallies.iter_mut().find(|(name, ..)| name == group) {
-                Some((_, passes, total)) => {
-                    *passes += passed;
-                    *total += counted;
-                }
-                None => tallies.push((group, passed, counted)),
+            if let Some((_, passes, total)) = tallies.iter_mut().find(|(name, ..)| name == group) {
+                *passes += passed;
+                *total += counted;
             }
         }
     }
@@ -94,7 +99,11 @@ fn summary_score(groups: &[GroupScore], weights: &[(String, f64)]) -> f64 {
             .find(|(group, _)| group == name)
             .map(|(_, weight)| *weight)
     };
-    let total: f64 = weights.iter().map(|(_, weight)| weight).sum();
+    let names = weights.iter().map(|(name, _)| name.as_str()).collect();
+    let total: f64 = hash_order::of_map(names)
+        .into_iter()
+        .filter_map(weight_of)
+        .sum();
     let unweighted = groups
         .iter()
         .filter(|group| weight_of(&group.name).is_none())

@@ -93,6 +93,33 @@ impl Subject {
     }
 }
 
+/// The regions that deploys after this stage deploy to: an image is needed there too.
+#[must_use]
+pub fn later_regions(invocation: &Invocation<'_>) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for stage in &invocation.plan.stages {
+        let deploys = matches!(
+            stage.stage_type.as_str(),
+            "createServerGroup" | "cloneServerGroup"
+        );
+        let is_later = || {
+            invocation
+                .plan
+                .ancestors(&stage.ref_id)
+                .iter()
+                .any(|ancestor| ancestor.ref_id == invocation.stage.ref_id)
+        };
+        if deploys && is_later() {
+            for region in regions(&stage.context) {
+                if !found.contains(&region) {
+                    found.push(region);
+                }
+            }
+        }
+    }
+    found
+}
+
 /// The names of the server groups that enclosing and earlier deploys of this execution created in an account and
 /// region: no operation on the cluster touches them.
 #[must_use]

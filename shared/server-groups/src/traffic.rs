@@ -147,31 +147,105 @@ pub async fn disable(
         "before": before,
     });
     invocation.intend(&action, undo).await?;
-    if !is_disabled(group) {
-        if !group.tags.contains_key(DISABLED_TAG) {
-            place
-                .auto_scaling
-                .set_tags(&group.name, &before.tags())
-                .await?;
-        }
-        let suspend: Vec<String> = SUSPENDED
-            .iter()
-            .filter(|process| !suspends(group, &[process]))
-            .map(|process| (*process).to_owned())
-            .collect();
-        place
-            .auto_scaling
-            .suspend_processes(&group.name, &suspend)
-            .await?;
-        if !group.target_groups.is_empty() {
-            place
-                .auto_scaling
-                .detach_target_groups(&group.name, &group.target_groups)
-                .await?;
-        }
-    }
+    take_out(place, group, &before).await?;
     invocation.done(&action).await?;
     Ok(())
+}
+
+/// The calls of [`disable`], without an intent.
+async fn take_out(place: &Place, group: &Group, before: &Before) -> Result<(), StageError> {
+    if is_disabled(group) {
+        return Ok(());
+    }
+    if !group.tags.contains_key(DISABLED_TAG) {
+        place
+            .auto_scaling
+            .set_tags(&group.name, &before.tags())
+            .await?;
+    }
+    let suspend: Vec<String> = SUSPENDED
+        .iter()
+        .filter(|process| !suspends(group, &[process]))
+        .map(|process| (*process).to_owned())
+        .collect();
+    place
+        .auto_scaling
+        .suspend_processes(&group.name, &suspend)
+        .await?;
+    if !group.target_groups.is_empty() {
+        place
+            .auto_scaling
+            .detach_target_groups(&group.name, &group.target_groups)
+            .await?;
+    }
+    Ok(())
+}
+
+/// The action of the intent to enable a group.
+#[must_use]
+pub fn enable_action(region: &str, name: &str) -> String {
+    format!("enable-server-group {region} {name}")
+}
+
+/// Puts a group into traffic, its intent first. A second call finishes what the first began.
+///
+/// # Errors
+/// [`StageError::Ending`], and those of Auto Scaling and Elastic Load Balancing.
+pub async fn enable(
+    invocation: &Invocation<'_>,
+    place: &Place,
+    group: &Group,
+) -> Result<(), StageError> {
+    let action = enable_action(&place.region, &group.name);
+    let undo = json!({
+        "account": place.account.name,
+        "region": place.region,
+        "serverGroup": group.name,
+        "wasEnabled": !is_disabled(group),
+        "before": Before::of(group),
+    });
+    invocation.intend(&action, undo).await?;
+    put_in(place, group).await?;
+    invocation.done(&action).await?;
+    Ok(())
+}
+
+/// Undoes an intent of [`enable`]: a group that was disabled before takes no traffic again.
+///
+/// # Errors
+/// Those of the table and of Auto Scaling.
+pub async fn enable_undo(
+    clouds: &dyn Clouds,
+    invocation: &Invocation<'_>,
+    intent: &Intent,
+) -> Result<Undo, StageError> {
+    let name = undo_text(intent, "serverGroup");
+    let done = |result: String| Ok(Undo::Done { result });
+    let place = place(
+        clouds,
+        invocation,
+        undo_text(intent, "account"),
+        undo_text(intent, "region"),
+    )
+    .await?;
+    let was_enabled = intent
+        .undo
+        .get("wasEnabled")
+        .and_then(serde_json::Value::as_bool);
+    if was_enabled == Some(true) {
+        return done(format!("server group `{name}` took traffic before"));
+    }
+    let Some(group) = observe::group(&place, name).await? else {
+        return done(format!("server group `{name}` is gone"));
+    };
+    let before: Before = intent
+        .undo
+        .get("before")
+        .cloned()
+        .and_then(|before| serde_json::from_value(before).ok())
+        .unwrap_or_else(|| Before::of(&group));
+    take_out(&place, &group, &before).await?;
+    done(format!("server group `{name}` takes no traffic again"))
 }
 
 /// Gives a group back what it had before it was disabled: its target groups and its processes, nothing else. A second
@@ -215,11 +289,8 @@ pub async fn restore(place: &Place, group: &Group, before: &Before) -> Result<()
     Ok(())
 }
 
-/// Puts a disabled group into traffic, whoever disabled it. A second call finishes what the first began.
-///
-/// # Errors
-/// Those of Auto Scaling and Elastic Load Balancing.
-pub async fn enable(place: &Place, group: &Group) -> Result<(), StageError> {
+/// The calls of [`enable`], whoever disabled the group.
+async fn put_in(place: &Place, group: &Group) -> Result<(), StageError> {
     let by_spinnaker: Vec<String> = group
         .suspended_processes
         .iter()

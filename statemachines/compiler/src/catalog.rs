@@ -163,7 +163,7 @@ pub const STAGE_TYPES: &[StageType] = &[
     polled("script", "script", Undo::Told, 2 * HOUR),
     polled("shrinkCluster", "shrink-cluster", Undo::Told, 30 * MINUTE),
     polled("tagImage", "upsert-image-tags", Undo::Own, 10 * MINUTE),
-    polled("terminateInstanceAndDecrementServerGroup", "terminate-instance-and-decrement-server-group", Undo::Told, HOUR),
+    polled("terminateInstanceAndDecrementServerGroup", "terminate-instance-and-decrement", Undo::Told, HOUR),
     polled("terminateInstances", "terminate-instances", Undo::Told, HOUR),
     polled("undoRolloutManifest", "undo-rollout-manifest", Undo::Own, 30 * MINUTE),
     polled("unmapLoadBalancers", "unmap-load-balancers", Undo::Own, 10 * MINUTE),
@@ -256,4 +256,43 @@ pub fn did_you_mean(name: &str) -> Option<&'static str> {
         .filter(|(distance, known)| *distance <= 1 + known.len() / 5)
         .min_by_key(|(distance, known)| (*distance, *known))
         .map(|(_, known)| known)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::built::BUILT;
+
+    #[test]
+    fn every_type_is_listed_once_and_every_function_has_a_name_that_a_folder_can_have() {
+        let mut names = HashSet::new();
+        for known in STAGE_TYPES {
+            assert!(names.insert(known.name), "{} twice", known.name);
+            assert!(outside_aws(known.name).is_none(), "{}", known.name);
+            let kebab = |c: char| c.is_ascii_lowercase() || c == '-';
+            assert!(known.function.chars().all(kebab), "{}", known.function);
+            // `<prefix>-<function>` is at most 64 characters, the prefix at most 20.
+            assert!(known.function.len() <= 43, "{}", known.function);
+        }
+    }
+
+    #[test]
+    fn what_is_built_serves_a_stage_type() {
+        for function in BUILT {
+            assert!(
+                STAGE_TYPES.iter().any(|known| known.function == *function),
+                "{function}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_slip_of_the_pen_is_recognised_and_a_different_word_is_not() {
+        assert_eq!(did_you_mean("resizeServergroup"), Some("resizeServerGroup"));
+        assert_eq!(did_you_mean("Wait"), Some("wait"));
+        assert_eq!(did_you_mean("deploi"), Some("deploy"));
+        assert_eq!(did_you_mean("terraform"), None);
+    }
 }

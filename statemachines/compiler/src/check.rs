@@ -1,6 +1,7 @@
-//! What has to hold for a finished definition: it fits, it ends, it can be undone, it tells no secret.
+//! What has to hold for a finished definition: it fits, and it tells no secret. That every path ends holds by the way
+//! it is written, and that every change has an undo by the catalogue.
 
-use gennaker_domain::{PlanStage, Problem};
+use gennaker_domain::Problem;
 use serde_json::{Map, Value};
 
 use crate::{figures::Figures, lower::Lowered, options::Limits, parse::Pipeline};
@@ -112,10 +113,4 @@ fn secrets_in(object: &Map<String, Value>, path: &str, depth: usize, found: &mut
             _ => {}
         }
     }
-}
-
-/// Whether a stage's changes can be taken back, as a person reads it.
-#[must_use]
-pub fn undo_of(stage: &PlanStage) -> Option<crate::catalog::Undo> {
-    crate::catalog::stage_type(&stage.stage_type).map(|known| known.undo)
 }

@@ -3,7 +3,10 @@
 use gennaker_domain::{Owner, PlanStage, Problem};
 use serde_json::{Value, json};
 
-use crate::Compiled;
+use crate::{
+    Compiled,
+    catalog::{self, Undo},
+};
 
 /// What `pipeline plan --json` prints.
 #[must_use]
@@ -94,6 +97,10 @@ fn line(stage: &PlanStage, depth: usize, time_limit_seconds: Option<u64>) -> Str
     }
     if stage.stage_type == "manualJudgment" {
         notes.push("waits for a person".to_owned());
+    }
+    let undo = catalog::stage_type(&stage.stage_type).map(|known| known.undo);
+    if undo == Some(Undo::Told) && stage.function.is_some() {
+        notes.push("cannot be taken back".to_owned());
     }
     if stage.only_if.is_some() {
         notes.push("only with an older server group".to_owned());

@@ -238,3 +238,36 @@ fn hostile_ref_ids_arrive_as_they_are() {
     assert_eq!(stage(&run, "{% $states.input %}")["status"], "SUCCEEDED");
     assert_eq!(stage(&run, "\"\\\u{0}'")["status"], "SUCCEEDED");
 }
+
+#[test]
+fn six_hundred_stages_that_all_end_in_one_instant_are_no_burden() {
+    let mut seed = 42_u64;
+    let mut pick = |below: u64| {
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    let mut outcomes = serde_json::Map::new();
+    let stages: Vec<Value> = (0..600_u64)
+        .map(|at| {
+            outcomes.insert(at.to_string(), json!({"seconds": 0}));
+            let mut requisites = vec![at.saturating_sub(1)];
+            requisites.extend((0..2).map(|_| pick(at.max(1))));
+            // Every other edge of the chain is missing, so that much has to join.
+            requisites.retain(|of| *of != at && (at % 2 == 0 || *of + 1 != at));
+            json!({"refId": at, "type": "wait", "waitTime": 10, "failPipeline": false, "requisiteStageRefIds": requisites})
+        })
+        .collect();
+    let pipeline = json!({"stages": stages});
+    let well = run(pipeline.clone(), Value::Object(outcomes.clone()));
+    assert_eq!(
+        (&well["status"], &well["seconds"]),
+        (&json!("SUCCEEDED"), &json!(0))
+    );
+    outcomes.insert("0".to_owned(), json!({"status": "TERMINAL", "seconds": 3}));
+    let stopped = run(pipeline, Value::Object(outcomes));
+    assert_eq!(stopped["status"], "SUCCEEDED");
+    assert_eq!(stage(&stopped, "0")["status"], "STOPPED");
+    assert_eq!(stage(&stopped, "599")["status"], "NOT_STARTED");
+}
