@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use gennaker_cloud::auto_scaling::{AutoScaling, Group, GroupInstance, NewGroup, TemplateVersion};
+use gennaker_cloud::code_build::{Build, CodeBuild};
 use gennaker_cloud::ec2::{Ec2, Ec2Clouds, Image, LaunchData, SecurityGroup, Subnet};
 use gennaker_cloud::load_balancing::{LoadBalancing, TargetGroup, TargetHealth};
 use gennaker_cloud::{Account, CloudError};
@@ -25,6 +26,10 @@ pub struct Behaviour {
     pub drain_millis: i64,
     /// Milliseconds until a new group shows in descriptions.
     pub consistency_millis: i64,
+    /// Milliseconds that a build takes.
+    pub build_millis: i64,
+    /// Builds fail.
+    pub builds_fail: bool,
     /// Images whose instances never become healthy.
     pub bad_images: Vec<String>,
 }
@@ -36,6 +41,8 @@ impl Default for Behaviour {
             terminate_millis: 10_000,
             drain_millis: 5_000,
             consistency_millis: 0,
+            build_millis: 30_000,
+            builds_fail: false,
             bad_images: Vec::new(),
         }
     }
@@ -63,6 +70,14 @@ struct Version {
     image: String,
 }
 
+#[derive(Clone, Debug)]
+struct StartedBuild {
+    token: String,
+    image_name: String,
+    started: i64,
+    stopped: bool,
+}
+
 #[derive(Debug, Default)]
 struct State {
     now: i64,
@@ -78,6 +93,7 @@ struct State {
     instances_made: usize,
     groups_made: Vec<String>,
     healthy_history: Vec<(i64, usize)>,
+    builds: Vec<StartedBuild>,
 }
 
 /// The world of one account and region. Clones are the same world.
@@ -386,6 +402,14 @@ impl World {
                 instance.launched = booted;
             }
         }
+    }
+
+    /// How many builds were started, and how many of them stopped; no call, never a fault.
+    #[must_use]
+    pub fn builds_started_and_stopped(&self) -> (usize, usize) {
+        let state = self.lock();
+        let stopped = state.builds.iter().filter(|build| build.stopped).count();
+        (state.builds.len(), stopped)
     }
 
     /// Every group as it is, sorted by name; no call, never a fault.
@@ -793,5 +817,72 @@ impl Clouds for World {
             auto_scaling: Arc::new(self.clone()),
             load_balancing: Arc::new(self.clone()),
         }
+    }
+}
+
+#[async_trait]
+impl CodeBuild for World {
+    async fn start_build(
+        &self,
+        project: &str,
+        token: &str,
+        variables: &BTreeMap<String, String>,
+    ) -> Result<String, CloudError> {
+        self.call("codebuild:StartBuild", project, |state| {
+            let known = state.builds.iter().position(|build| build.token == token);
+            let number = known.unwrap_or_else(|| {
+                let image_name = variables.get("BAKE_IMAGE_NAME").cloned();
+                state.builds.push(StartedBuild {
+                    token: token.to_owned(),
+                    image_name: image_name.unwrap_or_default(),
+                    started: state.now,
+                    stopped: false,
+                });
+                state.builds.len() - 1
+            });
+            Ok(format!("{project}:{number}"))
+        })
+    }
+
+    async fn builds(&self, ids: &[String]) -> Result<Vec<Build>, CloudError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.call("codebuild:BatchGetBuilds", &ids.join(", "), |state| {
+            let described = |id: &String| {
+                let number: usize = id.rsplit(':').next()?.parse().ok()?;
+                let build = state.builds.get(number)?;
+                let over = state.now >= build.started.saturating_add(state.behaviour.build_millis);
+                let status = match (build.stopped, over, state.behaviour.builds_fail) {
+                    (true, ..) => "STOPPED",
+                    (_, false, _) => "IN_PROGRESS",
+                    (_, _, true) => "FAILED",
+                    _ => "SUCCEEDED",
+                };
+                let mut exported = BTreeMap::new();
+                if status == "SUCCEEDED" {
+                    exported.insert("IMAGE_ID".to_owned(), format!("ami-b{number}"));
+                    exported.insert("IMAGE_NAME".to_owned(), build.image_name.clone());
+                }
+                Some(Build {
+                    id: id.clone(),
+                    status: status.to_owned(),
+                    phase: "BUILD".to_owned(),
+                    exported,
+                    log: None,
+                })
+            };
+            Ok(ids.iter().filter_map(described).collect())
+        })
+    }
+
+    async fn stop_build(&self, id: &str) -> Result<(), CloudError> {
+        self.call("codebuild:StopBuild", id, |state| {
+            let number = id.rsplit(':').next().and_then(|number| number.parse().ok());
+            if let Some(build) = number.and_then(|number: usize| state.builds.get_mut(number)) {
+                build.stopped = true;
+            }
+            Ok(())
+        })
     }
 }

@@ -1,0 +1,6 @@
+//! The `destroy-server-group` function.
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), gennaker_lambda::Error> {
+    gennaker_lambda::run_stage(gennaker_destroy_server_group::DestroyServerGroup::connect).await
+}

@@ -1,0 +1,103 @@
+#![doc = include_str!("../README.md")]
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use gennaker_cloud::Connection;
+use gennaker_domain::Intent;
+use gennaker_domain::deployment::health::{self, HealthCheck};
+use gennaker_domain::deployment::naming;
+use gennaker_lambda::{Invocation, Stage, StageError, Step, Undo};
+use gennaker_server_groups::{AwsClouds, Clouds, guard, observe, targets, traffic};
+
+/// Spinnaker's time-out of the wait for instances out of traffic: two hours.
+const TIME_LIMIT_MILLIS: i64 = 2 * 60 * 60 * 1_000;
+
+/// Takes one server group out of traffic.
+pub struct DisableServerGroup {
+    clouds: Arc<dyn Clouds>,
+}
+
+impl DisableServerGroup {
+    /// Over these clouds.
+    #[must_use]
+    pub fn new(clouds: Arc<dyn Clouds>) -> Self {
+        Self { clouds }
+    }
+
+    /// On AWS.
+    #[must_use]
+    pub fn connect(connection: &Connection) -> Self {
+        Self::new(Arc::new(AwsClouds::new(connection)))
+    }
+}
+
+#[async_trait]
+impl Stage for DisableServerGroup {
+    async fn step(&self, invocation: &Invocation<'_>) -> Result<Step, StageError> {
+        let mut waiting = Vec::new();
+        for found in targets::find(&*self.clouds, invocation, "disable-").await? {
+            let (place, name) = (&found.place, found.name.as_str());
+            let check = HealthCheck::from_context(invocation.context, name, &place.region)
+                .map_err(|error| StageError::invalid("", error.to_string()))?;
+            if check
+                .desired_percentage
+                .is_some_and(|percentage| percentage != 100)
+            {
+                return Err(StageError::invalid(
+                    "desiredPercentage",
+                    "part of a group cannot be disabled in this release, only all of it",
+                ));
+            }
+            let Some(group) = &found.group else {
+                return Ok(Step::failed(format!(
+                    "server group `{name}` is gone; somebody destroyed it while it was disabled"
+                )));
+            };
+            if !traffic::is_disabled(group) || found.intent.is_none() {
+                let cluster = naming::parse(name).cluster.unwrap_or_default();
+                let current = observe::cluster(place, &cluster).await?;
+                let going: Vec<_> = current
+                    .iter()
+                    .filter(|group| group.name == name && group.enabled)
+                    .collect();
+                if let Some(refused) = guard::refusal(
+                    invocation,
+                    place,
+                    &cluster,
+                    &going,
+                    &current,
+                    "disableServerGroup",
+                )
+                .await?
+                {
+                    return Ok(refused);
+                }
+                traffic::disable(invocation, place, group, &[name.to_owned()]).await?;
+                waiting.push(format!("`{name}` taken out of traffic"));
+                continue;
+            }
+            let observed = observe::with_health(place, std::slice::from_ref(group)).await?;
+            for group in &observed {
+                let health = health::wait_for_none_up(&check, group);
+                if !health.is_ready() {
+                    waiting.push(format!("{health} in `{name}`"));
+                }
+            }
+        }
+        if waiting.is_empty() {
+            return Ok(Step::succeeded());
+        }
+        let reason = waiting.join("; ");
+        if invocation.waited() > TIME_LIMIT_MILLIS
+            && !invocation.context.contains_key("stageTimeoutMs")
+        {
+            return Ok(Step::failed(format!("not done after 2 hours: {reason}")));
+        }
+        Ok(Step::waiting(invocation, reason))
+    }
+
+    async fn undo(&self, invocation: &Invocation<'_>, intent: &Intent) -> Result<Undo, StageError> {
+        traffic::disable_undo(&*self.clouds, invocation, intent).await
+    }
+}

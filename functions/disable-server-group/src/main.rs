@@ -1,0 +1,6 @@
+//! The `disable-server-group` function.
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), gennaker_lambda::Error> {
+    gennaker_lambda::run_stage(gennaker_disable_server_group::DisableServerGroup::connect).await
+}

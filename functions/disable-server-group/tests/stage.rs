@@ -1,0 +1,103 @@
+//! The stage against the world: safe to repeat, safe to die, clean to undo.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::sync::Arc;
+
+use gennaker_disable_server_group::DisableServerGroup;
+use gennaker_domain::deployment::Capacity;
+use gennaker_server_groups::traffic;
+use gennaker_testkit::{Behaviour, Drive, End, Strike, drive, fault_everywhere};
+use serde_json::{Value, json};
+
+/// Two groups in traffic; the stage means the older one.
+async fn two_groups(more: Value) -> (Drive, String) {
+    let mut context = json!({
+        "credentials": "prod", "regions": ["us-east-1"], "cluster": "shop-web", "target": "ancestor_asg_dynamic",
+    });
+    let fields = more.as_object().unwrap().clone();
+    context.as_object_mut().unwrap().extend(fields);
+    let plan = vec![drive::stage(
+        "1",
+        "disableServerGroup",
+        "disable-server-group",
+        context,
+    )];
+    let drive = Drive::new(Behaviour::default(), plan).await.unwrap();
+    let arn = drive.world.add_target_group("web");
+    for name in ["shop-web-v001", "shop-web-v002"] {
+        drive.world.add_group(
+            name,
+            "ami-1",
+            Capacity::fixed(2),
+            std::slice::from_ref(&arn),
+        );
+        drive.world.advance(60_000);
+    }
+    (drive, arn)
+}
+
+fn stage(drive: &Drive) -> DisableServerGroup {
+    DisableServerGroup::new(Arc::new(drive.world.clone()))
+}
+
+#[tokio::test]
+async fn dies_at_every_call_and_still_disables_the_older_group_alone() {
+    let scenario = |strike: Option<Strike>| async move {
+        let (drive, arn) = two_groups(json!({})).await;
+        if let Some((call, moment, fault)) = strike {
+            drive.faults.plan(call, moment, fault);
+        }
+        let end = drive.to_end(&drive.runtime(stage(&drive)), "1").await;
+        assert_eq!(end, End::Done, "{strike:?}");
+        let disabled: Vec<bool> = drive
+            .world
+            .snapshot()
+            .iter()
+            .map(traffic::is_disabled)
+            .collect();
+        assert_eq!(disabled, [true, false], "{strike:?}");
+        assert_eq!(drive.world.healthy_targets(&arn), 2, "{strike:?}");
+        drive.faults.calls().len()
+    };
+    assert!(fault_everywhere(scenario).await > 40);
+}
+
+#[tokio::test]
+async fn undone_after_any_crash_the_group_is_exactly_as_it_was() {
+    let scenario = |strike: Option<Strike>| async move {
+        let (drive, _) = two_groups(json!({})).await;
+        let before = drive.world.snapshot();
+        let runtime = drive.runtime(stage(&drive));
+        if let Some((call, moment, fault)) = strike {
+            drive.faults.plan(call, moment, fault);
+        }
+        let event = json!({ "run": drive.run(), "stage": "1" });
+        let _ = drive.call(&runtime, &event).await;
+        let calls = drive.faults.calls().len();
+        assert_eq!(drive.undo(&runtime, "1").await.unwrap(), End::Done);
+        assert_eq!(drive.world.snapshot(), before, "{strike:?}");
+        calls
+    };
+    assert!(fault_everywhere(scenario).await > 30);
+}
+
+#[tokio::test]
+async fn guards_partial_disables_and_missing_groups_are_told() {
+    let guard = json!({"trafficGuards": [{"account": "prod", "location": "*", "stack": "web"}]});
+    for (more, word) in [
+        (json!({"desiredPercentage": 50}), "desiredPercentage"),
+        (json!({"serverGroupName": "shop-web-v009"}), "shop-web-v001"),
+        (json!({"target": "youngest"}), "youngest"),
+    ] {
+        let (drive, _) = two_groups(more).await;
+        match drive.to_end(&drive.runtime(stage(&drive)), "1").await {
+            End::Failed(reason) => assert!(reason.contains(word), "{reason}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    let (drive, _) = two_groups(json!({})).await;
+    drive.set_application(&guard).await.unwrap();
+    drive.world.mark_bad("ami-1");
+    let end = drive.to_end(&drive.runtime(stage(&drive)), "1").await;
+    assert_eq!(end, End::Done, "nothing is up, so nothing can be lost");
+}

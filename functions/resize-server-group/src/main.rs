@@ -1,0 +1,6 @@
+//! The `resize-server-group` function.
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), gennaker_lambda::Error> {
+    gennaker_lambda::run_stage(gennaker_resize_server_group::ResizeServerGroup::connect).await
+}

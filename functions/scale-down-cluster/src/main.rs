@@ -1,0 +1,6 @@
+//! The `scale-down-cluster` function.
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), gennaker_lambda::Error> {
+    gennaker_lambda::run_stage(gennaker_scale_down_cluster::ScaleDownCluster::connect).await
+}
