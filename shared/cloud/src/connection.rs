@@ -94,6 +94,23 @@ impl Connection {
         Self { config }
     }
 
+    /// The same, but every service answers at `endpoint`: an emulator that this process started itself, so that no
+    /// environment names it. The credentials are an account's id, as emulators read them.
+    #[must_use]
+    pub fn at(&self, endpoint: &str, region: &str, account: &str) -> Self {
+        let credentials =
+            aws_credential_types::Credentials::new(account, "local", None, None, "emulator");
+        Self {
+            config: self
+                .config
+                .to_builder()
+                .endpoint_url(endpoint)
+                .region(Region::new(region.to_owned()))
+                .credentials_provider(SharedCredentialsProvider::new(credentials))
+                .build(),
+        }
+    }
+
     /// The configuration that SDK clients are made of.
     #[must_use]
     pub fn config(&self) -> &SdkConfig {
