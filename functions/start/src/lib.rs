@@ -322,7 +322,9 @@ impl Start {
         };
         // A call that is repeated after its answer was lost says which run it meant to follow.
         let after_run = request.get("afterRun").and_then(Value::as_u64);
-        if after_run.is_some_and(|run| run < u64::from(execution.run)) {
+        let began_anew = after_run.is_some_and(|run| run < u64::from(execution.run));
+        let waits_anew = execution.status == Status::NotStarted && execution.run > 0;
+        if began_anew || waits_anew {
             return self.go_on(execution, now).await;
         }
         if !execution.status.is_complete() {

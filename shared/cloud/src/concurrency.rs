@@ -106,10 +106,10 @@ pub async fn promote(
         let slots = store.slots(pipeline_id).await?;
         let mut ended: Vec<ExecutionId> = Vec::new();
         for holder in &slots.holders {
-            let over = store
-                .execution(holder)
-                .await?
-                .is_none_or(|execution| execution.status.is_complete());
+            // One that waits has no slot: it had one in an earlier run, before its restart was queued.
+            let over = store.execution(holder).await?.is_none_or(|execution| {
+                execution.status.is_complete() || execution.status == Status::NotStarted
+            });
             if over {
                 ended.push(holder.clone());
             }

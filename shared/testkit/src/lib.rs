@@ -4,6 +4,8 @@ pub mod drive;
 pub mod faults;
 pub mod memory_table;
 pub mod platform;
+pub mod sample;
+pub mod strike;
 pub mod world;
 
 pub use drive::{Drive, End, Strike, fault_everywhere};
@@ -12,4 +14,5 @@ pub use memory_table::MemoryTable;
 pub use platform::{
     MemoryFunctions, MemoryNotifications, MemoryRegistry, MemoryStepFunctions, Sent,
 };
+pub use strike::at_every_call;
 pub use world::{Behaviour, World};

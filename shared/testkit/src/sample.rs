@@ -1,0 +1,126 @@
+//! Plans, pipelines and executions to begin a test with.
+
+use gennaker_cloud::store::pipelines::{Pipeline, Revision, TriggerEntry};
+use gennaker_cloud::{CloudError, Store};
+use gennaker_domain::{Execution, ExecutionId, Plan, Status, plan::SCHEMA};
+use serde_json::{Value, json};
+
+/// Version of the state machine that the sample pipeline runs on; make it with
+/// `MemoryStepFunctions::add_machine("sample")` and its first version.
+pub const MACHINE: &str = "arn:aws:states:us-east-1:123456789012:stateMachine:sample";
+
+/// A plan of these stages. Each is `{"refId","type",…}`; what else a stage of a plan has is filled in: a function
+/// called after the type, and a start after its requisites.
+///
+/// # Panics
+/// If the stages are not what a plan has.
+#[allow(clippy::expect_used)] // For tests alone.
+#[must_use]
+pub fn plan(stages: Value) -> Plan {
+    let stages: Vec<Value> = stages
+        .as_array()
+        .cloned()
+        .unwrap_or_default()
+        .into_iter()
+        .map(|given| {
+            let text = |name: &str| given.get(name).and_then(Value::as_str).unwrap_or("");
+            let function: String = text("type")
+                .chars()
+                .flat_map(|c| {
+                    let dash = c.is_ascii_uppercase().then_some('-');
+                    dash.into_iter().chain(c.to_lowercase())
+                })
+                .collect();
+            let after: Vec<Value> = given
+                .get("requisites")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .map(|id| json!({ "refId": id, "whole": true }))
+                .collect();
+            let mut stage = json!({
+                "name": text("type"), "function": function, "startsAfter": after, "context": {},
+            });
+            if let (Some(stage), Some(given)) = (stage.as_object_mut(), given.as_object()) {
+                stage.extend(given.clone());
+            }
+            stage
+        })
+        .collect();
+    serde_json::from_value(json!({
+        "schema": SCHEMA,
+        "application": "shop",
+        "pipeline": "release",
+        "pipelineId": "p-1",
+        "spelEvaluator": "v4",
+        "stages": stages,
+    }))
+    .expect("the stages are those of a plan")
+}
+
+/// Saves the plan as the pipeline `release` of the application `shop`, heard by these triggers.
+///
+/// # Errors
+/// Those of the table.
+pub async fn save(
+    store: &Store,
+    plan: &Plan,
+    triggers: &[TriggerEntry],
+) -> Result<Pipeline, CloudError> {
+    let before = store.pipeline(&plan.application, &plan.pipeline_id).await?;
+    let pipeline = Pipeline {
+        application: plan.application.clone(),
+        id: plan.pipeline_id.clone(),
+        name: plan.pipeline.clone(),
+        revision: before.as_ref().map_or(1, |before| before.revision + 1),
+        plan_hash: store.put_plan(plan).await?,
+        machine: MACHINE.to_owned(),
+        state_machine: MACHINE.to_owned(),
+        definition_hash: String::new(),
+        config_hash: String::new(),
+        disabled: false,
+        deleted: false,
+        triggers: Vec::new(),
+        author: None,
+        saved_at: 1,
+    };
+    let revision = Revision {
+        number: pipeline.revision,
+        config: json!({}),
+        plan_hash: pipeline.plan_hash.clone(),
+        author: None,
+        saved_at: 1,
+        summary: "sample".to_owned(),
+    };
+    store
+        .save_pipeline(before.as_ref(), &pipeline, &revision, triggers)
+        .await?;
+    Ok(pipeline)
+}
+
+/// Stores an execution of the plan that runs, in its first run.
+///
+/// # Errors
+/// Those of the table.
+pub async fn running(store: &Store, plan: &Plan, now: i64) -> Result<Execution, CloudError> {
+    let execution = Execution {
+        id: ExecutionId::derive(now, &["sample"]),
+        application: plan.application.clone(),
+        pipeline: plan.pipeline.clone(),
+        pipeline_id: plan.pipeline_id.clone(),
+        revision: 1,
+        plan_hash: store.put_plan(plan).await?,
+        state_machine: MACHINE.to_owned(),
+        status: Status::Running,
+        run: 1,
+        ending: None,
+        paused: false,
+        build_time: now,
+        start_time: Some(now),
+        end_time: None,
+    };
+    store
+        .create_execution(&execution, &json!({ "type": "manual", "parameters": {} }))
+        .await?;
+    Ok(execution)
+}
