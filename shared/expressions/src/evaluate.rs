@@ -1,6 +1,6 @@
 //! Walks the tree of one expression.
 
-use crate::ast::{Keep, Node, Op};
+use crate::ast::{Keep, Node};
 use crate::class::{Base, Class, Located, locate};
 use crate::fault::{Eval, Fault};
 use crate::functions;
@@ -27,8 +27,8 @@ impl Scope {
     }
 }
 
-/// Most elements of an array made by `new`, Spring's own bound.
-const MAX_ARRAY: i64 = 256 * 1024;
+/// Most elements of an array made by `new`: Spring refuses 262,143 and more.
+const MAX_ARRAY: i64 = 256 * 1024 - 2;
 
 impl Session<'_> {
     pub(crate) fn eval(&self, node: &Node, scope: &mut Scope) -> Eval<Value> {
@@ -334,6 +334,9 @@ impl Session<'_> {
             Value::Map(map) => {
                 if let Some(value) = self.entries(map).get(&TextKey(name)) {
                     return Ok(value.clone());
+                }
+                if let Some(Value::Map(stored)) = functions::stored_map(self, target) {
+                    return Ok(self.map_get(&stored, name).unwrap_or(Value::Null));
                 }
                 if self.options.allow_unknown_keys {
                     return Ok(self.map_get(map, name).unwrap_or(Value::Null));

@@ -117,6 +117,9 @@ static FUNCTIONS: &[Function] = &[
         "public static java.lang.String com.netflix.spinnaker.kork.expressions.ExpressionsSupport$StringExpressionFunctionProvider.fromBase64(java.lang.String)",
         |s, a| {
             let text = text(a, 0)?;
+            // A reference into the artifact store stands for what is stored.
+            let stored = fetch_reference(s, &Value::str(text))?;
+            let text = stored.as_str().unwrap_or(text);
             let bytes = BASE64
                 .decode(text)
                 .map_err(|error| Fault::new(format!("Illegal base64 text: {error}")))?;
@@ -430,6 +433,20 @@ fn fetch_reference(session: &Session<'_>, value: &Value) -> Eval<Value> {
         },
         other => Ok(other.clone()),
     }
+}
+
+/// The map that a reference into the artifact store (`remote/map/base64`) stands for.
+pub(crate) fn stored_map(session: &Session<'_>, reference: &Value) -> Option<Value> {
+    let ports = session.options.ports?;
+    if text_field(reference, "type").as_deref() != Some("remote/map/base64") {
+        return None;
+    }
+    let encoded = ports
+        .fetch_reference(&text_field(reference, "reference")?)
+        .ok()?;
+    session.charge(encoded.len()).ok()?;
+    let bytes = BASE64.decode(encoded).ok()?;
+    crate::json::parse(&java_utf8(&bytes)).ok()
 }
 
 fn pipeline_id(session: &Session<'_>, args: &[Value]) -> Eval<Value> {

@@ -40,9 +40,6 @@ pub(crate) enum Kind {
     Mod,
     Not,
     Assign,
-    InstanceOf,
-    Matches,
-    Between,
     Select,
     Power,
     Elvis,
@@ -94,9 +91,6 @@ impl Kind {
             Kind::Mod => "mod(%)",
             Kind::Not => "not(!)",
             Kind::Assign => "assign(=)",
-            Kind::InstanceOf => "instanceof(instanceof)",
-            Kind::Matches => "matches(matches)",
-            Kind::Between => "between(between)",
             Kind::Select => "select(?[)",
             Kind::Power => "power(^)",
             Kind::Elvis => "elvis(?:)",
@@ -111,14 +105,13 @@ impl Kind {
     }
 }
 
-/// A token with its place in the expression, in characters.
+/// A token with its start in the expression, in characters.
 #[derive(Debug, Clone)]
 pub(crate) struct Token {
     pub(crate) kind: Kind,
     /// Literals and identifiers: their text (strings with their quotes); empty otherwise.
     pub(crate) text: String,
     pub(crate) start: usize,
-    pub(crate) end: usize,
 }
 
 impl Token {
@@ -184,7 +177,6 @@ impl Lexer {
             kind,
             text: String::new(),
             start: self.pos,
-            end: self.pos + length,
         });
         self.pos += length;
     }
@@ -333,7 +325,6 @@ impl Lexer {
             kind: Kind::Str,
             text,
             start,
-            end: at + 1,
         });
         self.pos = at + 1;
         Ok(())
@@ -363,7 +354,6 @@ impl Lexer {
             kind: Kind::Identifier,
             text,
             start,
-            end: at,
         });
         self.pos = at;
     }
@@ -403,7 +393,6 @@ impl Lexer {
                 kind,
                 text: digits,
                 start,
-                end,
             });
             self.pos = end;
             return Ok(());
@@ -426,7 +415,6 @@ impl Lexer {
                     kind: Kind::Int,
                     text,
                     start,
-                    end: dot,
                 });
                 self.pos = dot;
                 return Ok(());
@@ -450,7 +438,6 @@ impl Lexer {
                 kind: Kind::Long,
                 text,
                 start,
-                end: at + 1,
             });
             self.pos = at + 1;
             return Ok(());
@@ -482,7 +469,6 @@ impl Lexer {
             kind: if real { Kind::Real } else { Kind::Int },
             text,
             start,
-            end: at,
         });
         self.pos = at;
         Ok(())
@@ -495,12 +481,7 @@ impl Lexer {
             _ => (Kind::Real, at),
         };
         let text = self.slice(start, at);
-        self.tokens.push(Token {
-            kind,
-            text,
-            start,
-            end,
-        });
+        self.tokens.push(Token { kind, text, start });
         self.pos = end;
         Ok(())
     }

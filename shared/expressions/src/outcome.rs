@@ -1,6 +1,6 @@
 //! One evaluation: what goes in, what comes out.
 
-use crate::{Context, Ports, Templates};
+use crate::{Ports, Templates};
 use serde_json::Value;
 use std::collections::BTreeMap;
 

@@ -536,3 +536,55 @@ fn arg(args: &[Value], index: usize) -> &Value {
 fn null_fault(what: &str) -> Fault {
     Fault::new(format!("Cannot use {what} because it is null"))
 }
+
+/// Every class with methods of its own.
+const WITH_METHODS: [Base; 30] = [
+    Base::String,
+    Base::Integer,
+    Base::Long,
+    Base::Double,
+    Base::Float,
+    Base::Byte,
+    Base::Short,
+    Base::BigInteger,
+    Base::Boolean,
+    Base::Character,
+    Base::Math,
+    Base::Date,
+    Base::Instant,
+    Base::LocalDate,
+    Base::LocalDateTime,
+    Base::DayOfWeek,
+    Base::ChronoUnit,
+    Base::SimpleDateFormat,
+    Base::Uuid,
+    Base::Random,
+    Base::UrlEncoder,
+    Base::Status,
+    Base::Execution,
+    Base::Stage,
+    Base::StageContext,
+    Base::ArrayList,
+    Base::HashSet,
+    Base::HashMap,
+    Base::MapEntry,
+    Base::Object,
+];
+
+/// The names of all methods.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    WITH_METHODS
+        .iter()
+        .flat_map(|base| tables(*base))
+        .flatten()
+        .map(|method| method.name)
+}
+
+/// Whether some value has a method of this name.
+pub(crate) fn is_known(name: &str) -> bool {
+    const MODEL: [&str; 3] = ["ancestors", "directAncestors", "allDownstreamStages"];
+    MODEL.contains(&name)
+        || getter_name(name).is_some()
+        || name.starts_with("set")
+        || names().any(|known| known == name)
+}
