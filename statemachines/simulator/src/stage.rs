@@ -116,11 +116,10 @@ impl<'a> Stages<'a> {
         };
         let mut record = StageRecord::not_started(&stage.ref_id);
         record.run = 1;
-        let enabled = self
-            .plan
-            .lineage(&stage.ref_id)
-            .into_iter()
-            .all(|of| scope.enabled(&self.records, of));
+        let enabled = self.plan.lineage(&stage.ref_id).into_iter().all(|of| {
+            let decided = of.ref_id != stage.ref_id && self.has_run(&of.ref_id);
+            decided || scope.enabled(&self.records, of)
+        });
         if !enabled {
             record.status = Status::Skipped;
             record.end_time = Some(now);
@@ -212,6 +211,14 @@ impl<'a> Stages<'a> {
             None => return false,
         };
         matches!(status, Status::Terminal | Status::Canceled)
+    }
+
+    /// Whether a stage that belongs to this one has started: a group decides once whether it is enabled.
+    fn has_run(&self, ref_id: &str) -> bool {
+        self.records.values().any(|record| {
+            let lineage = self.plan.lineage(&record.ref_id);
+            record.start_time.is_some() && lineage.iter().any(|above| above.ref_id == ref_id)
+        })
     }
 
     fn parent_failed(&self, stage: &PlanStage) -> bool {
