@@ -105,16 +105,16 @@ impl Kind {
     }
 }
 
-/// A token with its start in the expression, in characters.
-#[derive(Debug, Clone)]
-pub(crate) struct Token {
+/// A token with its start in the expression, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Token<'t> {
     pub(crate) kind: Kind,
     /// Literals and identifiers: their text (strings with their quotes); empty otherwise.
-    pub(crate) text: String,
+    pub(crate) text: &'t str,
     pub(crate) start: usize,
 }
 
-impl Token {
+impl Token<'_> {
     pub(crate) fn is_identifier(&self) -> bool {
         self.kind == Kind::Identifier
     }
@@ -124,7 +124,7 @@ impl Token {
         if self.text.is_empty() {
             self.kind.text().to_string()
         } else {
-            self.text.clone()
+            self.text.to_string()
         }
     }
 }
@@ -150,10 +150,10 @@ fn error(position: usize, message: impl Into<String>) -> ParseError {
 }
 
 /// Splits an expression into tokens.
-pub(crate) fn tokenize(text: &str) -> Result<Vec<Token>, ParseError> {
-    let chars: Vec<char> = text.chars().collect();
+pub(crate) fn tokenize(text: &str) -> Result<Vec<Token<'_>>, ParseError> {
     let mut lexer = Lexer {
-        chars,
+        text,
+        bytes: text.as_bytes(),
         pos: 0,
         tokens: Vec::with_capacity(text.len() / 3 + 2),
     };
@@ -161,36 +161,34 @@ pub(crate) fn tokenize(text: &str) -> Result<Vec<Token>, ParseError> {
     Ok(lexer.tokens)
 }
 
-struct Lexer {
-    chars: Vec<char>,
+struct Lexer<'t> {
+    text: &'t str,
+    bytes: &'t [u8],
     pos: usize,
-    tokens: Vec<Token>,
+    tokens: Vec<Token<'t>>,
 }
 
-impl Lexer {
+impl<'t> Lexer<'t> {
+    /// The byte at an index as a character; bytes of wider characters stand for none that the language knows.
     fn at(&self, index: usize) -> char {
-        self.chars.get(index).copied().unwrap_or('\0')
+        self.bytes.get(index).map_or('\0', |byte| char::from(*byte))
     }
 
     fn push(&mut self, kind: Kind, length: usize) {
         self.tokens.push(Token {
             kind,
-            text: String::new(),
+            text: "",
             start: self.pos,
         });
         self.pos += length;
     }
 
-    fn slice(&self, start: usize, end: usize) -> String {
-        self.chars
-            .get(start..end)
-            .unwrap_or_default()
-            .iter()
-            .collect()
+    fn slice(&self, start: usize, end: usize) -> &'t str {
+        self.text.get(start..end).unwrap_or_default()
     }
 
     fn run(&mut self) -> Result<(), ParseError> {
-        while self.pos < self.chars.len() {
+        while self.pos < self.bytes.len() {
             let c = self.at(self.pos);
             let next = self.at(self.pos + 1);
             match c {
@@ -288,7 +286,12 @@ impl Lexer {
                 '\'' | '"' => self.string(c)?,
                 '\0' => self.pos += 1,
                 '\\' => return Err(error(self.pos, "EL1065E: Unexpected escape character")),
-                other => {
+                _ => {
+                    let other = self
+                        .text
+                        .get(self.pos..)
+                        .and_then(|rest| rest.chars().next())
+                        .unwrap_or('\0');
                     return Err(error(
                         self.pos,
                         format!("Cannot handle ({}) '{other}'", first_unit(other)),
@@ -303,7 +306,7 @@ impl Lexer {
         let start = self.pos;
         let mut at = start + 1;
         loop {
-            if at >= self.chars.len() {
+            if at >= self.bytes.len() {
                 let name = if quote == '\'' {
                     "EL1045E: Cannot find terminating '"
                 } else {
@@ -312,7 +315,7 @@ impl Lexer {
                 return Err(error(start, format!("{name} for string")));
             }
             if self.at(at) == quote {
-                if self.at(at + 1) == quote && at + 1 < self.chars.len() {
+                if self.at(at + 1) == quote && at + 1 < self.bytes.len() {
                     at += 1;
                 } else {
                     break;
@@ -333,7 +336,7 @@ impl Lexer {
     fn identifier(&mut self) {
         let start = self.pos;
         let mut at = start;
-        while at < self.chars.len() {
+        while at < self.bytes.len() {
             let c = self.at(at);
             if c.is_ascii_alphanumeric() || c == '_' || c == '$' {
                 at += 1;
@@ -344,8 +347,10 @@ impl Lexer {
         let text = self.slice(start, at);
         // The alternative operator names are at most three letters long.
         if text.len() == 2 || text.len() == 3 {
-            let upper = text.to_ascii_uppercase();
-            if let Some((_, kind)) = WORD_OPERATORS.iter().find(|(word, _)| *word == upper) {
+            if let Some((_, kind)) = WORD_OPERATORS
+                .iter()
+                .find(|(word, _)| word.eq_ignore_ascii_case(text))
+            {
                 self.push(*kind, text.len());
                 return;
             }
@@ -447,7 +452,7 @@ impl Lexer {
             if self.at(at) == '+' || self.at(at) == '-' {
                 at += 1;
             }
-            if at >= self.chars.len() {
+            if at >= self.bytes.len() {
                 return Err(error(
                     at,
                     format!("Index {} out of bounds for length {}", at + 1, at + 1),

@@ -45,13 +45,18 @@ pub(crate) fn parse(text: &str) -> Result<Node, ParseError> {
 
 struct Parser<'a> {
     text: &'a str,
-    tokens: Vec<Token>,
+    tokens: Vec<Token<'a>>,
     pos: usize,
     depth: usize,
 }
 
-impl Parser<'_> {
-    fn fail(&self, position: usize, message: &str) -> ParseError {
+impl<'a> Parser<'a> {
+    /// A failure at a byte of the text; people count characters.
+    fn fail(&self, byte: usize, message: &str) -> ParseError {
+        let position = self
+            .text
+            .get(..byte)
+            .map_or_else(|| self.text.chars().count(), |head| head.chars().count());
         ParseError {
             message: format!("Expression [{}] @{position}: {message}", self.text),
             position,
@@ -61,14 +66,12 @@ impl Parser<'_> {
     fn missing_operand(&self) -> ParseError {
         ParseError {
             message: "Operand must not be null".to_string(),
-            position: self
-                .peek()
-                .map_or(self.text.chars().count(), |token| token.start),
+            position: self.peek().map_or(self.text.len(), |token| token.start),
         }
     }
 
-    fn peek(&self) -> Option<&Token> {
-        self.tokens.get(self.pos)
+    fn peek(&self) -> Option<Token<'a>> {
+        self.tokens.get(self.pos).copied()
     }
 
     fn peek_kind(&self) -> Option<Kind> {
@@ -96,14 +99,13 @@ impl Parser<'_> {
             .is_some_and(|token| token.is_identifier() && token.text.eq_ignore_ascii_case(word))
     }
 
-    fn expect(&mut self, kind: Kind) -> Result<Token, ParseError> {
+    fn expect(&mut self, kind: Kind) -> Result<Token<'a>, ParseError> {
         match self.peek() {
             None => Err(self.fail(
                 self.text.chars().count(),
                 "EL1044E: Unexpectedly ran out of input",
             )),
             Some(token) if token.kind == kind => {
-                let token = token.clone();
                 self.pos += 1;
                 Ok(token)
             }
@@ -455,7 +457,7 @@ impl Parser<'_> {
         let Some(token) = self.peek() else {
             return Ok(None);
         };
-        let text = token.text.as_str();
+        let text = token.text;
         let node = match token.kind {
             Kind::Int => Node::Int(
                 text.parse()
@@ -480,8 +482,12 @@ impl Parser<'_> {
                 let inner = text
                     .get(1..text.len().saturating_sub(1))
                     .unwrap_or_default();
-                let doubled: String = [quote, quote].iter().collect();
-                Node::Str(inner.replace(&doubled, &quote.to_string()).into())
+                if inner.contains(quote) {
+                    let doubled: String = [quote, quote].iter().collect();
+                    Node::Str(inner.replace(&doubled, &quote.to_string()).into())
+                } else {
+                    Node::Str(inner.into())
+                }
             }
             Kind::Identifier if text.eq_ignore_ascii_case("true") => Node::Bool(true),
             Kind::Identifier if text.eq_ignore_ascii_case("false") => Node::Bool(false),
@@ -555,16 +561,13 @@ impl Parser<'_> {
                 break;
             }
             if token.kind != Kind::Dot {
-                parts.push(token.text.clone());
+                parts.push(token.text.to_string());
             }
             self.pos += 1;
         }
         if parts.is_empty() {
             return Err(match self.peek() {
-                None => self.fail(
-                    self.text.chars().count(),
-                    "EL1044E: Unexpectedly ran out of input",
-                ),
+                None => self.fail(self.text.len(), "EL1044E: Unexpectedly ran out of input"),
                 Some(token) => self.fail(
                     token.start,
                     &format!(
@@ -581,10 +584,7 @@ impl Parser<'_> {
         if !self.is_word("new") {
             return Ok(None);
         }
-        let word = self
-            .peek()
-            .map(|token| token.text.clone())
-            .unwrap_or_default();
+        let word = self.peek().map(|token| token.text).unwrap_or_default();
         self.pos += 1;
         if self.is(Kind::RSquare) {
             return Ok(Some(Node::Property {
@@ -612,9 +612,7 @@ impl Parser<'_> {
             }));
         }
         if !self.is(Kind::LParen) {
-            let at = self
-                .peek()
-                .map_or(self.text.chars().count(), |token| token.start);
+            let at = self.peek().map_or(self.text.len(), |token| token.start);
             return Err(self.fail(
                 at,
                 "EL1050E: The arguments '(...)' for the constructor call are missing",
@@ -652,7 +650,7 @@ impl Parser<'_> {
         let Some(token) = self.peek().filter(|token| token.is_identifier()) else {
             return Ok(None);
         };
-        let name = token.text.as_str().into();
+        let name = token.text.into();
         self.pos += 1;
         if self.is(Kind::LParen) {
             let args = self.arguments()?;
@@ -668,14 +666,11 @@ impl Parser<'_> {
         let name = match self.peek() {
             // The original reports the end of the text where it would stand.
             None => {
-                return Err(self.fail(
-                    self.text.chars().count(),
-                    "EL1044E: Unexpectedly ran out of input",
-                ));
+                return Err(self.fail(self.text.len(), "EL1044E: Unexpectedly ran out of input"));
             }
             Some(_) => self.expect(Kind::Identifier)?.text,
         };
-        let name = name.as_str().into();
+        let name = name.into();
         if self.is(Kind::LParen) {
             let args = self.arguments()?;
             return Ok(Some(Node::Function { name, args }));
@@ -692,7 +687,7 @@ impl Parser<'_> {
         let at = self.start();
         self.pos += 1;
         let name = match self.peek() {
-            Some(token) if token.kind == Kind::Identifier => token.text.clone(),
+            Some(token) if token.kind == Kind::Identifier => token.text.to_string(),
             Some(token) if token.kind == Kind::Str => token
                 .text
                 .get(1..token.text.len().saturating_sub(1))
@@ -838,7 +833,7 @@ fn is_constant(node: &Node) -> bool {
 }
 
 /// Takes brackets away that only enclose brackets: `(((1)))` is `(1)`, so they do not count as depth.
-fn without_doubled_brackets(tokens: Vec<Token>) -> Vec<Token> {
+fn without_doubled_brackets(tokens: Vec<Token<'_>>) -> Vec<Token<'_>> {
     let kind = |index: usize| tokens.get(index).map(|token| token.kind);
     let doubled = (1..tokens.len())
         .any(|index| kind(index - 1) == Some(Kind::LParen) && kind(index) == Some(Kind::LParen));

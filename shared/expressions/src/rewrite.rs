@@ -12,6 +12,9 @@ pub(crate) fn rewrite(text: &str) -> Cow<'_, str> {
     let mut result = Cow::Borrowed(text);
     if text.contains('#') {
         for name in execution_functions() {
+            if !result.contains(name) {
+                continue;
+            }
             let call = format!("#{name}(");
             let done = format!("#{name}{EXECUTION_ARGUMENT}");
             if result.contains(&call) && !result.contains(&done) {

@@ -69,6 +69,24 @@ pub fn evaluate(source: &Json, context: &Context, options: &Options<'_>) -> Outc
     }
 }
 
+impl Template {
+    /// The value of this template alone: text if it is more than one expression, `None` where it stays verbatim.
+    ///
+    /// Nothing is rewritten: calls that need the execution name it (`#stage( #root.execution, 'Bake')`).
+    pub fn evaluate(&self, context: &Context, options: &Options<'_>) -> Option<Json> {
+        let root = context.root().ok()?.clone();
+        let session = Session::new(context, root, options);
+        match evaluate_template(&session, self).ok()?.0 {
+            Resolved::Whole(value) => session
+                .write_result(&value)
+                .ok()
+                .map(|written| written.json),
+            Resolved::Text(text) => Some(Json::String(text)),
+            Resolved::Verbatim => None,
+        }
+    }
+}
+
 /// Where the walk is: a JSON pointer for types and a JSON path for people.
 #[derive(Default)]
 struct Place {

@@ -233,7 +233,21 @@ fn choose<'m>(
     let mut converting: Option<&Method> = None;
     let mut several = false;
     // Fewer parameters first, plain ones before those that take any number, as the original sorts them.
-    let mut sorted: Vec<&Method> = candidates.collect();
+    let mut candidates = candidates;
+    let Some(first) = candidates.next() else {
+        return Ok(None);
+    };
+    let Some(second) = candidates.next() else {
+        let varargs = first.varargs && args.len() + 1 >= first.params.len();
+        let fits = if varargs {
+            fit_varargs(session, first.params, args)
+        } else {
+            fit(session, first.params, args)
+        };
+        return Ok(fits.map(|_| first));
+    };
+    let mut sorted: Vec<&Method> = vec![first, second];
+    sorted.extend(candidates);
     sorted.sort_by_key(|method| (method.params.len(), method.varargs));
     for method in sorted {
         let fits = if method.varargs && args.len() + 1 >= method.params.len() {
@@ -413,30 +427,44 @@ pub(crate) fn getter(session: &Session<'_>, target: &Value, name: &str) -> Eval<
         other => other.class().base,
     };
     let only_static = matches!(target, Value::Class(_));
-    let capital: String = match name.chars().next() {
-        Some(first) => {
-            first.to_uppercase().collect::<String>()
-                + name.get(first.len_utf8()..).unwrap_or_default()
-        }
-        None => return Ok(None),
-    };
     let [own, object] = tables(base);
-    let wanted = [
-        format!("get{capital}"),
-        format!("is{capital}"),
-        name.to_string(),
-    ];
-    for wanted in &wanted {
-        let object = if only_static { &[] } else { object };
-        let mut found = own
-            .iter()
-            .chain(object)
-            .filter(|method| method.params.is_empty() && method.name == wanted.as_str());
-        if let Some(method) = found.find(|method| method.is_static || !only_static) {
-            return (method.run)(session, target, &[]).map(Some);
+    let object = if only_static { &[] } else { object };
+    let reads = |method: &Method, prefix: &str| {
+        method
+            .name
+            .strip_prefix(prefix)
+            .is_some_and(|rest| rest.len() == name.len() && capitalized(rest, name))
+    };
+    let usable = |method: &&Method| method.params.is_empty() && (method.is_static || !only_static);
+    let mut found = None;
+    for method in own.iter().chain(object).filter(usable) {
+        // `getFoo` before `isFoo` before `foo`.
+        let rank = if reads(method, "get") {
+            0
+        } else if reads(method, "is") {
+            1
+        } else if method.name == name {
+            2
+        } else {
+            continue;
+        };
+        if found.is_none_or(|(best, _)| rank < best) {
+            found = Some((rank, method));
         }
     }
-    Ok(None)
+    match found {
+        Some((_, method)) => (method.run)(session, target, &[]).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Whether `method` is `property` with a capital first letter.
+fn capitalized(method: &str, property: &str) -> bool {
+    let (mut a, mut b) = (method.chars(), property.chars());
+    match (a.next(), b.next()) {
+        (Some(x), Some(y)) => x == y.to_ascii_uppercase() && a.as_str() == b.as_str(),
+        _ => false,
+    }
 }
 
 /// `new Type(…)`.
