@@ -4,6 +4,7 @@ use crate::config::{CanaryConfig, Thresholds};
 use crate::error::{JudgeError, Problem};
 use crate::judge::{MetricPair, Mode, judge};
 use crate::judgement::Judgement;
+use crate::report::Report;
 use serde_json::{Map, Value, json};
 
 /// Judges what `canary judge` is given: a configuration, `{"pairs":[…]}` and the thresholds.
@@ -16,16 +17,62 @@ pub fn judge_values(
     thresholds: &Value,
     mode: Mode,
 ) -> Result<Judgement, JudgeError> {
-    let (config, thresholds) = match mode {
-        Mode::Default => (CanaryConfig::parse(config), Thresholds::parse(thresholds)?),
-        Mode::KayentaCompatible { .. } => (
-            CanaryConfig::parse_compatible(config),
-            Thresholds::parse_compatible(thresholds)?,
-        ),
-    };
-    let config = config.map_err(JudgeError::Configuration)?;
-    let pairs = MetricPair::parse_list(metrics, mode)?;
-    judge(&config, &pairs, thresholds, mode)
+    let input = Input::read(config, metrics, thresholds, mode)?;
+    judge(&input.config, &input.pairs, input.thresholds, mode)
+}
+
+/// As [`judge_values`], with the page that `canary judge --report` writes: see [`Report`].
+///
+/// # Errors
+/// As [`judge_values`].
+pub fn judge_with_report(
+    config: &Value,
+    metrics: &Value,
+    thresholds: &Value,
+    mode: Mode,
+    title: &str,
+) -> Result<(Judgement, String), JudgeError> {
+    let input = Input::read(config, metrics, thresholds, mode)?;
+    let judgement = judge(&input.config, &input.pairs, input.thresholds, mode)?;
+    let page = Report {
+        title,
+        config: &input.config,
+        pairs: &input.pairs,
+        judgement: &judgement,
+        thresholds: input.thresholds,
+        looks: &[],
+        step_seconds: None,
+    }
+    .to_html();
+    Ok((judgement, page))
+}
+
+struct Input {
+    config: CanaryConfig,
+    pairs: Vec<MetricPair>,
+    thresholds: Thresholds,
+}
+
+impl Input {
+    fn read(
+        config: &Value,
+        metrics: &Value,
+        thresholds: &Value,
+        mode: Mode,
+    ) -> Result<Self, JudgeError> {
+        let (config, thresholds) = match mode {
+            Mode::Default => (CanaryConfig::parse(config), Thresholds::parse(thresholds)?),
+            Mode::KayentaCompatible { .. } => (
+                CanaryConfig::parse_compatible(config),
+                Thresholds::parse_compatible(thresholds)?,
+            ),
+        };
+        Ok(Self {
+            config: config.map_err(JudgeError::Configuration)?,
+            pairs: MetricPair::parse_list(metrics, mode)?,
+            thresholds,
+        })
+    }
 }
 
 /// Answers one line of `canary judge --cases`: `{"id","config","thresholds","pairs"}`.

@@ -60,7 +60,7 @@ pub struct MannWhitney<'a> {
 }
 
 impl<'a> MannWhitney<'a> {
-    /// Takes two sorted samples (see [`sorted`](crate::ranks::sorted)).
+    /// Takes two sorted samples (see [`sorted`]).
     ///
     /// # Errors
     /// [`Untestable::Empty`] when either is empty.
@@ -236,5 +236,29 @@ pub fn common_language_effect(canary: &[f64], baseline: &[f64], overflowing: boo
     } else {
         let (m, n) = (canary.len() as f64, baseline.len() as f64);
         (doubled - m * (m + 1.0)) / (2.0 * m * n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_common_language_effect_of_long_series_overflows_only_where_the_original_does() {
+        let values: Vec<f64> = (0..40_000).map(f64::from).collect();
+        let ours = common_language_effect(&values, &values, false);
+        assert_eq!(ours, 0.5);
+        assert_eq!(
+            common_language_effect(&values, &values, true),
+            -1.4612308567067924
+        );
+        let short = &values[..32_767];
+        assert_eq!(common_language_effect(short, short, true), 0.5);
+    }
+
+    #[test]
+    fn a_search_between_infinite_shifts_ends() {
+        let found = interval(&[f64::INFINITY, 1.0], &[2.0, 3.0], 0.98).unwrap();
+        assert_eq!((found.lower, found.upper), (-2.0, f64::INFINITY));
     }
 }

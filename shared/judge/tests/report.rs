@@ -3,6 +3,7 @@
 
 use gennaker_judge::{
     CanaryConfig, Judgement, Look, MetricPair, Mode, Report, Thresholds, Verdict, judge,
+    judge_with_report,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -124,6 +125,20 @@ fn the_json_carries_what_the_judge_result_leaves_out() {
     );
     assert!(json["metrics"][0]["shift"]["lower"].as_f64().unwrap() > 0.0);
     assert_eq!(json["judgeResult"], judgement.to_json());
+}
+
+#[test]
+fn a_page_is_made_from_the_files_of_the_command() {
+    let config = json!({
+        "metrics": [{ "name": "m", "groups": ["g"] }],
+        "classifier": { "groupWeights": { "g": 100 } },
+    });
+    let metrics = json!({ "pairs": [{ "name": "m", "values": { "control": [1, 2, null], "experiment": [2, 1] } }] });
+    let thresholds = json!({ "pass": 95, "marginal": 75 });
+    let (judgement, page) =
+        judge_with_report(&config, &metrics, &thresholds, Mode::Default, "shop").unwrap();
+    assert_eq!(judgement.score.verdict, Verdict::Pass);
+    assert!(page.contains("<h1>shop</h1>") && page.contains("Pass with 100"));
 }
 
 proptest! {
