@@ -73,6 +73,9 @@ pub enum JudgeError {
     /// The configuration was refused.
     #[error("invalid canary configuration: {}", list(.0))]
     Configuration(Vec<Problem>),
+    /// The configuration lacks a part without which nothing can be scored, found only when judging.
+    #[error("the canary configuration has no `{0}`")]
+    Incomplete(&'static str),
     /// A pair names a metric that the configuration does not have.
     #[error("no metric `{metric}` in the canary configuration, which has {known}")]
     UnknownMetric {

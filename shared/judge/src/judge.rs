@@ -152,12 +152,11 @@ pub fn judge(
         Mode::Default => None,
         Mode::KayentaCompatible { seed } => Some(JavaRandom::new(seed)),
     };
-    let missing = config.missing_part();
-    if missing == Some("classifier") || (missing.is_some() && !pairs.is_empty()) {
-        return Err(JudgeError::Setting {
-            metric: String::new(),
-            reason: format!("the configuration has no `{}`", missing.unwrap_or_default()),
-        });
+    // The original looks for the classifier in any case, for the metrics only when there is a pair.
+    if let Some(part) = config.missing_part()
+        && (part == "classifier" || !pairs.is_empty())
+    {
+        return Err(JudgeError::Incomplete(part));
     }
     let looks = config.sequential.filter(|_| mode == Mode::Default);
     let mut results = Vec::with_capacity(pairs.len());

@@ -239,7 +239,7 @@ impl MetricPower {
         };
         if self.false_alarms.is_none() {
             return format!(
-                "`{name}` has {} points of history: at least {LEAST_HISTORY} are needed to tell how it varies",
+                "`{name}` has {} of the {LEAST_HISTORY} points of history that it takes to tell how it varies",
                 self.history
             );
         }

@@ -14,12 +14,16 @@ use gennaker_judge::{Mode, brent, evaluate_case, ranks, round_to_hundredths, sta
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
-fn text(file: &str) -> Option<String> {
-    let folder = std::env::var_os("GENNAKER_CORPUS").map_or_else(
+fn folder() -> PathBuf {
+    let corpus = std::env::var_os("GENNAKER_CORPUS").map_or_else(
         || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus"),
         PathBuf::from,
     );
-    let path = folder.join("canary").join(file);
+    corpus.join("canary")
+}
+
+fn text(file: &str) -> Option<String> {
+    let path = folder().join(file);
     let text = std::fs::read_to_string(&path).ok();
     if text.is_none() {
         eprintln!("skipped: no recorded answers at {}", path.display());
@@ -525,14 +529,66 @@ fn suite_score(case: &Value) -> Result<(), String> {
 }
 
 #[test]
-fn every_recorded_configuration_is_read() {
-    let Some(cases) = lines("judge-reference.jsonl") else {
+fn every_collected_configuration_is_read_and_only_weak() {
+    let Ok(entries) = std::fs::read_dir(folder().join("configs")) else {
+        eprintln!("skipped: no configurations at {}", folder().display());
         return;
     };
     let mut read = 0;
-    for case in cases.iter().filter(|case| case["category"] == "direction") {
-        gennaker_judge::CanaryConfig::parse(&case["config"]).unwrap();
+    for entry in entries {
+        let path = entry.unwrap().path();
+        let config = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        let refused: Vec<_> = gennaker_judge::lint(&config, None)
+            .into_iter()
+            .filter(|problem| problem.severity == gennaker_judge::Severity::Error)
+            .collect();
+        assert_eq!(refused, [], "{}", path.display());
         read += 1;
     }
-    assert!(read > 100);
+    assert!(read > 0);
+}
+
+#[test]
+fn the_default_mode_says_the_same_about_ordinary_data() {
+    let Some(cases) = lines("judge-reference.jsonl") else {
+        return;
+    };
+    // Kinds of cases without what the default mode judges differently.
+    let ordinary = [
+        "direction",
+        "shapes",
+        "effect-ratio",
+        "effect-cles",
+        "boundary-effect",
+        "boundary-interval",
+        "constant-one",
+        "constant-both",
+        "identical",
+        "thresholds",
+        "long",
+    ];
+    let said = |answer: &Value| {
+        let results: Vec<Value> = answer["results"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|result| {
+                json!([
+                    result["classification"],
+                    result["classificationReason"],
+                    result["critical"]
+                ])
+            })
+            .collect();
+        json!([answer["score"], answer["groupScores"], results])
+    };
+    let mut compared = 0;
+    for case in &cases {
+        if ordinary.contains(&case["category"].as_str().unwrap()) {
+            let got = evaluate_case(case, Mode::Default);
+            assert_eq!(said(&got), said(&case["expected"]), "{}", case["id"]);
+            compared += 1;
+        }
+    }
+    assert!(compared > 500, "{compared}");
 }

@@ -90,7 +90,7 @@ fn the_command_answers_in_sentences_and_again_the_same() {
     );
     assert_eq!(
         answer["metrics"][1]["message"],
-        "`other` has 1 points of history: at least 10 are needed to tell how it varies"
+        "`other` has 1 of the 10 points of history that it takes to tell how it varies"
     );
     assert_eq!(power_values(&config("increase"), &history).unwrap(), answer);
 }
