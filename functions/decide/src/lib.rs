@@ -281,7 +281,7 @@ impl Decide {
         execution: &Execution,
         plan: &'a Plan,
         ref_id: &str,
-    ) -> Result<&'a PlanStage, Problem> {
+    ) -> Result<&'a PlanStage, Box<Problem>> {
         let Some(stage) = plan.stage(ref_id).filter(|stage| stage.function.is_some()) else {
             let known: Vec<&str> = plan
                 .stages
@@ -294,14 +294,16 @@ impl Decide {
                 "$.stage",
                 format!("the execution has no stage `{ref_id}` of its own"),
             )
-            .with_hint(format!("one of: {}", known.join(", "))));
+            .with_hint(format!("one of: {}", known.join(", ")))
+            .into());
         };
         if execution.status.is_complete() || execution.ending.is_some() {
             return Err(Problem::error(
                 "execution-ended",
                 "$.execution",
                 format!("execution `{}` is over or ending", execution.id),
-            ));
+            )
+            .into());
         }
         Ok(stage)
     }

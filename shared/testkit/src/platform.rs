@@ -1,6 +1,7 @@
 //! Step Functions, Lambda, SNS and ECR in memory: what was started, invoked, published and pushed shows up.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -327,19 +328,19 @@ impl StepFunctions for MemoryStepFunctions {
             let Some(arn) = execution_arn(machine, name).filter(|_| exists) else {
                 return Err(refused(OPERATION, machine, "StateMachineDoesNotExist"));
             };
-            if state.runs.contains_key(&arn) {
-                Started::Before
-            } else {
-                let run = StoredRun {
-                    machine: machine.to_owned(),
-                    input: input.clone(),
-                    run: MachineRun {
-                        status: MachineStatus::Running,
-                        cause: None,
-                    },
-                };
-                state.runs.insert(arn, run);
-                Started::New
+            match state.runs.entry(arn) {
+                Entry::Occupied(_) => Started::Before,
+                Entry::Vacant(free) => {
+                    free.insert(StoredRun {
+                        machine: machine.to_owned(),
+                        input: input.clone(),
+                        run: MachineRun {
+                            status: MachineStatus::Running,
+                            cause: None,
+                        },
+                    });
+                    Started::New
+                }
             }
         };
         self.faults.after(call, OPERATION, machine)?;
