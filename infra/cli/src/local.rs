@@ -110,10 +110,19 @@ pub(crate) async fn blocking<T: Send + 'static>(
         })
 }
 
+/// The cloud whose state file `GENNAKER_LOCAL` names, else the one that `local up` left up.
+fn find() -> Result<Option<LocalCloud>, Error> {
+    let target = target_directory();
+    match crate::surroundings::variable("GENNAKER_LOCAL") {
+        Some(path) => LocalCloud::find_at(&target, PathBuf::from(path)),
+        None => LocalCloud::find(&target),
+    }
+}
+
 /// The cloud that is up, if there is one.
 pub(crate) async fn found() -> Result<Option<Ground>, Failure> {
     blocking(|| {
-        Ok(LocalCloud::find(&target_directory())?.map(|cloud| Ground {
+        Ok(find()?.map(|cloud| Ground {
             cloud: Arc::new(cloud),
             own: false,
         }))
@@ -251,7 +260,7 @@ fn none_is_up() -> Failure {
 
 async fn down(output: &Output) -> Result<(), Failure> {
     let ended = blocking(|| {
-        let Some(cloud) = LocalCloud::find(&target_directory())? else {
+        let Some(cloud) = find()? else {
             return Ok(false);
         };
         cloud.stop()?;

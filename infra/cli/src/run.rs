@@ -46,11 +46,11 @@ pub(crate) async fn run(arguments: Run, prefix: &str, output: &Output) -> Result
     crate::pipeline::compile_pipeline(&text, prefix, None, Mode::Save)?;
     let (ground, wait_scale) = match local::found().await? {
         Some(ground) => {
-            let seeded = world.clone();
-            tell(
-                &ground.with(move |cloud| cloud.seed(&seeded)).await?,
-                output,
-            );
+            // The world that is there stays what it is, unless another one is given.
+            if arguments.world.is_some() {
+                let created = ground.with(move |cloud| cloud.seed(&world)).await?;
+                tell(&created, output);
+            }
             (ground, 1.0)
         }
         None => {

@@ -197,7 +197,7 @@ mod tests {
 
     fn snapshot() -> Snapshot {
         let plan: Plan = serde_json::from_value(json!({
-            "schema": 1, "application": "shop", "pipeline": "release", "pipelineId": "p",
+            "schema": 1, "application": "shop", "pipeline": "release", "pipelineId": "p", "spelEvaluator": "v4",
             "stages": [
                 {"refId": "1", "type": "deploy", "name": "Deploy", "context": {}},
                 {"refId": "1<1", "type": "createServerGroup", "name": "Create", "parent": "1", "owner": "STAGE_BEFORE",
