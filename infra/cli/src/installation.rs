@@ -86,9 +86,10 @@ impl Installation {
 
 /// An execution id as a person typed it.
 pub(crate) fn execution_id(text: &str) -> Result<ExecutionId, Failure> {
-    ExecutionId::try_from(text.trim().to_uppercase()).map_err(|error| {
+    ExecutionId::try_from(text.trim().to_uppercase()).map_err(|_| {
+        let message = format!("`{text}` is not an execution id (a ULID of 26 characters)");
         Failure::input(
-            Problem::error("invalid-execution-id", "$", error.to_string())
+            Problem::error("invalid-execution-id", "$", message)
                 .with_hint("gennaker execution list shows the ids"),
         )
     })
