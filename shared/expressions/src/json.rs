@@ -436,13 +436,7 @@ impl Session<'_> {
                 self.elements(&self.items(list), path, types, depth)?
             }
             Value::Array(array) => {
-                note(
-                    path,
-                    value
-                        .class()
-                        .to_string()
-                        .replace("java.lang.Object", "java.lang.Object"),
-                );
+                note(path, value.class().to_string());
                 self.elements(&self.array_items(array), path, types, depth)?
             }
             Value::Map(map) => {

@@ -346,14 +346,12 @@ impl<'t> Lexer<'t> {
         }
         let text = self.slice(start, at);
         // The alternative operator names are at most three letters long.
-        if text.len() == 2 || text.len() == 3 {
-            if let Some((_, kind)) = WORD_OPERATORS
-                .iter()
-                .find(|(word, _)| word.eq_ignore_ascii_case(text))
-            {
-                self.push(*kind, text.len());
-                return;
-            }
+        let known = WORD_OPERATORS
+            .iter()
+            .find(|(word, _)| word.eq_ignore_ascii_case(text));
+        if let Some((_, kind)) = known {
+            self.push(*kind, text.len());
+            return;
         }
         self.tokens.push(Token {
             kind: Kind::Identifier,

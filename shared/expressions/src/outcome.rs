@@ -49,10 +49,10 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 5 million steps (about a second) and 64 MiB.
+    /// Two million steps (well under a second) and 64 MiB.
     fn default() -> Self {
         Limits {
-            steps: 5_000_000,
+            steps: 2_000_000,
             bytes: 64 << 20,
         }
     }

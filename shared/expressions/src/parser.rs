@@ -7,9 +7,9 @@ use crate::template::ParseError;
 /// Longest expression in characters, Spring's own default (EL1079E).
 const MAX_EXPRESSION_LENGTH: usize = 10_000;
 
-/// Deepest nesting of brackets, operators and ternaries. The original overflows its stack somewhere in the thousands;
-/// people nest less than ten deep. 96 levels need less than 512 KiB of stack in a debug build.
-const MAX_DEPTH: usize = 96;
+/// Deepest nesting of brackets, calls and ternaries. The original overflows its stack somewhere in the thousands; people
+/// nest less than ten deep. 200 levels need less than 1 MiB of stack in an optimised build.
+const MAX_DEPTH: usize = 200;
 
 type Parsed = Result<Option<Node>, ParseError>;
 
@@ -147,11 +147,11 @@ impl<'a> Parser<'a> {
     }
 
     fn expression_inner(&mut self) -> Parsed {
-        let first = self.logical_or()?;
+        let first = self.binary(Level::Or)?;
         match self.peek_kind() {
             Some(Kind::Assign) => {
                 self.pos += 1;
-                let value = self.logical_or()?;
+                let value = self.binary(Level::Or)?;
                 Ok(Some(Node::Assign(
                     Box::new(first.unwrap_or(Node::Null)),
                     self.boxed(value)?,
@@ -183,121 +183,69 @@ impl<'a> Parser<'a> {
     fn check_operands(
         &self,
         at: usize,
-        left: &Option<Node>,
+        left: Option<Node>,
         right: Option<Node>,
-    ) -> Result<Node, ParseError> {
-        if left.is_none() {
-            return Err(self.fail(at, "EL1070E: Problem parsing left operand"));
+    ) -> Result<(Node, Node), ParseError> {
+        match (left, right) {
+            (None, _) => Err(self.fail(at, "EL1070E: Problem parsing left operand")),
+            (_, None) => Err(self.fail(at, "EL1042E: Problem parsing right operand")),
+            (Some(left), Some(right)) => Ok((left, right)),
         }
-        self.right_operand(at, right)
     }
 
-    fn right_operand(&self, at: usize, right: Option<Node>) -> Result<Node, ParseError> {
-        right.ok_or_else(|| self.fail(at, "EL1042E: Problem parsing right operand"))
+    fn binary_operator(&self) -> Option<(Level, Binary)> {
+        let word = |word| self.is_word(word);
+        Some(match self.peek_kind()? {
+            Kind::SymbolicOr => (Level::Or, Binary::Or),
+            Kind::SymbolicAnd => (Level::And, Binary::And),
+            Kind::Gt => (Level::Relation, Binary::Op(Op::Gt)),
+            Kind::Lt => (Level::Relation, Binary::Op(Op::Lt)),
+            Kind::Le => (Level::Relation, Binary::Op(Op::Le)),
+            Kind::Ge => (Level::Relation, Binary::Op(Op::Ge)),
+            Kind::Eq => (Level::Relation, Binary::Op(Op::Eq)),
+            Kind::Ne => (Level::Relation, Binary::Op(Op::Ne)),
+            Kind::Plus => (Level::Sum, Binary::Op(Op::Add)),
+            Kind::Minus => (Level::Sum, Binary::Op(Op::Sub)),
+            // `a^b ++ c`: the original reads the right operand and drops it.
+            Kind::Inc => (Level::Sum, Binary::Dropped),
+            Kind::Star => (Level::Product, Binary::Op(Op::Mul)),
+            Kind::Div => (Level::Product, Binary::Op(Op::Div)),
+            Kind::Mod => (Level::Product, Binary::Op(Op::Mod)),
+            Kind::Identifier if word("or") => (Level::Or, Binary::Or),
+            Kind::Identifier if word("and") => (Level::And, Binary::And),
+            Kind::Identifier if word("instanceof") => (Level::Relation, Binary::Op(Op::InstanceOf)),
+            Kind::Identifier if word("matches") => (Level::Relation, Binary::Op(Op::Matches)),
+            Kind::Identifier if word("between") => (Level::Relation, Binary::Op(Op::Between)),
+            _ => return None,
+        })
     }
 
-    fn logical_or(&mut self) -> Parsed {
-        let first = self.logical_and()?;
-        if !(self.is_word("or") || self.is(Kind::SymbolicOr)) {
-            return Ok(first);
-        }
-        let mut operands = Vec::new();
-        while self.is_word("or") || self.is(Kind::SymbolicOr) {
+    /// Operators of `lowest` level and up, by precedence climbing: one frame a bracket instead of one a level.
+    fn binary(&mut self, lowest: Level) -> Parsed {
+        let mut left = self.power()?;
+        // The level of the chain that `left` is and that may grow; relations do not chain.
+        let mut open: Option<Level> = None;
+        let mut highest = Level::Product;
+        while let Some((level, operator)) = self.binary_operator() {
+            if level < lowest || level > highest {
+                break;
+            }
             let at = self.start();
             self.pos += 1;
-            let right = self.logical_and()?;
-            operands.push(self.check_operands(at, &first, right)?);
-        }
-        operands.insert(0, self.need(first)?);
-        Ok(Some(Node::Or(operands)))
-    }
-
-    fn logical_and(&mut self) -> Parsed {
-        let first = self.relational()?;
-        if !(self.is_word("and") || self.is(Kind::SymbolicAnd)) {
-            return Ok(first);
-        }
-        let mut operands = Vec::new();
-        while self.is_word("and") || self.is(Kind::SymbolicAnd) {
-            let at = self.start();
-            self.pos += 1;
-            let right = self.relational()?;
-            operands.push(self.check_operands(at, &first, right)?);
-        }
-        operands.insert(0, self.need(first)?);
-        Ok(Some(Node::And(operands)))
-    }
-
-    fn relational(&mut self) -> Parsed {
-        let left = self.sum()?;
-        let op = match self.peek_kind() {
-            Some(Kind::Gt) => Op::Gt,
-            Some(Kind::Lt) => Op::Lt,
-            Some(Kind::Le) => Op::Le,
-            Some(Kind::Ge) => Op::Ge,
-            Some(Kind::Eq) => Op::Eq,
-            Some(Kind::Ne) => Op::Ne,
-            Some(Kind::Identifier) if self.is_word("instanceof") => Op::InstanceOf,
-            Some(Kind::Identifier) if self.is_word("matches") => Op::Matches,
-            Some(Kind::Identifier) if self.is_word("between") => Op::Between,
-            _ => return Ok(left),
-        };
-        let at = self.start();
-        self.pos += 1;
-        let right = self.sum()?;
-        let right = self.check_operands(at, &left, right)?;
-        Ok(Some(Node::Chain {
-            first: self.boxed(left)?,
-            rest: vec![(op, right)],
-        }))
-    }
-
-    fn sum(&mut self) -> Parsed {
-        let first = self.product()?;
-        let mut rest = Vec::new();
-        while let Some(Kind::Plus | Kind::Minus | Kind::Inc) = self.peek_kind() {
-            let at = self.start();
-            let kind = self.peek_kind();
-            self.pos += 1;
-            let right = self.product()?;
-            let right = self.right_operand(at, right)?;
-            match kind {
-                Some(Kind::Plus) => rest.push((Op::Add, right)),
-                Some(Kind::Minus) => rest.push((Op::Sub, right)),
-                // `a ++ b` between two operands: the original reads and drops the right one.
-                _ => {}
+            let right = self.binary(level.above())?;
+            if matches!(operator, Binary::Dropped) {
+                let (kept, _) = self.check_operands(at, left, right)?;
+                left = Some(kept);
+                continue;
+            }
+            let (before, right) = self.check_operands(at, left, right)?;
+            left = Some(joined(before, operator, right, open == Some(level)));
+            open = Some(level);
+            if level == Level::Relation {
+                highest = Level::And;
             }
         }
-        if rest.is_empty() {
-            return Ok(first);
-        }
-        Ok(Some(Node::Chain {
-            first: self.boxed(first)?,
-            rest,
-        }))
-    }
-
-    fn product(&mut self) -> Parsed {
-        let first = self.power()?;
-        let mut rest = Vec::new();
-        while let Some(Kind::Star | Kind::Div | Kind::Mod) = self.peek_kind() {
-            let at = self.start();
-            let op = match self.peek_kind() {
-                Some(Kind::Star) => Op::Mul,
-                Some(Kind::Div) => Op::Div,
-                _ => Op::Mod,
-            };
-            self.pos += 1;
-            let right = self.power()?;
-            rest.push((op, self.check_operands(at, &first, right)?));
-        }
-        if rest.is_empty() {
-            return Ok(first);
-        }
-        Ok(Some(Node::Chain {
-            first: self.boxed(first)?,
-            rest,
-        }))
+        Ok(left)
     }
 
     fn power(&mut self) -> Parsed {
@@ -305,8 +253,9 @@ impl<'a> Parser<'a> {
         if self.is(Kind::Power) {
             let at = self.start();
             self.pos += 1;
-            let right = self.unary()?;
-            let right = self.right_operand(at, right)?;
+            let Some(right) = self.unary()? else {
+                return Err(self.fail(at, "EL1042E: Problem parsing right operand"));
+            };
             return Ok(Some(Node::Chain {
                 first: self.boxed(left)?,
                 rest: vec![(Op::Power, right)],
@@ -830,6 +779,62 @@ fn is_constant_item(node: &Node) -> bool {
 
 fn is_constant(node: &Node) -> bool {
     is_constant_item(node) || matches!(node, Node::Map { constant: true, .. })
+}
+
+/// What binds tighter stands later.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Level {
+    Or,
+    And,
+    Relation,
+    Sum,
+    Product,
+    Power,
+}
+
+impl Level {
+    fn above(self) -> Level {
+        match self {
+            Level::Or => Level::And,
+            Level::And => Level::Relation,
+            Level::Relation => Level::Sum,
+            Level::Sum => Level::Product,
+            Level::Product | Level::Power => Level::Power,
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Binary {
+    Or,
+    And,
+    Op(Op),
+    Dropped,
+}
+
+/// `left operator right`, added to the chain that `left` is if it is still open.
+fn joined(left: Node, operator: Binary, right: Node, open: bool) -> Node {
+    match (left, operator) {
+        (Node::Or(mut all), Binary::Or) if open => {
+            all.push(right);
+            Node::Or(all)
+        }
+        (Node::And(mut all), Binary::And) if open => {
+            all.push(right);
+            Node::And(all)
+        }
+        (Node::Chain { first, mut rest }, Binary::Op(op)) if open => {
+            rest.push((op, right));
+            Node::Chain { first, rest }
+        }
+        (left, Binary::Or) => Node::Or(vec![left, right]),
+        (left, Binary::And) => Node::And(vec![left, right]),
+        (left, Binary::Op(op)) => Node::Chain {
+            first: Box::new(left),
+            rest: vec![(op, right)],
+        },
+        (left, Binary::Dropped) => left,
+    }
 }
 
 /// Takes brackets away that only enclose brackets: `(((1)))` is `(1)`, so they do not count as depth.

@@ -13,13 +13,15 @@ use std::sync::Arc;
 /// Distinct regular expressions kept compiled per call.
 const MAX_REGEXES: usize = 256;
 
+/// Changed storage by the address of the original, which is kept alive beside it.
+type Changed<T> = RefCell<HashMap<usize, (Arc<T>, Arc<T>)>>;
+
 pub(crate) struct Session<'a> {
     pub(crate) context: &'a Context,
     pub(crate) options: &'a Options<'a>,
     pub(crate) root: Value,
-    /// Changed storage by the address of the original, which is kept alive beside it.
-    lists: RefCell<HashMap<usize, (Arc<Items>, Arc<Items>)>>,
-    maps: RefCell<HashMap<usize, (Arc<Entries>, Arc<Entries>)>>,
+    lists: Changed<Items>,
+    maps: Changed<Entries>,
     changed: Cell<bool>,
     pub(crate) variables: RefCell<HashMap<Arc<str>, Value>>,
     steps: Cell<u64>,

@@ -158,15 +158,17 @@ fn end_of_expression(text: &str, after: usize) -> Result<Option<usize>, ParseErr
                     b']' => b'[',
                     _ => b'{',
                 };
-                let here = position(text, at);
+                let here = || position(text, at);
                 match open.pop() {
                     None => {
                         return Err(failure(
                             text,
                             at,
                             &format!(
-                                "Found closing '{}' at position {here} without an opening '{}'",
-                                byte as char, wanted as char
+                                "Found closing '{}' at position {} without an opening '{}'",
+                                byte as char,
+                                here(),
+                                wanted as char
                             ),
                         ));
                     }
@@ -175,8 +177,9 @@ fn end_of_expression(text: &str, after: usize) -> Result<Option<usize>, ParseErr
                             text,
                             at,
                             &format!(
-                                "Found closing '{}' at position {here} but most recent opening is '{}' at position {}",
+                                "Found closing '{}' at position {} but most recent opening is '{}' at position {}",
                                 byte as char,
+                                here(),
                                 found as char,
                                 position(text, where_found)
                             ),

@@ -61,7 +61,7 @@ fn documents(session: &Session<'_>, text: &str) -> Eval<Vec<Value>> {
         if explicit {
             reader.at += 3;
         }
-        reader.to_content()?;
+        reader.skip_to_content()?;
         if reader.at_end() && !explicit {
             break;
         }
@@ -75,7 +75,7 @@ fn documents(session: &Session<'_>, text: &str) -> Eval<Vec<Value>> {
             reader.node(-1, false, 0)?
         };
         found.push(value);
-        reader.to_content()?;
+        reader.skip_to_content()?;
         let ended = reader.marker("...");
         reader.skip_end_marker();
         if !ended && !reader.at_end() && !reader.marker("---") {
@@ -148,22 +148,22 @@ impl Reader<'_, '_> {
     fn skip_end_marker(&mut self) {
         while self.marker("...") {
             self.at += 3;
-            if self.to_content().is_err() {
+            if self.skip_to_content().is_err() {
                 return;
             }
         }
     }
 
     fn directives(&mut self) -> Eval<()> {
-        self.to_content()?;
+        self.skip_to_content()?;
         while self.column() == 0 && self.peek(0) == '%' {
-            self.to_line_end();
-            self.to_content()?;
+            self.skip_line();
+            self.skip_to_content()?;
         }
         Ok(())
     }
 
-    fn to_line_end(&mut self) {
+    fn skip_line(&mut self) {
         while !self.at_end() && self.peek(0) != '\n' {
             self.at += 1;
         }
@@ -175,7 +175,7 @@ impl Reader<'_, '_> {
     }
 
     /// Skips white space, comments and line ends. Answers whether a line ended.
-    fn to_content(&mut self) -> Eval<bool> {
+    fn skip_to_content(&mut self) -> Eval<bool> {
         let mut ended = false;
         loop {
             self.session.step()?;
@@ -206,7 +206,7 @@ impl Reader<'_, '_> {
                 '#' if self.at == 0
                     || Self::blank(self.chars.get(self.at - 1).copied().unwrap_or(' ')) =>
                 {
-                    self.to_line_end()
+                    self.skip_line()
                 }
                 _ => return Ok(ended),
             }
@@ -220,7 +220,7 @@ impl Reader<'_, '_> {
                 "YAML is nested more than {MAX_JSON_DEPTH} deep"
             )));
         }
-        let ended = self.to_content()?;
+        let ended = self.skip_to_content()?;
         let mut inline = inline && !ended;
         // A sequence may stand under its key without indentation.
         let sequence_here = self.peek(0) == '-' && Self::blank(self.peek(1));
@@ -248,7 +248,7 @@ impl Reader<'_, '_> {
             } else {
                 tag = Some(name);
             }
-            if self.to_content()? {
+            if self.skip_to_content()? {
                 inline = false;
                 let flush =
                     self.peek(0) == '-' && Self::blank(self.peek(1)) && self.column() == indent;
@@ -377,7 +377,7 @@ impl Reader<'_, '_> {
             self.at += 1;
             self.allows_flush = false;
             items.push(self.node(column, false, depth + 1)?);
-            self.to_content()?;
+            self.skip_to_content()?;
             let more = !self.document_end()
                 && self.column() == column
                 && self.peek(0) == '-'
@@ -407,7 +407,7 @@ impl Reader<'_, '_> {
                 self.at += 1;
                 self.allows_flush = false;
                 let key = self.node(column, false, depth + 1)?;
-                self.to_content()?;
+                self.skip_to_content()?;
                 key
             } else {
                 let (key, merge) = self.key(depth)?;
@@ -431,7 +431,7 @@ impl Reader<'_, '_> {
             } else {
                 insert(&mut entries, key, value);
             }
-            self.to_content()?;
+            self.skip_to_content()?;
             if self.document_end() || self.column() < column {
                 break;
             }
@@ -696,7 +696,7 @@ impl Reader<'_, '_> {
             self.at += 1;
         }
         if self.peek(0) == '#' {
-            self.to_line_end();
+            self.skip_line();
         }
         if !matches!(self.peek(0), '\n' | '\0') {
             return Err(self.fault("expected chomping or indentation indicators, or a comment"));
@@ -733,7 +733,7 @@ impl Reader<'_, '_> {
             }
             block_indent = Some(wanted);
             let start = self.at;
-            self.to_line_end();
+            self.skip_line();
             lines.push(
                 self.chars
                     .get(start..self.at)
@@ -761,9 +761,7 @@ impl Reader<'_, '_> {
             }
             // Lines fold into one unless one of them is empty or starts with white space.
             let keeps = |line: &str| line.starts_with([' ', '\t']);
-            if line.is_empty() {
-                text.push('\n');
-            } else if keeps(line) || keeps(next) {
+            if line.is_empty() || keeps(line) || keeps(next) {
                 text.push('\n');
             } else if next.is_empty() {
                 let following = lines.iter().skip(index + 1).find(|line| !line.is_empty());
@@ -797,7 +795,7 @@ impl Reader<'_, '_> {
         let mut merges = Vec::new();
         loop {
             self.session.charge(24)?;
-            self.to_content()?;
+            self.skip_to_content()?;
             if self.peek(0) == close {
                 self.at += 1;
                 break;
@@ -808,7 +806,7 @@ impl Reader<'_, '_> {
             let explicit = self.peek(0) == '?' && Self::blank(self.peek(1));
             if explicit {
                 self.at += 1;
-                self.to_content()?;
+                self.skip_to_content()?;
             }
             let quoted = matches!(self.peek(0), '"' | '\'');
             let is_merge = self.peek(0) == '<' && self.peek(1) == '<';
@@ -817,14 +815,14 @@ impl Reader<'_, '_> {
             } else {
                 self.flow_node(depth)?
             };
-            self.to_content()?;
+            self.skip_to_content()?;
             let colon = self.peek(0) == ':'
                 && (quoted
                     || Self::blank(self.peek(1))
                     || matches!(self.peek(1), ',' | '[' | ']' | '{' | '}'));
             let value = if colon {
                 self.at += 1;
-                self.to_content()?;
+                self.skip_to_content()?;
                 Some(if matches!(self.peek(0), ',' | ']' | '}') {
                     Value::Null
                 } else {
@@ -843,7 +841,7 @@ impl Reader<'_, '_> {
                 (_, Some(value)) if is_merge => merges.push(value),
                 (_, value) => insert(&mut entries, key, value.unwrap_or(Value::Null)),
             }
-            self.to_content()?;
+            self.skip_to_content()?;
             match self.peek(0) {
                 ',' => self.at += 1,
                 c if c == close => {}
@@ -874,7 +872,7 @@ impl Reader<'_, '_> {
             } else {
                 tag = Some(name)
             }
-            self.to_content()?;
+            self.skip_to_content()?;
         }
         let value = match self.peek(0) {
             '[' | '{' => self.flow(depth + 1)?,
@@ -904,7 +902,8 @@ fn starts_plain(c: char, next: char, in_flow: bool) -> bool {
     match c {
         '\0' | '\n' | ' ' | '\t' => false,
         '-' | '?' | ':' => {
-            !Reader::blank(next) && !(in_flow && matches!(next, ',' | '[' | ']' | '{' | '}'))
+            let indicator = in_flow && matches!(next, ',' | '[' | ']' | '{' | '}');
+            !(Reader::blank(next) || indicator)
         }
         ',' | '[' | ']' | '{' | '}' | '#' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%'
         | '@' | '`' => false,

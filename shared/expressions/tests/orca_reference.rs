@@ -1,4 +1,5 @@
 //! The recorded answers of the original evaluator: every line must be equal in value, types and failures.
+#![allow(clippy::disallowed_methods)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,5 @@
 //! The cases of Orca's own tests and of Spring's, as far as they concern the language.
+#![allow(clippy::disallowed_methods)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

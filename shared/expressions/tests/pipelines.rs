@@ -1,4 +1,5 @@
 //! Every expression in a real pipeline parses, or what is wrong is told so that its author understands it.
+#![allow(clippy::disallowed_methods)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

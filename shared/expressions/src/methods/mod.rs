@@ -142,8 +142,6 @@ fn tables(base: Base) -> [&'static [Method]; 2] {
                 collection::COLLECTION_METHODS
             } else if class.is_a(Base::Map) {
                 collection::MAP_METHODS
-            } else if class.is_a(Base::MapEntry) {
-                &[]
             } else {
                 &[]
             }

@@ -378,7 +378,7 @@ fn indent(text: &str, count: i32) -> String {
     let mut out = String::new();
     for line in lines(text) {
         if count > 0 {
-            out.push_str(&" ".repeat((count as usize).min(10_000)));
+            out.push_str(&" ".repeat(count as usize));
             out.push_str(line);
         } else {
             let mut rest = line;
@@ -616,6 +616,8 @@ pub(super) static METHODS: &[Method] = &[
         bytes_in(this(t), text_arg(a, 0)?).map(byte_array)
     }),
     method("indent", &[INT], |s, t, a| {
+        let added = usize::try_from(int_arg(a, 0)).unwrap_or(0);
+        s.charge(lines(this(t)).len().saturating_mul(added))?;
         text_value(s, indent(this(t), int_arg(a, 0)))
     }),
     method("indexOf", &[STRING], |_, t, a| {
