@@ -55,9 +55,8 @@ async fn add_images(
         .iter()
         .filter_map(|group| group.launch_template.as_ref())
     {
-        if !ids.contains_key(&key(template)) {
-            let id = ec2.template_image(template).await?;
-            ids.insert(key(template), id);
+        if let std::collections::btree_map::Entry::Vacant(entry) = ids.entry(key(template)) {
+            entry.insert(ec2.template_image(template).await?);
         }
     }
     let wanted: Vec<String> = ids.values().flatten().cloned().collect();

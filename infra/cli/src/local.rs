@@ -332,7 +332,7 @@ async fn env(prefix: &str, output: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn event(file: &PathBuf, times: u32, output: &Output) -> Result<(), Failure> {
+async fn event(file: &Path, times: u32, output: &Output) -> Result<(), Failure> {
     let event = event_of(&input::json(file)?)?;
     let ground = found().await?.ok_or_else(none_is_up)?;
     for _ in 0..times {

@@ -75,9 +75,9 @@ pub async fn with_health(place: &Place, groups: &[Group]) -> Result<Vec<ServerGr
         .filter(|group| !group.instances.is_empty())
         .flat_map(watching)
     {
-        if !targets.contains_key(&arn) {
-            let health = place.load_balancing.target_health(&arn).await?;
-            targets.insert(arn, health);
+        if let std::collections::btree_map::Entry::Vacant(entry) = targets.entry(arn) {
+            let health = place.load_balancing.target_health(entry.key()).await?;
+            entry.insert(health);
         }
     }
     Ok(groups
