@@ -88,6 +88,14 @@ impl Session<'_> {
             Node::Property { name, .. } => (self.root.clone(), name),
             Node::Path(nodes) => {
                 let (last, owners) = nodes.split_last()?;
+                // Only plain access is done again: calls and assignments may change something.
+                let plain = |node: &Node| {
+                    matches!(node, Node::Property { .. } | Node::Variable(_))
+                        || is_plain_index(node)
+                };
+                if !owners.iter().all(plain) {
+                    return None;
+                }
                 let owner = self
                     .eval(
                         &Node::Path(owners.to_vec()),
@@ -107,4 +115,8 @@ impl Session<'_> {
         };
         self.near_key(&owner, name)
     }
+}
+
+fn is_plain_index(node: &Node) -> bool {
+    matches!(node, Node::Index(index) if matches!(**index, Node::Str(_) | Node::Int(_) | Node::Property { .. }))
 }
