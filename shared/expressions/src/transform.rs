@@ -324,8 +324,10 @@ impl Transform<'_, '_> {
     ) {
         self.failed += 1;
         let key = template.key();
-        let hint = self.missing_hint(template);
-        let explanation = format!("{}: `{missing}` is not there{hint}", place.path());
+        let found = self
+            .what_is_missing(template)
+            .unwrap_or_else(|| format!("`{missing}` is null"));
+        let explanation = format!("{}: {found}", place.path());
         let message = format!(
             "Failed to evaluate {} : {key} not found",
             self.keys_text(text, text, enclosing)
@@ -335,16 +337,11 @@ impl Transform<'_, '_> {
             .or_insert(explanation);
     }
 
-    fn missing_hint(&self, template: &Template) -> String {
-        template
-            .parts()
-            .iter()
-            .find_map(|part| match part {
-                Part::Expression { node, .. } => self.session.near_missing(node),
-                Part::Text(_) => None,
-            })
-            .map(|near| format!("; {near}"))
-            .unwrap_or_default()
+    fn what_is_missing(&self, template: &Template) -> Option<String> {
+        template.parts().iter().find_map(|part| match part {
+            Part::Expression { node, .. } => self.session.missing(node),
+            Part::Text(_) => None,
+        })
     }
 
     fn failure(

@@ -209,7 +209,25 @@ fn leaves_what_fails_verbatim_and_says_why() {
         "{}",
         outcome.failures[2].explanation
     );
-    assert!(outcome.failures[2].explanation.starts_with("$.d"));
+    assert_eq!(
+        outcome.failures[2].explanation,
+        "$.d: no `tiers` in `labels`; there is `tier`"
+    );
+    assert_eq!(outcome.failures[3].explanation, "$.a: no `nope` here");
+    let outcome = evaluate(
+        &json!({"v": ["${labels.teir.x}", "${nothing}"]}),
+        &context(),
+        &Options::default(),
+    );
+    assert!(
+        outcome.failures[0].explanation.contains("`teir` is null"),
+        "{:?}",
+        outcome.failures
+    );
+    assert_eq!(
+        outcome.failures[1].explanation,
+        "$.v[1]: `nothing` here is null"
+    );
 }
 
 #[test]
