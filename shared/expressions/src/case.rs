@@ -124,7 +124,10 @@ fn outcome(case: &Value) -> Result<Answer, String> {
     let (context, evaluator) = match &execution {
         Some(execution) => {
             let execution = with_evaluator(execution, named.as_deref());
-            let evaluator = text(&execution, "spelEvaluator").map(|text| Evaluator::of(&text));
+            let sequential = (mode == Mode::EvaluateVariables).then_some(Evaluator::V4);
+            let evaluator = text(&execution, "spelEvaluator")
+                .map(|text| Evaluator::of(&text))
+                .or(sequential);
             let context = Context::staged(
                 &execution,
                 stage_ref_id.as_deref(),

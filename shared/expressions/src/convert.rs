@@ -356,7 +356,9 @@ fn parse_number(text: &str, target: Class) -> Option<Value> {
         Base::Short => Value::Short(integer(-32_768, 32_767)? as i16),
         Base::Integer => Value::Int(integer(i64::from(i32::MIN), i64::from(i32::MAX))? as i32),
         Base::Long => Value::Long(integer(i64::MIN, i64::MAX)?),
-        Base::BigInteger => Value::Big(std::sync::Arc::new(text.parse().ok()?)),
+        Base::BigInteger if text.len() <= crate::json::MAX_DIGITS => {
+            Value::Big(std::sync::Arc::new(text.parse().ok()?))
+        }
         Base::Float => Value::Float(parse_java_float(text)?),
         Base::Double => Value::Double(parse_java_double(text)?),
         _ => return None,

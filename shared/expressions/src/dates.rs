@@ -135,6 +135,8 @@ pub(crate) struct Fields {
 
 /// Days since 1970 of a civil date (years far out of range included).
 pub(crate) fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    // Farther than Java's dates go; keeps the products below in range.
+    let year = year.clamp(-1_000_000_000, 1_000_000_000);
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
     let year_of_era = year.rem_euclid(400);
@@ -189,9 +191,11 @@ pub(crate) fn lenient_millis(
     second: i64,
     milli: i64,
 ) -> i64 {
-    let months = year.saturating_mul(12).saturating_add(month - 1);
+    let months = year
+        .saturating_mul(12)
+        .saturating_add(month.saturating_sub(1));
     let days = days_from_civil(months.div_euclid(12), months.rem_euclid(12) + 1, 1)
-        .saturating_add(day - 1);
+        .saturating_add(day.saturating_sub(1));
     days.saturating_mul(MILLIS_PER_DAY)
         .saturating_add(hour.saturating_mul(3_600_000))
         .saturating_add(minute.saturating_mul(60_000))
@@ -624,7 +628,7 @@ pub(crate) fn parse_legacy_date(text: &str) -> Eval<i64> {
         month + 1,
         day,
         hour.unwrap_or(0),
-        minute.unwrap_or(0) + offset.unwrap_or(0),
+        minute.unwrap_or(0).saturating_add(offset.unwrap_or(0)),
         second.unwrap_or(0),
         0,
     ))

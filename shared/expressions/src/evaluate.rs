@@ -192,18 +192,20 @@ impl Session<'_> {
         };
         let mut value = self.eval(first, scope)?;
         let mut previous = first;
+        // What the value before was read from; for hints.
+        let mut owner = Value::Null;
         for node in rest {
-            scope.active.push(value);
-            let target = scope.active.last().cloned().unwrap_or(Value::Null);
-            let next = self.eval_on(&target, node, scope);
+            scope.active.push(value.clone());
+            let next = self.eval_on(&value, node, scope);
             scope.active.pop();
-            value = next.map_err(|fault| {
-                if target.is_null() {
-                    fault.with_hint(self.near_name(previous))
-                } else {
-                    fault
+            let next = next.map_err(|fault| {
+                if !value.is_null() {
+                    return fault;
                 }
+                let owner = if owner.is_null() { &self.root } else { &owner };
+                fault.with_hint(self.near_name(owner, previous))
             })?;
+            owner = std::mem::replace(&mut value, next);
             previous = node;
         }
         Ok(value)

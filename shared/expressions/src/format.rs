@@ -465,7 +465,7 @@ fn real(spec: &Spec, arg: &Value, out: &mut String) {
 }
 
 /// `Double.toHexString` of a positive number.
-fn hexadecimal(value: f64) -> String {
+pub(crate) fn hexadecimal(value: f64) -> String {
     if value == 0.0 {
         return "0x0.0p0".to_string();
     }

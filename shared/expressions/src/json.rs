@@ -333,7 +333,7 @@ impl Reader<'_> {
 }
 
 /// Longest run of digits that becomes a number of its own width; the square of it bounds the work of its text.
-const MAX_DIGITS: usize = 10_000;
+pub(crate) const MAX_DIGITS: usize = 10_000;
 
 /// A number as Jackson types it: int, long, big integer, double.
 pub(crate) fn number_value(text: &str, real: bool) -> Eval<Value> {
@@ -466,7 +466,10 @@ impl Session<'_> {
                 note(path, "java.util.Date".into());
                 Json::from(*millis)
             }
-            Value::Status(status) => Json::from(status.name()),
+            Value::Status(status) => {
+                note(path, value.class().to_string());
+                Json::from(status.name())
+            }
             Value::Execution(_) | Value::Stage(..) | Value::Bean(_) | Value::NotEvaluable(_) => {
                 note(path, value.class().to_string());
                 self.model_json(value, depth)?

@@ -582,15 +582,22 @@ impl Execution {
         })
     }
 
+    /// The stage itself and the stages that hold it, innermost first.
     fn direct_ancestors(self: &Arc<Self>, index: usize) -> Vec<Value> {
-        let Some(stage) = self.stages.get(index) else {
-            return Vec::new();
-        };
-        // The original lists the stage itself, and what it waits for only for stages inside another one.
-        if stage.requisites.is_empty() {
-            return vec![Value::Stage(self.clone(), index)];
+        let mut found = vec![index];
+        while let Some(parent) = found
+            .last()
+            .and_then(|last| self.stages.get(*last))
+            .and_then(|stage| stage.parent_id.as_ref())
+            .and_then(|id| self.index_by_id(id))
+            .filter(|parent| !found.contains(parent))
+        {
+            found.push(parent);
         }
-        vec![Value::Stage(self.clone(), index)]
+        found
+            .into_iter()
+            .map(|at| Value::Stage(self.clone(), at))
+            .collect()
     }
 
     fn downstream(self: &Arc<Self>, index: usize) -> Vec<Value> {

@@ -70,41 +70,87 @@ impl Session<'_> {
     }
 
     /// What a person may have meant by the node that gave null.
-    pub(crate) fn near_name(&self, node: &Node) -> Option<String> {
-        match node {
-            Node::Property { name, .. } => Some(match self.near_key(&self.root, name) {
-                Some(near) => format!("`{name}` is not there; {near}"),
-                None => format!("`{name}` is not there"),
-            }),
-            _ => None,
-        }
+    pub(crate) fn near_name(&self, owner: &Value, node: &Node) -> Option<String> {
+        let name = match node {
+            Node::Property { name, .. } => name,
+            Node::Index(index) => match &**index {
+                Node::Str(name) | Node::Property { name, .. } => name,
+                _ => return None,
+            },
+            _ => return None,
+        };
+        Some(match self.near_key(owner, name) {
+            Some(near) => format!("`{name}` is null; {near}"),
+            None => format!("`{name}` is null"),
+        })
     }
 }
 
 impl Session<'_> {
-    /// What a person may have meant where a whole expression gave null: looks where the last name was looked up.
-    pub(crate) fn near_missing(&self, node: &Node) -> Option<String> {
-        let (owner, name) = match node {
-            Node::Property { name, .. } => (self.root.clone(), name),
+    /// What is missing where a whole expression gave null: looks where the last name was looked up.
+    pub(crate) fn missing(&self, node: &Node) -> Option<String> {
+        let (owner, place, name) = match node {
+            Node::Property { name, .. } => (self.root.clone(), String::new(), name),
             Node::Path(nodes) => {
                 let (last, owners) = nodes.split_last()?;
+                // Only plain access is done again: calls and assignments may change something.
+                let mut place = String::new();
+                for node in owners {
+                    place.push_str(&plain_step(node)?);
+                }
                 let owner = self
                     .eval(
                         &Node::Path(owners.to_vec()),
                         &mut crate::evaluate::Scope::new(),
                     )
                     .ok()?;
-                match last {
-                    Node::Property { name, .. } => (owner, name),
+                let name = match last {
+                    Node::Property { name, .. } => name,
                     Node::Index(index) => match &**index {
-                        Node::Str(name) => (owner, name),
+                        Node::Str(name) => name,
                         _ => return None,
                     },
                     _ => return None,
-                }
+                };
+                (owner, place, name)
             }
             _ => return None,
         };
-        self.near_key(&owner, name)
+        let held = match &owner {
+            Value::Map(map) => self.map_get(map, name),
+            _ => return None,
+        };
+        let place = place.trim_start_matches('.');
+        let place = if place.is_empty() {
+            "here".to_string()
+        } else {
+            format!("in `{place}`")
+        };
+        // Another part of the text may be what is missing.
+        if held.as_ref().is_some_and(|value| !value.is_null()) {
+            return None;
+        }
+        if held.is_some() {
+            return Some(format!("`{name}` {place} is null"));
+        }
+        let near = self
+            .near_key(&owner, name)
+            .map(|near| format!("; {near}"))
+            .unwrap_or_default();
+        Some(format!("no `{name}` {place}{near}"))
     }
+}
+
+/// The text of a step that only reads; `None` for any other.
+fn plain_step(node: &Node) -> Option<String> {
+    Some(match node {
+        Node::Property { name, .. } => format!(".{name}"),
+        Node::Variable(name) => format!("#{name}"),
+        Node::Index(index) => match &**index {
+            Node::Str(name) | Node::Property { name, .. } => format!("['{name}']"),
+            Node::Int(index) => format!("[{index}]"),
+            _ => return None,
+        },
+        _ => return None,
+    })
 }

@@ -205,7 +205,12 @@ impl Session<'_> {
             Value::ChronoUnit(unit) => out.push_str(crate::dates::unit_text(*unit)),
             Value::Uuid(uuid) => out.push_str(&uuid_text(*uuid)),
             Value::Random(_) => out.push_str("java.util.Random@1b"),
-            Value::DateFormat(_) => out.push_str("java.text.SimpleDateFormat@1b"),
+            Value::DateFormat(format) => {
+                out.push_str(&format!(
+                    "java.text.SimpleDateFormat@{:x}",
+                    crate::value::string_hash(format.pattern())
+                ));
+            }
             Value::Status(status) => out.push_str(status.name()),
             Value::Execution(execution) => {
                 out.push_str("PIPELINE ");

@@ -17,6 +17,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
+/// Values that one call looks at to name the keys of failures; beyond it the text stands for them.
+const MAX_COMPARED: u64 = 10_000_000;
+
 /// The key under which Orca stores its summary; it is made anew by each evaluation.
 const SUMMARY: &str = "expressionEvaluationSummary";
 
@@ -42,6 +45,7 @@ pub fn evaluate(source: &Json, context: &Context, options: &Options<'_>) -> Outc
         types: BTreeMap::new(),
         failures: BTreeMap::new(),
         failed: 0,
+        compared: 0,
         parsed: RefCell::default(),
     };
     let mut value = match (options.mode, options.evaluator) {
@@ -140,6 +144,7 @@ struct Transform<'s, 'a> {
     failures: BTreeMap<(String, Level, String), String>,
     /// Every failure counts here, equal ones too.
     failed: usize,
+    compared: u64,
     parsed: RefCell<HashMap<String, Parsed>>,
 }
 
@@ -319,27 +324,24 @@ impl Transform<'_, '_> {
     ) {
         self.failed += 1;
         let key = template.key();
-        let hint = self.missing_hint(template);
-        let explanation = format!("{}: `{missing}` is not there{hint}", place.path());
+        let found = self
+            .what_is_missing(template)
+            .unwrap_or_else(|| format!("`{missing}` is null"));
+        let explanation = format!("{}: {found}", place.path());
         let message = format!(
             "Failed to evaluate {} : {key} not found",
-            keys_text(text, text, enclosing)
+            self.keys_text(text, text, enclosing)
         );
         self.failures
             .entry((key, Level::Info, message))
             .or_insert(explanation);
     }
 
-    fn missing_hint(&self, template: &Template) -> String {
-        template
-            .parts()
-            .iter()
-            .find_map(|part| match part {
-                Part::Expression { node, .. } => self.session.near_missing(node),
-                Part::Text(_) => None,
-            })
-            .map(|near| format!("; {near}"))
-            .unwrap_or_default()
+    fn what_is_missing(&self, template: &Template) -> Option<String> {
+        template.parts().iter().find_map(|part| match part {
+            Part::Expression { node, .. } => self.session.missing(node),
+            Part::Text(_) => None,
+        })
     }
 
     fn failure(
@@ -355,7 +357,7 @@ impl Transform<'_, '_> {
         let expression = template.map_or_else(|| escaped(source), Template::key);
         let message = format!(
             "Failed to evaluate {} {}",
-            keys_text(source, text, enclosing),
+            self.keys_text(source, text, enclosing),
             fault.message
         )
         .replace('$', "");
@@ -372,6 +374,29 @@ impl Transform<'_, '_> {
         self.failures
             .entry((expression, Level::Error, message))
             .or_insert(explanation);
+    }
+
+    /// The keys of the enclosing map whose nested maps hold a text; else the text itself.
+    fn keys_text(
+        &mut self,
+        source: &str,
+        text: &str,
+        enclosing: Option<&Fields<String, Json>>,
+    ) -> String {
+        let mut keys: Vec<&str> = Vec::new();
+        for (key, value) in enclosing.into_iter().flatten() {
+            if self.compared > MAX_COMPARED {
+                return text.to_string();
+            }
+            if holds(value, source, 0, &mut self.compared) {
+                keys.push(key);
+            }
+        }
+        if keys.is_empty() {
+            text.to_string()
+        } else {
+            format!("[{}]", keys.join(", "))
+        }
     }
 
     /// Evaluate Variables under v4: one variable after the other, each visible to those that follow.
@@ -553,27 +578,13 @@ fn escaped(source: &str) -> String {
     }
 }
 
-/// The keys of the enclosing map whose nested maps hold a text; else the text itself.
-fn keys_text(source: &str, text: &str, enclosing: Option<&Fields<String, Json>>) -> String {
-    let keys: Vec<&str> = enclosing
-        .into_iter()
-        .flatten()
-        .filter(|(_, value)| holds(value, source, 0))
-        .map(|(key, _)| key.as_str())
-        .collect();
-    if keys.is_empty() {
-        text.to_string()
-    } else {
-        format!("[{}]", keys.join(", "))
-    }
-}
-
-fn holds(value: &Json, text: &str, depth: usize) -> bool {
+fn holds(value: &Json, text: &str, depth: usize, compared: &mut u64) -> bool {
+    *compared += 1;
     match value {
         Json::String(found) => found == text,
-        Json::Object(fields) if depth < MAX_JSON_DEPTH => {
-            fields.values().any(|value| holds(value, text, depth + 1))
-        }
+        Json::Object(fields) if depth < MAX_JSON_DEPTH && *compared <= MAX_COMPARED => fields
+            .values()
+            .any(|value| holds(value, text, depth + 1, compared)),
         _ => false,
     }
 }

@@ -517,8 +517,9 @@ pub(crate) fn java_hash(value: &Value, depth: usize) -> i32 {
                 ^ ((year << 11) + (i32::from(date.month()) << 6) + i32::from(date.day()))
         }
         Value::Instant(instant) => {
-            hash_long(instant.seconds).wrapping_add((51 * instant.nanos) as i32)
+            hash_long(instant.seconds).wrapping_add(instant.nanos.wrapping_mul(51) as i32)
         }
+        Value::DateFormat(format) => string_hash(format.pattern()),
         // Identity in the original; any number will do.
         _ => 42,
     }

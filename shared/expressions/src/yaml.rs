@@ -3,7 +3,7 @@
 use crate::class::Base;
 use crate::dates::lenient_millis;
 use crate::fault::{Eval, Fault};
-use crate::json::{MAX_JSON_DEPTH, number_value};
+use crate::json::{MAX_DIGITS, MAX_JSON_DEPTH, number_value};
 use crate::session::Session;
 use crate::value::{Key, Map, Value};
 use indexmap::IndexMap;
@@ -111,7 +111,7 @@ impl Reader<'_, '_> {
     }
 
     fn column(&self) -> i64 {
-        (self.at - self.line_start) as i64
+        self.at.saturating_sub(self.line_start) as i64
     }
 
     fn fault(&self, message: &str) -> Fault {
@@ -1016,6 +1016,11 @@ fn resolve(text: &str) -> Eval<Value> {
         "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => {
             return Ok(Value::Bool(false));
         }
+        "=" => {
+            return Err(Fault::new(
+                "could not determine a constructor for the tag tag:yaml.org,2002:value",
+            ));
+        }
         ".nan" | ".NaN" | ".NAN" => return Ok(Value::Double(f64::NAN)),
         _ => {}
     }
@@ -1039,6 +1044,11 @@ fn integer(text: &str) -> Option<Eval<Value>> {
     let clean: String = digits.chars().filter(|c| *c != '_').collect();
     if !digits.starts_with(|c: char| c.is_ascii_digit()) {
         return None;
+    }
+    if digits.len() > MAX_DIGITS {
+        return Some(Err(Fault::limit(format!(
+            "a number has more than {MAX_DIGITS} digits"
+        ))));
     }
     let in_radix = |digits: &str, radix: u32| -> Option<Eval<Value>> {
         if digits.is_empty() || !digits.chars().all(|c| c.is_digit(radix)) {
@@ -1195,7 +1205,7 @@ fn timestamp(text: &str) -> Option<i64> {
         month_number,
         day,
         hour,
-        minute - offset,
+        minute.saturating_sub(offset),
         second,
         milli,
     ))

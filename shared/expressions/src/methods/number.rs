@@ -380,6 +380,17 @@ pub(super) static DOUBLE_METHODS: &[Method] = &[
     fixed("longBitsToDouble", &[LONG], |_, _, a| {
         Ok(Value::Double(f64::from_bits(long_arg(a, 0) as u64)))
     }),
+    fixed("toHexString", &[DOUBLE], |_, _, a| {
+        let value = double_arg(a, 0);
+        if !value.is_finite() {
+            return Ok(Value::str(double_text(value)));
+        }
+        let sign = if value.is_sign_negative() { "-" } else { "" };
+        Ok(Value::str(format!(
+            "{sign}{}",
+            crate::format::hexadecimal(value.abs())
+        )))
+    }),
     fixed("hashCode", &[DOUBLE], |_, _, a| {
         Ok(Value::Int(crate::value::java_hash(
             &Value::Double(double_arg(a, 0)),

@@ -552,7 +552,7 @@ pub(super) static METHODS: &[Method] = &[
     }),
     method("codePointBefore", &[INT], |_, t, a| {
         let index = int_arg(a, 0);
-        let head: String = match usize::try_from(index - 1) {
+        let head: String = match usize::try_from(i64::from(index) - 1) {
             Ok(last) if last < utf16_length(this(t)) => utf16_slice(this(t), 0, last + 1),
             _ => return Err(out_of_bounds(this(t), index.to_string())),
         };
