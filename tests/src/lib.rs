@@ -33,7 +33,7 @@ pub struct System {
 pub struct Answer {
     /// Exit status.
     pub status: i32,
-    /// JSON lines of standard output.
+    /// What standard output holds: one JSON value, or JSON lines.
     pub lines: Vec<Value>,
     /// Standard error.
     pub said: String,
@@ -175,6 +175,12 @@ impl System {
         cloud
             .deploy("gennaker", &template, &parameters, &zips, &Silent)
             .unwrap();
+        // What all tests share is made before two of them try at once.
+        let shared = pipeline(
+            "shared",
+            &[deploy("1", &[], "shared", "web-v2", &json!({}))],
+        );
+        cloud.seed_for_pipeline(&shared, false).unwrap();
         cloud.set_world(&options.world).unwrap();
         let mut state = tempfile::NamedTempFile::new().unwrap();
         state
@@ -251,10 +257,13 @@ impl Running {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         Answer {
             status: output.status.code().unwrap_or(-1),
-            lines: text
-                .lines()
-                .filter_map(|line| serde_json::from_str(line).ok())
-                .collect(),
+            lines: match serde_json::from_str(&text) {
+                Ok(whole) => vec![whole],
+                Err(_) => text
+                    .lines()
+                    .filter_map(|line| serde_json::from_str(line).ok())
+                    .collect(),
+            },
             said: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
     }
