@@ -328,7 +328,6 @@ fn pipelines_that_other_people_wrote_run() {
     };
     // AWS pipelines and provider-independent ones, of stages of this release only.
     let files = [
-        "025-echo-pipelines-back-to-back-bake-and-deploy.json",
         "394-orca-spinnakerpipelines.json",
         "086-dinghy-repo-dinghyfile-pipeline50.json",
     ];

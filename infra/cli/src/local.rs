@@ -333,7 +333,14 @@ async fn env(prefix: &str, output: &Output) -> Result<(), Failure> {
 }
 
 async fn event(file: &Path, times: u32, output: &Output) -> Result<(), Failure> {
-    let event = event_of(&input::json(file)?)?;
+    let mut event = event_of(&input::json(file)?)?;
+    if let Some(object) = event.as_object_mut().filter(|_| times > 1) {
+        // The very same event: its time is part of what an execution's id is derived from.
+        let now = jiff::Timestamp::from_millisecond(crate::surroundings::now_millis());
+        object
+            .entry("time")
+            .or_insert_with(|| now.map(|time| time.to_string()).unwrap_or_default().into());
+    }
     let ground = found().await?.ok_or_else(none_is_up)?;
     for _ in 0..times {
         let sent = send(&ground, &event, times > 1).await?;

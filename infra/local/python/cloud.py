@@ -308,6 +308,7 @@ def push_image(repository, tag, content="", region=HOME_REGION):
     digest = details["imageDigest"]
     return {
         "version": "0",
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "detail-type": "ECR Image Action",
         "source": "aws.ecr",
         "account": "123456789012",
