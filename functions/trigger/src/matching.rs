@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::event::{Event, ImagePush};
 
-/// Answer of [`matches`].
+/// Answer of [`matches()`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Match {
     /// Whether the pipeline starts.

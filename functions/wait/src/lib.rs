@@ -33,12 +33,20 @@ pub enum Decision {
     },
 }
 
+/// How much too early the second look at a sleeping wait may come. Step Functions counts the time-out from when it calls the
+/// function, the stage from when the function runs: without this the wait would sleep for its whole time again.
+pub const TOLERANCE_MILLIS: i64 = 2_000;
+
 /// Whether a wait of `wait_millis` that began `waited_millis` ago is over.
 ///
-/// A wait of zero, or of less, is over at once; a null `waitTime` counts as zero, as in Orca.
+/// A wait of zero, or of less, is over at once; a null `waitTime` counts as zero, as in Orca. A wait that `sleeps` is looked
+/// at twice, at its begin and when its Task's time has run out.
 #[must_use]
-pub fn decide(wait_millis: i64, waited_millis: i64, skipped: bool) -> Decision {
-    if skipped || waited_millis >= wait_millis {
+pub fn decide(wait_millis: i64, waited_millis: i64, skipped: bool, sleeps: bool) -> Decision {
+    let early = sleeps
+        && waited_millis > 0
+        && wait_millis.saturating_sub(waited_millis) <= TOLERANCE_MILLIS;
+    if skipped || early || waited_millis >= wait_millis {
         Decision::Over {
             skipped: skipped && waited_millis < wait_millis,
         }
@@ -83,24 +91,26 @@ impl Stage for Wait {
         );
         let skipped = invocation.context.get("skipRemainingWait") == Some(&Value::Bool(true))
             || invocation.store().table().get(&skip_key).await?.is_some();
-        Ok(match decide(total, invocation.waited(), skipped) {
-            Decision::Over { skipped } => {
-                let mut context = Map::new();
-                if skipped {
-                    context.insert("skipRemainingWait".to_owned(), true.into());
+        Ok(
+            match decide(total, invocation.waited(), skipped, invocation.stage.woken) {
+                Decision::Over { skipped } => {
+                    let mut context = Map::new();
+                    if skipped {
+                        context.insert("skipRemainingWait".to_owned(), true.into());
+                    }
+                    Step::Succeeded {
+                        outputs: Map::new(),
+                        context,
+                    }
                 }
-                Step::Succeeded {
-                    outputs: Map::new(),
-                    context,
-                }
-            }
-            Decision::Remaining { millis } => Step::Waiting {
-                reason: format!("{} s of {} s left", (millis + 999) / 1_000, total / 1_000),
-                memory: Map::new(),
-                // The largest poll that does not overshoot, one minute at most: a skip takes effect then.
-                poll: Some(Poll::within(millis).min(Poll::OneMinute)),
+                Decision::Remaining { millis } => Step::Waiting {
+                    reason: format!("{} s of {} s left", (millis + 999) / 1_000, total / 1_000),
+                    memory: Map::new(),
+                    // The largest poll that does not overshoot, one minute at most: a skip takes effect then.
+                    poll: Some(Poll::within(millis).min(Poll::OneMinute)),
+                },
             },
-        })
+        )
     }
 }
 
@@ -112,16 +122,42 @@ mod tests {
     #[test]
     fn a_wait_is_over_when_its_time_has_come_or_a_person_skips_it() {
         assert_eq!(
-            decide(30_000, 29_999, false),
+            decide(30_000, 29_999, false, false),
             Decision::Remaining { millis: 1 }
         );
         assert_eq!(
-            decide(30_000, 30_000, false),
+            decide(30_000, 30_000, false, false),
             Decision::Over { skipped: false }
         );
-        assert_eq!(decide(30_000, 1, true), Decision::Over { skipped: true });
-        assert_eq!(decide(0, 0, false), Decision::Over { skipped: false });
-        assert_eq!(decide(-5, 0, false), Decision::Over { skipped: false });
+        assert_eq!(
+            decide(30_000, 1, true, false),
+            Decision::Over { skipped: true }
+        );
+        assert_eq!(
+            decide(0, 0, false, false),
+            Decision::Over { skipped: false }
+        );
+        assert_eq!(
+            decide(-5, 0, false, false),
+            Decision::Over { skipped: false }
+        );
+    }
+
+    #[test]
+    fn a_sleeping_wait_is_over_when_its_task_is_called_again_a_little_early() {
+        assert_eq!(
+            decide(1_000, 0, false, true),
+            Decision::Remaining { millis: 1_000 },
+            "the first look"
+        );
+        assert_eq!(
+            decide(30_000, 29_950, false, true),
+            Decision::Over { skipped: false }
+        );
+        assert_eq!(
+            decide(30_000, 20_000, false, true),
+            Decision::Remaining { millis: 10_000 }
+        );
     }
 
     #[test]

@@ -311,7 +311,10 @@ def on_aws(value):
 def described_groups(stage):
     """The descriptions of server groups that a stage creates."""
     if stage.get("type") == "deploy":
-        return [one for one in stage.get("clusters") or [] if isinstance(one, dict) and on_aws(one)]
+        # Old pipelines have one `cluster`, and its account beside it.
+        single = stage.get("cluster")
+        single = [{"account": stage.get("account")} | single] if isinstance(single, dict) else []
+        return [one for one in (stage.get("clusters") or []) + single if isinstance(one, dict) and on_aws(one)]
     if stage.get("type") in ("createServerGroup", "cloneServerGroup"):
         return [stage]
     return []

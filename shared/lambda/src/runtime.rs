@@ -361,20 +361,6 @@ impl<S: Stage> Runtime<S> {
                 record.status = Status::Succeeded;
                 record.outputs = outputs;
                 record.context.extend(context);
-                if fails_on_expressions(&record.context) {
-                    // Whatever the policy says, as the original was observed to do.
-                    record.status = Status::Terminal;
-                    record.failure = Some(Failure {
-                        reason:
-                            "expressions of the stage failed and `failOnFailedExpressions` is set"
-                                .to_owned(),
-                        details: record
-                            .context
-                            .get("expressionEvaluationSummary")
-                            .cloned()
-                            .unwrap_or(Value::Null),
-                    });
-                }
             }
             Step::Ended {
                 status,
@@ -398,6 +384,19 @@ impl<S: Stage> Runtime<S> {
                 );
                 record.failure = Some(Failure { reason, details });
             }
+        }
+        if fails_on_expressions(&record.context) {
+            // Whatever the policy says, as the original was observed to do.
+            record.status = Status::Terminal;
+            record.failure.get_or_insert_with(|| Failure {
+                reason: "expressions of the stage failed and `failOnFailedExpressions` is set"
+                    .to_owned(),
+                details: record
+                    .context
+                    .get("expressionEvaluationSummary")
+                    .cloned()
+                    .unwrap_or(Value::Null),
+            });
         }
         record.end_time = Some(call.now);
         record.lease = None;

@@ -521,3 +521,18 @@ async fn expressions_see_the_trigger_and_what_ancestors_made() {
     let record = world.store.stage(&world.id, "3").await.unwrap().unwrap();
     assert_eq!(record.context["note"], "v7 thing-1");
 }
+
+#[tokio::test]
+async fn a_failed_expression_fails_the_stage_whatever_its_policy_if_it_says_so() {
+    let world = world(vec![stage(
+        "1",
+        &[],
+        json!({ "failOnFailedExpressions": true, "continuePipeline": true, "note": "${nosuchthing.here}" }),
+    )])
+    .await;
+    assert_eq!(
+        world.call_at("1", 10).await.unwrap_err().name,
+        "StageFailed"
+    );
+    assert_eq!(world.status("1").await, Status::Terminal);
+}

@@ -130,7 +130,9 @@ fn server_group_of(place: &Place, group: &Group, targets: &Targets) -> ServerGro
             .filter_map(|arn| target_group_name(arn))
             .map(str::to_owned)
             .collect(),
-        load_balancers: group.load_balancers.clone(),
+        // Nobody asks classic load balancers here (they have an API of their own): what they would say must not be
+        // waited for. With the health check type `ELB` the group's own health has it.
+        load_balancers: Vec::new(),
         zones: group.zones.clone(),
         tags: group.tags.clone(),
         ..ServerGroup::default()
