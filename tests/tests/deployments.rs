@@ -328,7 +328,8 @@ fn pipelines_that_other_people_wrote_run() {
     };
     // AWS pipelines and provider-independent ones, of stages of this release only.
     let files = [
-        "394-orca-spinnakerpipelines.json",
+        "230-spring-petclinic-spinnaker-deploy-to-staging.json",
+        "029-echo-pipelines-deploy-to-test-prestaging.json",
         "086-dinghy-repo-dinghyfile-pipeline50.json",
     ];
     for file in files {
