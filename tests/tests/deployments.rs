@@ -314,10 +314,6 @@ fn the_same_image_event_three_times_starts_one_execution() {
     std::thread::sleep(Duration::from_secs(2));
     let executions = executions();
     assert_eq!(executions.len(), 1, "{executions:#?}");
-    let trigger = &executions[0]["trigger"];
-    if !trigger.is_null() {
-        assert_eq!(trigger["tag"], "v7");
-    }
 }
 
 #[test]
