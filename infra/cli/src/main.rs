@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod account;
 mod accounts;
 mod arguments;
 mod canary;
@@ -98,6 +99,9 @@ async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
             execution::run(command, &Installation::connect(&prefix).await, &output).await
         }
         Command::Local(command) => local::run(command, &prefix, &output).await,
+        Command::Account(command) => {
+            account::run(command, &Installation::connect(&prefix).await, &output).await
+        }
         Command::Package(arguments) => package::run(arguments, &output).await,
         Command::Completion { shell } => manual::completion(shell),
         Command::Man { out } => manual::pages(out.as_deref(), &output),
