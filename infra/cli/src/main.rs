@@ -7,6 +7,7 @@ mod cluster;
 mod decision;
 mod demo;
 mod difference;
+mod evaluation;
 mod execution;
 mod expression;
 mod failure;
@@ -20,7 +21,6 @@ mod pipeline;
 mod progress;
 mod run;
 mod saved;
-mod spinnaker;
 mod surroundings;
 mod view;
 
@@ -28,7 +28,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::arguments::{Arguments, Command};
+use crate::arguments::{Arguments, Command, Execution};
 use crate::failure::Failure;
 use crate::installation::Installation;
 use crate::output::Output;
@@ -94,6 +94,7 @@ async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         Command::Expression(command) => expression::run(command, &output),
         Command::Canary(command) => canary::run(command, &output),
         Command::Decision(command) => decision::run(command, &output),
+        Command::Execution(Execution::Evaluate { cases }) => evaluation::run(&cases, &output).await,
         Command::Execution(command) => {
             execution::run(command, &Installation::connect(&prefix).await, &output).await
         }
