@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod entry;
+pub mod internet;
 pub mod invocation;
 pub mod resolve;
 pub mod runtime;
@@ -10,6 +11,7 @@ pub mod wake;
 
 pub use entry::{Error, Function, FunctionError, run_function, run_stage};
 pub use gennaker_cloud::Connection;
+pub use internet::internet;
 pub use invocation::{Invocation, InvocationError};
 pub use runtime::{Call, Refusal, Runtime};
 pub use setting::{prefix, setting, table_name};
