@@ -521,8 +521,30 @@ pub(crate) struct Package {
     #[arg(long, value_name = "DIR", default_value = "target/package")]
     pub out: PathBuf,
     /// Only these functions; the template is written only with all of them.
-    #[arg(long = "function", value_name = "NAME")]
+    #[arg(long = "function", value_name = "NAME", num_args = 1..)]
     pub functions: Vec<String>,
+    /// Optimised for Lambda, or quick to build and several times as large.
+    #[arg(long, value_enum, default_value_t = Profile::Release)]
+    pub profile: Profile,
+}
+
+/// How functions are built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Profile {
+    /// Small and quick to start.
+    Release,
+    /// Quick to build.
+    Dev,
+}
+
+impl Profile {
+    /// As Cargo writes it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Dev => "dev",
+        }
+    }
 }
 
 /// What functions run on.
