@@ -246,14 +246,32 @@ pub(crate) enum Canary {
         #[arg(long)]
         kayenta_compatible: bool,
         /// JSON lines in, results out in the same order.
-        #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "metrics"])]
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "metrics", "report"])]
         cases: Option<PathBuf>,
+        /// Write a page of it, which needs nothing but itself: scores, series, distributions, reasons.
+        #[arg(long, value_name = "OUT.html")]
+        report: Option<PathBuf>,
     },
-    /// Check a canary configuration.
-    #[command(after_help = "Example:\n  gennaker canary lint canary.json")]
+    /// Tell from history what a canary of this configuration can see, and how long it would need.
+    #[command(
+        after_help = "Example:\n  gennaker canary power --config canary.json --history last-week.json"
+    )]
+    Power {
+        /// Kayenta's canary configuration.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// `{"metrics":[{"name","values":[…]}],"stepSeconds":60,"minutes":60,"effect":0.1}`, or a file of pairs.
+        #[arg(long, value_name = "FILE")]
+        history: PathBuf,
+    },
+    /// Check a canary configuration: what is refused, and what is weak.
+    #[command(after_help = "Example:\n  gennaker canary lint canary.json --points 60")]
     Lint {
         /// Kayenta's canary configuration.
         file: PathBuf,
+        /// Points that each side will have at the first judgement: the interval over the step.
+        #[arg(long, value_name = "N")]
+        points: Option<u64>,
     },
 }
 

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod entry;
+pub mod internet;
 pub mod invocation;
 pub mod outside;
 pub mod resolve;
@@ -11,6 +12,7 @@ pub mod wake;
 
 pub use entry::{Error, Function, FunctionError, run_function, run_stage};
 pub use gennaker_cloud::Connection;
+pub use internet::internet;
 pub use invocation::{Invocation, InvocationError};
 pub use outside::Fetch;
 pub use resolve::Resolver;
