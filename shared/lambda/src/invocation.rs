@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::StageError;
+use crate::resolve::Scope;
 
 /// One call of a stage.
 pub struct Invocation<'a> {
@@ -35,6 +36,7 @@ pub struct Invocation<'a> {
     /// Prefix of this installation's functions and machines.
     pub prefix: &'a str,
     pub(crate) store: &'a Store,
+    pub(crate) scope: &'a Scope<'a>,
 }
 
 /// Why a configuration cannot be read.
@@ -67,12 +69,23 @@ impl Invocation<'_> {
             .or_else(|| self.trigger.get(key))
     }
 
-    /// The value of a text with expressions, as the stage sees them now.
+    /// The value of a text with expressions, as the stage sees them now. Nothing outside the execution is asked: for
+    /// `#fromUrl`, `#pipelineId` and their kin there is [`Invocation::value`].
     ///
     /// # Errors
     /// What a pipeline's author reads about the first expression that could not be evaluated.
     pub fn evaluate(&self, text: &str) -> Result<Value, String> {
-        crate::resolve::evaluate_text(self, text)
+        self.scope.value_now(self.stage, self.context, text)
+    }
+
+    /// The value of a text with expressions, as the stage sees them now, looked up outside the execution where they
+    /// ask for it.
+    ///
+    /// # Errors
+    /// Those of the table that may pass; inside, what a pipeline's author reads about the first expression that could
+    /// not be evaluated.
+    pub async fn value(&self, text: &str) -> Result<Result<Value, String>, CloudError> {
+        self.scope.value(self.stage, self.context, text).await
     }
 
     /// Milliseconds since the stage started.
