@@ -258,6 +258,7 @@ impl<S: Stage> Runtime<S> {
                 started,
                 prefix: &self.prefix,
                 store: &self.store,
+                within: None,
             };
             self.stage.step(&invocation).await
         };
@@ -606,6 +607,7 @@ impl<S: Stage> Runtime<S> {
             started: record.start_time.unwrap_or(call.now),
             prefix: &self.prefix,
             store: &self.store,
+            within: None,
         };
         match self.stage.undo(&invocation, &intent).await {
             Ok(Undo::Done { result }) => {
