@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod entry;
+pub mod in_line;
 pub mod internet;
 pub mod invocation;
 pub mod outside;

@@ -282,6 +282,7 @@ impl<S: Stage> Runtime<S> {
                 prefix: &self.prefix,
                 store: &self.store,
                 scope: &scope,
+                within: None,
             };
             self.stage.step(&invocation).await
         };
@@ -647,6 +648,7 @@ impl<S: Stage> Runtime<S> {
             prefix: &self.prefix,
             store: &self.store,
             scope: &scope,
+            within: None,
         };
         match self.stage.undo(&invocation, &intent).await {
             Ok(Undo::Done { result }) => {
