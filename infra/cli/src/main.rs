@@ -3,6 +3,8 @@
 mod accounts;
 mod arguments;
 mod canary;
+mod canary_metrics;
+mod canary_saved;
 mod cluster;
 mod decision;
 mod demo;
@@ -93,7 +95,7 @@ async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
     match arguments.command {
         Command::Pipeline(command) => pipeline::run(command, &prefix, &output).await,
         Command::Expression(command) => expression::run(command, &output),
-        Command::Canary(command) => canary::run(command, &output),
+        Command::Canary(command) => canary::run(command, &prefix, &output).await,
         Command::Decision(command) => decision::run(command, &output),
         Command::Execution(command) => {
             execution::run(command, &Installation::connect(&prefix).await, &output).await
