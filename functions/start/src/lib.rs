@@ -1,6 +1,5 @@
 #![doc = include_str!("../README.md")]
 
-pub mod artifacts;
 pub mod parameters;
 pub mod restart;
 
@@ -13,7 +12,7 @@ use gennaker_cloud::functions::{AwsFunctions, function_name};
 use gennaker_cloud::step_functions::AwsStepFunctions;
 use gennaker_cloud::store::pipelines::Pipeline;
 use gennaker_cloud::{Functions, StepFunctions, Store};
-use gennaker_domain::{Execution, ExecutionId, Plan, Problem, Status};
+use gennaker_domain::{Execution, ExecutionId, Plan, Problem, Status, artifact};
 use gennaker_lambda::{Connection, Function, FunctionError};
 use serde_json::{Map, Value, json};
 
@@ -252,7 +251,7 @@ impl Start {
         } else {
             Vec::new()
         };
-        let artifacts = artifacts::resolve(&plan.expected_artifacts, &ids, &received, &prior);
+        let artifacts = artifact::resolve(&plan.expected_artifacts, &ids, &received, &prior);
         let (parameters, artifacts) = match (parameters, artifacts) {
             (Ok(parameters), Ok(artifacts)) => (parameters, artifacts),
             (parameters, artifacts) => {
