@@ -13,7 +13,7 @@ use gennaker_cloud::step_functions::AwsStepFunctions;
 use gennaker_cloud::store::pipelines::Pipeline;
 use gennaker_cloud::{Functions, StepFunctions, Store};
 use gennaker_domain::{Execution, ExecutionId, Plan, Problem, Status, artifact};
-use gennaker_lambda::{Connection, Function, FunctionError};
+use gennaker_lambda::{Connection, Function, FunctionError, Resolver};
 use serde_json::{Map, Value, json};
 
 use parameters::Required;
@@ -24,6 +24,7 @@ pub struct Start {
     step_functions: Arc<dyn StepFunctions>,
     functions: Arc<dyn Functions>,
     prefix: String,
+    resolver: Resolver,
 }
 
 /// Problems of a request, as JSON.
@@ -53,6 +54,7 @@ impl Start {
             step_functions,
             functions,
             prefix: prefix.into(),
+            resolver: Resolver::new(),
         }
     }
 
@@ -123,6 +125,14 @@ impl Start {
                 return Ok(refused(&problems));
             }
         };
+        // Before the execution is there: whoever runs one of its stages finds what its start made of the pipeline.
+        let processed = self
+            .resolver
+            .process(&self.store, &plan, &id, &trigger, now)
+            .await?;
+        if let Some(processed) = processed {
+            self.store.put_processed(&id, &processed).await?;
+        }
         let limited = slot_count(&plan).is_some();
         let execution = Execution {
             id,
