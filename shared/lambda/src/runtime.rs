@@ -398,7 +398,19 @@ impl<S: Stage> Runtime<S> {
                 record.status = policy.outcome(status);
                 record.outputs = outputs;
                 record.context.extend(context);
-                record.waiting = Some(reason);
+                if status == Status::Terminal {
+                    // A failure that leaves something for whoever looks at the stage.
+                    record.context.insert(
+                        "exception".to_owned(),
+                        exception(&reason, &Value::Null, call.now),
+                    );
+                    record.failure = Some(Failure {
+                        reason,
+                        details: Value::Null,
+                    });
+                } else {
+                    record.waiting = Some(reason);
+                }
             }
             Step::Failed { reason, details } => {
                 record.task_status = Some(Status::Terminal);

@@ -20,4 +20,5 @@ pub const BUILT: &[&str] = &[
     "scale-down-cluster",
     "shrink-cluster",
     "wait",
+    "webhook",
 ];
