@@ -68,6 +68,9 @@ pub(crate) enum Command {
     /// Start executions, look at them and act on them, on AWS and in the local cloud alike.
     #[command(subcommand)]
     Execution(Execution),
+    /// The AWS accounts behind the account names in pipelines.
+    #[command(subcommand)]
+    Account(Account),
     /// Build every function for Lambda and write the template that `sam deploy` takes.
     #[command(
         after_help = "Example:\n  gennaker package --architecture arm64 --out target/package\n  sam deploy --template-file target/package/template.yaml --stack-name gennaker --resolve-s3 --capabilities CAPABILITY_NAMED_IAM"
@@ -471,6 +474,37 @@ impl Answer {
             Self::Stop => "stop",
         }
     }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Account {
+    /// Save an account under the name that pipelines have for it.
+    #[command(
+        after_help = "Example:\n  gennaker account save --name prod --account-id 123456789012 --role role/gennaker --region us-east-1"
+    )]
+    Save(SaveAccount),
+    /// List the accounts.
+    #[command(after_help = "Example:\n  gennaker account list --json")]
+    List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SaveAccount {
+    /// Accounts in Spinnaker's JSON: one, a list, or what is under `aws.accounts`.
+    #[arg(required_unless_present = "name", conflicts_with_all = ["name", "account_id", "role", "regions"])]
+    pub file: Option<PathBuf>,
+    /// Name in pipelines (`account`, `credentials`).
+    #[arg(long, value_name = "NAME", requires = "account_id")]
+    pub name: Option<String>,
+    /// AWS account id, twelve digits.
+    #[arg(long, value_name = "ID", requires = "name")]
+    pub account_id: Option<String>,
+    /// Role that stages assume there: an ARN, or `role/NAME`. Without it, the functions' own account.
+    #[arg(long, value_name = "ROLE", requires = "name")]
+    pub role: Option<String>,
+    /// A region that may be deployed to; without any, all.
+    #[arg(long = "region", value_name = "REGION", requires = "name")]
+    pub regions: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]

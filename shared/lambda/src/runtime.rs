@@ -741,7 +741,10 @@ fn timed_out(plan: &Plan, record: &StageRecord, stage: &PlanStage, elapsed: i64)
     if (elapsed as f64) <= limit {
         return None;
     }
-    let reason = format!("the stage took longer than its time-out of {limit} ms");
+    // What it waited for is what a person has to look at.
+    let waiting = record.waiting.as_ref();
+    let waiting = waiting.map_or_else(String::new, |waiting| format!(": {waiting}"));
+    let reason = format!("the stage took longer than its time-out of {limit} ms{waiting}");
     Some(
         if record.context.get("markSuccessfulOnTimeout") == Some(&Value::Bool(true)) {
             Step::Succeeded {
