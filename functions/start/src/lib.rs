@@ -1,6 +1,5 @@
 #![doc = include_str!("../README.md")]
 
-pub mod artifacts;
 pub mod parameters;
 pub mod restart;
 
@@ -13,8 +12,8 @@ use gennaker_cloud::functions::{AwsFunctions, function_name};
 use gennaker_cloud::step_functions::AwsStepFunctions;
 use gennaker_cloud::store::pipelines::Pipeline;
 use gennaker_cloud::{Functions, StepFunctions, Store};
-use gennaker_domain::{Execution, ExecutionId, Plan, Problem, Status};
-use gennaker_lambda::{Connection, Function, FunctionError};
+use gennaker_domain::{Execution, ExecutionId, Plan, Problem, Status, artifact};
+use gennaker_lambda::{Connection, Function, FunctionError, Resolver};
 use serde_json::{Map, Value, json};
 
 use parameters::Required;
@@ -25,6 +24,7 @@ pub struct Start {
     step_functions: Arc<dyn StepFunctions>,
     functions: Arc<dyn Functions>,
     prefix: String,
+    resolver: Resolver,
 }
 
 /// Problems of a request, as JSON.
@@ -54,6 +54,7 @@ impl Start {
             step_functions,
             functions,
             prefix: prefix.into(),
+            resolver: Resolver::new(),
         }
     }
 
@@ -124,6 +125,14 @@ impl Start {
                 return Ok(refused(&problems));
             }
         };
+        // Before the execution is there: whoever runs one of its stages finds what its start made of the pipeline.
+        let processed = self
+            .resolver
+            .process(&self.store, &plan, &id, &trigger, now)
+            .await?;
+        if let Some(processed) = processed {
+            self.store.put_processed(&id, &processed).await?;
+        }
         let limited = slot_count(&plan).is_some();
         let execution = Execution {
             id,
@@ -252,7 +261,7 @@ impl Start {
         } else {
             Vec::new()
         };
-        let artifacts = artifacts::resolve(&plan.expected_artifacts, &ids, &received, &prior);
+        let artifacts = artifact::resolve(&plan.expected_artifacts, &ids, &received, &prior);
         let (parameters, artifacts) = match (parameters, artifacts) {
             (Ok(parameters), Ok(artifacts)) => (parameters, artifacts),
             (parameters, artifacts) => {

@@ -7,6 +7,7 @@ use gennaker_domain::{Execution, Intent, Plan, PlanStage, Run};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::resolve::Scope;
 use crate::{StageError, in_line};
 
 /// One call of a stage.
@@ -35,6 +36,7 @@ pub struct Invocation<'a> {
     /// Prefix of this installation's functions and machines.
     pub prefix: &'a str,
     pub(crate) store: &'a Store,
+    pub(crate) scope: &'a Scope<'a>,
     /// The stage of the plan that runs this one in line; see [`crate::in_line`].
     pub(crate) within: Option<&'a PlanStage>,
 }
@@ -69,12 +71,23 @@ impl Invocation<'_> {
             .or_else(|| self.trigger.get(key))
     }
 
-    /// The value of a text with expressions, as the stage sees them now.
+    /// The value of a text with expressions, as the stage sees them now. Nothing outside the execution is asked: for
+    /// `#fromUrl`, `#pipelineId` and their kin there is [`Invocation::value`].
     ///
     /// # Errors
     /// What a pipeline's author reads about the first expression that could not be evaluated.
     pub fn evaluate(&self, text: &str) -> Result<Value, String> {
-        crate::resolve::evaluate_text(self, text)
+        self.scope.value_now(self.stage, self.context, text)
+    }
+
+    /// The value of a text with expressions, as the stage sees them now, looked up outside the execution where they
+    /// ask for it.
+    ///
+    /// # Errors
+    /// Those of the table that may pass; inside, what a pipeline's author reads about the first expression that could
+    /// not be evaluated.
+    pub async fn value(&self, text: &str) -> Result<Result<Value, String>, CloudError> {
+        self.scope.value(self.stage, self.context, text).await
     }
 
     /// Milliseconds since the stage started.

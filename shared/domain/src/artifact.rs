@@ -1,7 +1,8 @@
 //! Expected artifacts: what an execution's trigger brought, what the execution before had, or a default.
 
-use gennaker_domain::{Problem, pattern};
 use serde_json::{Map, Value, json};
+
+use crate::{Problem, pattern};
 
 /// What a trigger carries once its artifacts are resolved.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -10,6 +11,43 @@ pub struct Resolved {
     pub artifacts: Vec<Value>,
     /// The expected artifacts, each with its `boundArtifact`.
     pub expected: Vec<Value>,
+}
+
+/// Fields that an artifact has of its own; every other one belongs to its metadata.
+const OWN: [&str; 10] = [
+    "type",
+    "customKind",
+    "name",
+    "version",
+    "location",
+    "reference",
+    "metadata",
+    "artifactAccount",
+    "provenance",
+    "uuid",
+];
+
+/// An artifact as Spinnaker writes it back: nulls left out, `customKind` and `metadata` always there, fields that
+/// artifacts do not have moved into the metadata. None if it is no object.
+#[must_use]
+pub fn normal(artifact: &Value) -> Option<Value> {
+    let given = artifact.as_object()?;
+    let mut normal = Map::new();
+    let mut metadata = given
+        .get("metadata")
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default();
+    for (name, value) in given.iter().filter(|(_, value)| !value.is_null()) {
+        if !OWN.contains(&name.as_str()) {
+            metadata.insert(name.clone(), value.clone());
+        } else if name != "metadata" {
+            normal.insert(name.clone(), value.clone());
+        }
+    }
+    normal.entry("customKind").or_insert(Value::Bool(false));
+    normal.insert("metadata".to_owned(), Value::Object(metadata));
+    Some(Value::Object(normal))
 }
 
 /// Fields that a matcher may name; one that is empty matches anything.
@@ -167,6 +205,17 @@ mod tests {
         assert_eq!(bound(&[image("2")], &[image("1")]), image("2"));
         assert_eq!(bound(&[], &[image("1")]), image("1"));
         assert_eq!(bound(&[], &[]), image("default"));
+    }
+
+    #[test]
+    fn an_artifact_is_written_back_with_its_unknown_fields_as_metadata() {
+        let given =
+            json!({"type": "docker/image", "version": null, "digest": 1, "metadata": {"k": "v"}});
+        assert_eq!(
+            normal(&given).unwrap(),
+            json!({"type": "docker/image", "customKind": false, "metadata": {"k": "v", "digest": 1}})
+        );
+        assert_eq!(normal(&json!("text")), None);
     }
 
     #[test]
