@@ -2,6 +2,7 @@
 
 pub mod entry;
 pub mod invocation;
+mod parents;
 pub mod resolve;
 pub mod runtime;
 pub mod setting;
