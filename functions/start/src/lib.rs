@@ -15,7 +15,7 @@ use gennaker_cloud::store::children::ChildAnswer;
 use gennaker_cloud::store::pipelines::Pipeline;
 use gennaker_cloud::{Functions, StepFunctions, Store};
 use gennaker_domain::{Execution, ExecutionId, Plan, Problem, Status, artifact};
-use gennaker_lambda::{Connection, Function, FunctionError};
+use gennaker_lambda::{Connection, Function, FunctionError, Resolver, parents};
 use serde_json::{Map, Value, json};
 
 use parameters::Required;
@@ -26,6 +26,7 @@ pub struct Start {
     step_functions: Arc<dyn StepFunctions>,
     functions: Arc<dyn Functions>,
     prefix: String,
+    resolver: Resolver,
 }
 
 /// Problems of a request, as JSON.
@@ -55,6 +56,7 @@ impl Start {
             step_functions,
             functions,
             prefix: prefix.into(),
+            resolver: Resolver::new(),
         }
     }
 
@@ -147,6 +149,9 @@ impl Start {
             failed = Some(child::failed_on_startup(&problems, now));
         }
         let trigger = Value::Object(trigger);
+        if failed.is_none() {
+            self.process(&plan, &id, &trigger, now).await?;
+        }
         let limited = slot_count(&plan).is_some() && failed.is_none();
         let mut execution = Execution {
             id,
@@ -194,6 +199,27 @@ impl Start {
         tracing::info!(execution = %execution.id, application, pipeline = pipeline.name, revision = execution.revision, created, "execution created");
         let known = self.store.execution(&execution.id).await?;
         self.go_on(known.unwrap_or(execution), now).await
+    }
+
+    /// What the start makes of the pipeline's expressions, kept before the execution is there: whoever runs one of its
+    /// stages finds it.
+    async fn process(
+        &self,
+        plan: &Plan,
+        id: &ExecutionId,
+        trigger: &Value,
+        now: i64,
+    ) -> Result<(), FunctionError> {
+        let values = plan.stages.iter().flat_map(|stage| stage.context.values());
+        let whole = parents::complete(&self.store, values, trigger.clone()).await?;
+        let processed = self
+            .resolver
+            .process(&self.store, plan, id, &whole, now)
+            .await?;
+        if let Some(processed) = processed {
+            self.store.put_processed(id, &processed).await?;
+        }
+        Ok(())
     }
 
     /// Takes an execution that is stored as far as it can go: to a slot, and to Step Functions.

@@ -246,14 +246,32 @@ pub(crate) enum Canary {
         #[arg(long)]
         kayenta_compatible: bool,
         /// JSON lines in, results out in the same order.
-        #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "metrics"])]
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "metrics", "report"])]
         cases: Option<PathBuf>,
+        /// Write a page of it, which needs nothing but itself: scores, series, distributions, reasons.
+        #[arg(long, value_name = "OUT.html")]
+        report: Option<PathBuf>,
     },
-    /// Check a canary configuration.
-    #[command(after_help = "Example:\n  gennaker canary lint canary.json")]
+    /// Tell from history what a canary of this configuration can see, and how long it would need.
+    #[command(
+        after_help = "Example:\n  gennaker canary power --config canary.json --history last-week.json"
+    )]
+    Power {
+        /// Kayenta's canary configuration.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// `{"metrics":[{"name","values":[…]}],"stepSeconds":60,"minutes":60,"effect":0.1}`, or a file of pairs.
+        #[arg(long, value_name = "FILE")]
+        history: PathBuf,
+    },
+    /// Check a canary configuration: what is refused, and what is weak.
+    #[command(after_help = "Example:\n  gennaker canary lint canary.json --points 60")]
     Lint {
         /// Kayenta's canary configuration.
         file: PathBuf,
+        /// Points that each side will have at the first judgement: the interval over the step.
+        #[arg(long, value_name = "N")]
+        points: Option<u64>,
     },
 }
 
@@ -503,8 +521,30 @@ pub(crate) struct Package {
     #[arg(long, value_name = "DIR", default_value = "target/package")]
     pub out: PathBuf,
     /// Only these functions; the template is written only with all of them.
-    #[arg(long = "function", value_name = "NAME")]
+    #[arg(long = "function", value_name = "NAME", num_args = 1..)]
     pub functions: Vec<String>,
+    /// Optimised for Lambda, or quick to build and several times as large.
+    #[arg(long, value_enum, default_value_t = Profile::Release)]
+    pub profile: Profile,
+}
+
+/// How functions are built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Profile {
+    /// Small and quick to start.
+    Release,
+    /// Quick to build.
+    Dev,
+}
+
+impl Profile {
+    /// As Cargo writes it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Dev => "dev",
+        }
+    }
 }
 
 /// What functions run on.

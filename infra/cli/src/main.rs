@@ -7,6 +7,7 @@ mod cluster;
 mod decision;
 mod demo;
 mod difference;
+mod elf;
 mod execution;
 mod expression;
 mod failure;

@@ -233,6 +233,51 @@ impl Store {
         }
     }
 
+    /// Keeps what the execution's start made of its pipeline; what is there already stays.
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub async fn put_processed(
+        &self,
+        id: &ExecutionId,
+        processed: &impl serde::Serialize,
+    ) -> Result<(), CloudError> {
+        let unreadable = |message: String| CloudError::Unreadable {
+            what: "processed pipeline".to_owned(),
+            message,
+        };
+        let json = serde_json::to_vec(processed).map_err(|error| unreadable(error.to_string()))?;
+        let packed = zstd::encode_all(json.as_slice(), COMPRESSION)
+            .map_err(|error| unreadable(error.to_string()))?;
+        let item = object(json!({ "processed": base64(&packed) }));
+        let write = Write::put(Key::processed(id), item).only_if(Condition::no_item());
+        held(self.table.write(write).await).map(drop)
+    }
+
+    /// What the execution's start made of its pipeline, if it made something.
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub async fn processed(&self, id: &ExecutionId) -> Result<Option<Value>, CloudError> {
+        let Some(item) = self.table.get(&Key::processed(id)).await? else {
+            return Ok(None);
+        };
+        let unreadable = |message: String| CloudError::Unreadable {
+            what: format!("processed pipeline of execution `{id}`"),
+            message,
+        };
+        let packed = item
+            .get("processed")
+            .and_then(Value::as_str)
+            .and_then(unbase64)
+            .ok_or_else(|| unreadable("no attribute `processed`".to_owned()))?;
+        let json =
+            zstd::decode_all(packed.as_slice()).map_err(|error| unreadable(error.to_string()))?;
+        serde_json::from_slice(&json)
+            .map(Some)
+            .map_err(|error| unreadable(error.to_string()))
+    }
+
     /// Sets `ending` if nobody has, and the run is the current one. True if this call set it.
     ///
     /// # Errors

@@ -36,6 +36,7 @@ mod yaml;
 pub use case::{evaluate_case, evaluate_case_line};
 pub use check::{Problem, Severity, check};
 pub use context::Context;
+pub use model::ExecutionView;
 pub use outcome::{Evaluator, Failure, Level, Limits, Mode, Options, Outcome};
 pub use ports::Ports;
 pub use template::{ParseError, Template};

@@ -1,21 +1,25 @@
 //! What a child sees of the executions that started it: stored by reference, read whole only where a stage asks.
 
 use gennaker_cloud::{CloudError, Store};
+use gennaker_domain::ExecutionId;
 use gennaker_domain::execution_json::execution_json;
-use gennaker_domain::{ExecutionId, PlanStage};
 use serde_json::Value;
 
 /// How many parents above each other are read. Orca copies them all into every child, which is what made its
 /// executions large.
 const LEVELS: usize = 3;
 
-/// Puts the parents' whole executions into `trigger.parentExecution`, if the stage's configuration speaks of them.
-pub(crate) async fn complete(
+/// Puts the parents' whole executions into `trigger.parentExecution`, if one of these values speaks of them: those of a
+/// stage's configuration.
+///
+/// # Errors
+/// Those of the table.
+pub async fn complete(
     store: &Store,
-    stage: &PlanStage,
+    mut values: impl Iterator<Item = &Value>,
     mut trigger: Value,
 ) -> Result<Value, CloudError> {
-    if trigger.get("parentExecution").is_none() || !stage.context.values().any(mentions) {
+    if trigger.get("parentExecution").is_none() || !values.any(mentions) {
         return Ok(trigger);
     }
     let mut at = &mut trigger;

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -20,7 +20,8 @@ use gennaker_domain::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::resolve::{self, Resolved};
+use crate::parents;
+use crate::resolve::{self, Processed, Resolver, Scope};
 use crate::{Invocation, Stage, StageError, Step, Undo, Wake};
 
 /// What a function answers Step Functions if not Ok.
@@ -73,6 +74,7 @@ pub struct Runtime<S> {
     wake: Arc<dyn Wake>,
     prefix: String,
     plans: Mutex<HashMap<String, Arc<Plan>>>,
+    resolver: Resolver,
 }
 
 impl<S> std::fmt::Debug for Runtime<S> {
@@ -88,6 +90,7 @@ struct Situation {
     plan: Arc<Plan>,
     records: Records,
     trigger: Value,
+    processed: Option<Arc<Processed>>,
 }
 
 impl<S: Stage> Runtime<S> {
@@ -99,7 +102,14 @@ impl<S: Stage> Runtime<S> {
             wake,
             prefix: prefix.into(),
             plans: Mutex::new(HashMap::new()),
+            resolver: Resolver::new(),
         }
+    }
+
+    /// The same with another resolver of expressions.
+    #[must_use]
+    pub fn with_resolver(self, resolver: Resolver) -> Self {
+        Self { resolver, ..self }
     }
 
     /// One call. `Ok` is done (or nothing to do), a refusal carries the error name for Step Functions.
@@ -137,6 +147,10 @@ impl<S: Stage> Runtime<S> {
             ));
         };
         let plan = self.plan(&execution.plan_hash).await?;
+        let (plan, processed) = self
+            .resolver
+            .plan_of(&self.store, &plan, &execution.id)
+            .await?;
         let Some(stage) = plan.stage(ref_id).cloned() else {
             return Err(Refusal::new(
                 error_name::INVALID_CONFIGURATION,
@@ -144,7 +158,15 @@ impl<S: Stage> Runtime<S> {
             ));
         };
         if let Some(action) = text("undo") {
-            return self.undo(call, run, execution, plan, &stage, action).await;
+            let situation = Situation {
+                records: self.store.stages(&run.execution).await?,
+                trigger: Value::Null,
+                run,
+                execution,
+                plan,
+                processed,
+            };
+            return self.undo(call, situation, &stage, action).await;
         }
         if let Some(token) = text("token").filter(|_| stage.woken) {
             self.store.put_token(&run, ref_id, token).await?;
@@ -163,13 +185,14 @@ impl<S: Stage> Runtime<S> {
             .trigger(&run.execution)
             .await?
             .unwrap_or(Value::Null);
-        let trigger = crate::parents::complete(&self.store, &stage, trigger).await?;
+        let trigger = parents::complete(&self.store, stage.context.values(), trigger).await?;
         let situation = Situation {
             run,
             execution,
             plan,
             records,
             trigger,
+            processed,
         };
         self.step(call, &situation, &stage).await
     }
@@ -183,6 +206,7 @@ impl<S: Stage> Runtime<S> {
         let Situation {
             run, plan, records, ..
         } = situation;
+        let scope = self.scope(call, situation);
         if let Some(record) = records
             .get(&stage.ref_id)
             .filter(|record| record.status.is_complete())
@@ -211,7 +235,7 @@ impl<S: Stage> Runtime<S> {
                 "the execution is paused".to_owned(),
             );
         }
-        if !records.contains_key(&stage.ref_id) && !self.enabled(call, situation, stage) {
+        if !records.contains_key(&stage.ref_id) && !self.enabled(situation, &scope, stage).await? {
             let mut record = StageRecord::not_started(&stage.ref_id);
             record.status = Status::Skipped;
             record.run = run.number;
@@ -224,19 +248,19 @@ impl<S: Stage> Runtime<S> {
             return Ok(());
         };
         if record.context.is_empty() {
-            let Resolved { context, summary } = resolve::resolve(
-                plan,
-                &situation.execution,
-                records,
-                &situation.trigger,
-                stage,
-                call.now,
-            );
-            record.context = context;
-            if let Some(summary) = summary {
-                record
-                    .context
-                    .insert("expressionEvaluationSummary".to_owned(), summary);
+            let resolved = scope.resolve(stage).await?;
+            record.context = resolved.context;
+            if let Some(summary) = resolved.summary {
+                record.context.insert(resolve::SUMMARY.to_owned(), summary);
+            }
+            // Before anybody acts on it: an invocation after a crash has to see the same values.
+            let stored = !resolved.evaluated
+                || self
+                    .store
+                    .save_stage(&run.execution, &record, &call.request_id)
+                    .await?;
+            if !stored {
+                return self.wait(stage, Poll::TenSeconds, "the lease was lost".to_owned());
             }
         }
         let started = record.start_time.unwrap_or(call.now);
@@ -254,6 +278,8 @@ impl<S: Stage> Runtime<S> {
             started,
             prefix: &self.prefix,
             store: &self.store,
+            scope: &scope,
+            within: None,
         };
         let answer = match timed_out(plan, &record, stage, call.now.saturating_sub(started)) {
             Some(timed_out) => self.stage.timed_out(&invocation).await.map(|()| timed_out),
@@ -398,11 +424,13 @@ impl<S: Stage> Runtime<S> {
             // Whatever the policy says, as the original was observed to do.
             record.status = Status::Terminal;
             record.failure.get_or_insert_with(|| Failure {
-                reason: "expressions of the stage failed and `failOnFailedExpressions` is set"
-                    .to_owned(),
+                reason: format!(
+                    "expressions of the stage failed and `failOnFailedExpressions` is set: {}",
+                    resolve::explanations(&record.context)
+                ),
                 details: record
                     .context
-                    .get("expressionEvaluationSummary")
+                    .get(resolve::SUMMARY)
                     .cloned()
                     .unwrap_or(Value::Null),
             });
@@ -544,8 +572,13 @@ impl<S: Stage> Runtime<S> {
         }
     }
 
-    fn enabled(&self, call: &Call, situation: &Situation, stage: &PlanStage) -> bool {
-        situation.plan.lineage(&stage.ref_id).into_iter().all(|of| {
+    async fn enabled(
+        &self,
+        situation: &Situation,
+        scope: &Scope<'_>,
+        stage: &PlanStage,
+    ) -> Result<bool, Refusal> {
+        for of in situation.plan.lineage(&stage.ref_id) {
             // A group decides once: when one of its stages has run, it is enabled.
             let decided = of.ref_id != stage.ref_id
                 && situation.records.values().any(|record| {
@@ -556,27 +589,35 @@ impl<S: Stage> Runtime<S> {
                             .iter()
                             .any(|above| above.ref_id == of.ref_id)
                 });
-            decided
-                || resolve::stage_enabled(
-                    &situation.plan,
-                    &situation.execution,
-                    &situation.records,
-                    &situation.trigger,
-                    of,
-                    call.now,
-                )
-        })
+            if !decided && !scope.enabled(of).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn scope<'a>(&'a self, call: &Call, situation: &'a Situation) -> Scope<'a> {
+        Scope {
+            resolver: &self.resolver,
+            store: &self.store,
+            plan: &situation.plan,
+            processed: situation.processed.as_deref(),
+            execution: &situation.execution,
+            records: &situation.records,
+            trigger: &situation.trigger,
+            now: call.now,
+            view: OnceLock::new(),
+        }
     }
 
     async fn undo(
         &self,
         call: &Call,
-        run: Run,
-        execution: Execution,
-        plan: Arc<Plan>,
+        mut situation: Situation,
         stage: &PlanStage,
         action: &str,
     ) -> Result<(), Refusal> {
+        let run = situation.run.clone();
         let intents = self.store.intents(&run.execution).await?;
         let Some(intent) = intents
             .into_iter()
@@ -587,16 +628,17 @@ impl<S: Stage> Runtime<S> {
         if intent.closed {
             return Ok(());
         }
-        let records = self.store.stages(&run.execution).await?;
-        let record = records
-            .get(&stage.ref_id)
-            .cloned()
-            .unwrap_or_else(|| StageRecord::not_started(&stage.ref_id));
-        let trigger = self
+        situation.trigger = self
             .store
             .trigger(&run.execution)
             .await?
             .unwrap_or(Value::Null);
+        let record = situation
+            .records
+            .get(&stage.ref_id)
+            .cloned()
+            .unwrap_or_else(|| StageRecord::not_started(&stage.ref_id));
+        let scope = self.scope(call, &situation);
         let context = if record.context.is_empty() {
             &stage.context
         } else {
@@ -604,17 +646,19 @@ impl<S: Stage> Runtime<S> {
         };
         let invocation = Invocation {
             run: &run,
-            execution: &execution,
-            plan: &plan,
+            execution: &situation.execution,
+            plan: &situation.plan,
             stage,
             context,
             memory: &record.memory,
-            records: &records,
-            trigger: &trigger,
+            records: &situation.records,
+            trigger: &situation.trigger,
             now: call.now,
             started: record.start_time.unwrap_or(call.now),
             prefix: &self.prefix,
             store: &self.store,
+            scope: &scope,
+            within: None,
         };
         match self.stage.undo(&invocation, &intent).await {
             Ok(Undo::Done { result }) => {
@@ -664,6 +708,7 @@ impl Situation {
             plan: Arc::clone(&self.plan),
             records: Records::new(),
             trigger: Value::Null,
+            processed: self.processed.clone(),
         }
     }
 }
@@ -720,7 +765,7 @@ fn timed_out(plan: &Plan, record: &StageRecord, stage: &PlanStage, elapsed: i64)
 fn fails_on_expressions(context: &Map<String, Value>) -> bool {
     context.get("failOnFailedExpressions") == Some(&Value::Bool(true))
         && context
-            .get("expressionEvaluationSummary")
+            .get(resolve::SUMMARY)
             .and_then(Value::as_object)
             .is_some_and(|summary| !summary.is_empty())
 }

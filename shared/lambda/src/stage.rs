@@ -46,6 +46,17 @@ pub trait Stage: Send + Sync {
     }
 }
 
+#[async_trait]
+impl Stage for std::sync::Arc<dyn Stage> {
+    async fn step(&self, invocation: &Invocation<'_>) -> Result<Step, StageError> {
+        (**self).step(invocation).await
+    }
+
+    async fn undo(&self, invocation: &Invocation<'_>, intent: &Intent) -> Result<Undo, StageError> {
+        (**self).undo(invocation, intent).await
+    }
+}
+
 /// Answer of a stage.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
