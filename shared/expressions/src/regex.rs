@@ -54,6 +54,11 @@ impl JavaRegex {
         self.whole.is_match(text).map_err(costly)
     }
 
+    /// Whether there is a match anywhere.
+    pub(crate) fn finds(&self, text: &str) -> Eval<bool> {
+        self.find.is_match(text).map_err(costly)
+    }
+
     /// The next match at or after a byte position.
     pub(crate) fn find_from(&self, text: &str, from: usize) -> Eval<Option<Found>> {
         if from > text.len() {
