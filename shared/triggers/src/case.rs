@@ -17,6 +17,7 @@ use crate::resolve::{
 };
 use crate::signature::Sha1Policy;
 use crate::trigger::Trigger;
+use crate::webhook::{self, Received};
 
 /// Most times that one case may ask for.
 const MAX_COUNT: u64 = 10_000;
@@ -333,4 +334,124 @@ fn artifact_result(case: &Value) -> Result<Value, Failed> {
         "getAllArtifacts" => list(&all_artifacts(get("execution"))?),
         other => return Err(Failed("input", format!("there is no function `{other}`"))),
     })
+}
+
+/// One line of `webhook evaluate --cases`. `payload` gives the text of a `payloadFile`.
+#[must_use]
+pub fn evaluate_webhook_case(case: &Value, payload: &dyn Fn(&str) -> Option<String>) -> Value {
+    let text = |field: &str| case.get(field).and_then(Value::as_str);
+    let headers: Vec<(String, String)> = case
+        .get("headers")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| (name.clone(), crate::json::java_text(value)))
+        .collect();
+    let body = match (text("raw"), text("payloadFile")) {
+        (Some(raw), _) => raw.to_owned(),
+        (None, Some(file)) => match payload(file).map(|text| patched(&text, case.get("patch"))) {
+            Some(Ok(body)) => body,
+            Some(Err(error)) => return answer(case, "error", error.into()),
+            None => {
+                return answer(case, "error", format!("`{file}` cannot be read").into());
+            }
+        },
+        (None, None) => return answer(case, "error", "`raw` or `payloadFile` is missing".into()),
+    };
+    let received = webhook::receive(
+        text("type").unwrap_or_default(),
+        text("source").unwrap_or_default(),
+        &headers,
+        body.as_bytes(),
+    );
+    let result = match received {
+        Err(refused) => json!({
+            "sent": false, "status": refused.status(), "error": refused.to_string(),
+        }),
+        Ok(Received::NothingToDo(reason)) => {
+            json!({ "sent": false, "status": 200, "reason": reason })
+        }
+        Ok(Received::Event(event)) => sent(&event, &body),
+    };
+    answer(case, "result", result)
+}
+
+/// What of an event differs from the body that it was made of.
+fn sent(event: &Event, body: &str) -> Value {
+    let posted: Map<String, Value> = serde_json::from_str(body).unwrap_or_default();
+    let empty = Map::new();
+    let content = event.content.as_ref().unwrap_or(&empty);
+    let changed: Map<String, Value> = content
+        .iter()
+        .filter(|(key, value)| posted.get(*key) != Some(value))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    let removed: Vec<&String> = posted
+        .keys()
+        .filter(|key| !content.contains_key(*key))
+        .collect();
+    let keys: Vec<&String> = event.headers.iter().flatten().map(|(key, _)| key).collect();
+    let mut result = json!({
+        "sent": true,
+        "status": 200,
+        "details": { "type": event.kind, "source": event.source },
+        "content": changed,
+        "payloadIsPosted": event.payload.as_ref() == Some(&posted),
+        "headerKeys": keys,
+    });
+    if let (Value::Object(map), false) = (&mut result, removed.is_empty()) {
+        map.insert("removed".to_owned(), json!(removed));
+    }
+    result
+}
+
+/// A document with changes made to it, one after the other.
+fn patched(text: &str, patch: Option<&Value>) -> Result<String, String> {
+    let Some(patch) = patch.and_then(Value::as_array) else {
+        return Ok(text.to_owned());
+    };
+    let mut document: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    for change in patch {
+        let path = change.get("path").and_then(Value::as_array);
+        let Some((last, parents)) = path.and_then(|path| path.split_last()) else {
+            return Err("a patch has no `path`".to_owned());
+        };
+        let mut at = Some(&mut document);
+        for part in parents {
+            at = at.and_then(|value| match part {
+                Value::String(key) => value.get_mut(key.as_str()),
+                part => value.get_mut(usize::try_from(part.as_u64()?).ok()?),
+            });
+        }
+        let Some(parent) = at else { continue };
+        let new = change.get("set").cloned();
+        match (parent, last) {
+            (Value::Object(map), Value::String(key)) => match new {
+                Some(value) => {
+                    map.insert(key.clone(), value);
+                }
+                None => {
+                    map.shift_remove(key);
+                }
+            },
+            (Value::Array(items), Value::Number(index)) => {
+                let index = index.as_u64().and_then(|index| usize::try_from(index).ok());
+                let Some(index) = index.filter(|index| *index < items.len()) else {
+                    continue;
+                };
+                match new {
+                    Some(value) => {
+                        if let Some(item) = items.get_mut(index) {
+                            *item = value;
+                        }
+                    }
+                    None => {
+                        items.remove(index);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(document.to_string())
 }

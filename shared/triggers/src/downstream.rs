@@ -57,6 +57,9 @@ fn stands_against(pipeline: &Value, trigger: &Value, parent: &Value) -> Option<S
             "a trigger of type `{kind}` does not hear the ends of pipelines"
         ));
     }
+    if parent.get("type").is_some_and(|kind| !kind.is_null() && kind != "PIPELINE") {
+        return Some("what ended is no pipeline".to_owned());
+    }
     let wanted = get("pipeline").filter(|value| is_true(Some(value)));
     if wanted.is_none() || wanted != parent.get("pipelineConfigId") {
         return Some("another pipeline ended".to_owned());

@@ -62,8 +62,8 @@ pub fn explain(event: &Event, pipelines: &[Value], settings: &Settings) -> Expla
             if answer.matched {
                 let artifacts: Vec<Value> =
                     answer.artifacts.iter().map(Artifact::to_json).collect();
-                let said = json!([value, identity, answer.resolved, artifacts]).to_string();
-                if seen.insert(said) && pipeline.error_message.is_none() {
+                let said = canonical(&json!([value, identity, answer.resolved, artifacts]));
+                if seen.insert(said) {
                     let order = BUILD_TYPES
                         .iter()
                         .position(|kind| trigger.kind.as_deref() == Some(kind))
@@ -80,7 +80,7 @@ pub fn explain(event: &Event, pipelines: &[Value], settings: &Settings) -> Expla
             put(&mut row, "application", pipeline.application.as_str().into());
             put(&mut row, "pipeline", pipeline.name.as_str().into());
             put(&mut row, "pipelineIndex", at.into());
-            put(&mut row, "matched", true.into());
+            put(&mut row, "matched", start.error.is_none().into());
             put(
                 &mut row,
                 "reason",
@@ -94,14 +94,33 @@ pub fn explain(event: &Event, pipelines: &[Value], settings: &Settings) -> Expla
                 start.artifacts.iter().map(Artifact::to_json).collect(),
             );
             explanation.matches.push(row);
-            if start.error.is_none() {
-                starts.push((0, vec![at]));
-            }
+            // One that fails starts too, as failed, so that somebody sees it.
+            starts.push((0, vec![at]));
         }
     }
     starts.sort_by_key(|(order, _)| *order);
     explanation.starts = starts.into_iter().map(|(_, start)| start).collect();
     explanation
+}
+
+/// The text of a value whatever the order of its keys.
+fn canonical(value: &Value) -> String {
+    match value {
+        Value::Object(map) => {
+            let mut entries: Vec<(&String, &Value)> = map.iter().collect();
+            entries.sort_by_key(|(key, _)| *key);
+            let parts: Vec<String> = entries
+                .into_iter()
+                .map(|(key, value)| format!("{key:?}:{}", canonical(value)))
+                .collect();
+            format!("{{{}}}", parts.join(","))
+        }
+        Value::Array(items) => {
+            let parts: Vec<String> = items.iter().map(canonical).collect();
+            format!("[{}]", parts.join(","))
+        }
+        scalar => scalar.to_string(),
+    }
 }
 
 fn put(row: &mut Value, field: &str, value: Value) {
@@ -194,7 +213,19 @@ fn evaluated(
         ..Options::default()
     };
     let outcome = evaluate(&source, &Context::from_json(&root), &options);
-    (outcome.value != source).then_some(outcome.value)
+    // Read again: what an expression gave is a text where a text belongs.
+    let read: Option<Vec<Value>> = outcome
+        .value
+        .as_array()?
+        .iter()
+        .map(|one| {
+            crate::artifact::ExpectedArtifact::read(one)
+                .ok()
+                .map(|read| read.to_json())
+        })
+        .collect();
+    let evaluated = Value::Array(read?);
+    (evaluated != source).then_some(evaluated)
 }
 
 /// Answers for all pipeline triggers at the end of an execution. `latest` gives the executions of a pipeline, of which

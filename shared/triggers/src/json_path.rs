@@ -750,7 +750,7 @@ mod tests {
         assert!(JsonPath::parse(&deep).is_err());
         assert!(JsonPath::parse(&format!("$[?({}@.a)]", "!".repeat(2000))).is_err());
         assert!(JsonPath::parse(&"$..*".repeat(3000)).is_err());
-        let wide = json!({"a": vec![vec![vec![0; 30]; 30]; 30]});
-        assert!(select("$..*..*..*..*..*", &wide).is_err());
+        let wide = json!({"a": vec![vec![vec![vec![vec![0; 10]; 10]; 10]; 10]; 10]});
+        assert!(select("$..*..*..*..*", &wide).is_err());
     }
 }

@@ -17,9 +17,10 @@ pub mod resolve;
 pub mod signature;
 pub mod trigger;
 mod version_range;
+pub mod webhook;
 
 pub use case::{
     DEFAULT_ZONE, cron_times, evaluate_artifact_case, evaluate_cron_case, evaluate_trigger_case,
-    rfc3339,
+    evaluate_webhook_case, rfc3339,
 };
 pub use json::Unreadable;

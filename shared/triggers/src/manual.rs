@@ -109,6 +109,7 @@ fn bind_build(
     artifacts: &mut Vec<Artifact>,
     errors: &mut Vec<String>,
 ) {
+    let given = trigger.clone();
     let build = build_info(service, &content);
     content.number = number;
     match build {
@@ -124,7 +125,7 @@ fn bind_build(
         Some(properties) => trigger.put("properties", properties),
         None => errors.push("the property file cannot be had from the build service".to_owned()),
     }
-    match build_artifacts(service, &content, trigger) {
+    match build_artifacts(service, &content, &given) {
         Some(found) => artifacts.extend(found),
         None => errors.push("the artifacts cannot be had from the build service".to_owned()),
     }

@@ -737,7 +737,11 @@ pub(crate) fn build_artifacts(
         && named(trigger.text("propertyFile"))
     {
         let found = service.call("artifacts")?;
-        artifacts.extend(Artifact::read_list("artifacts", &found).ok()??);
+        artifacts.extend(
+            Artifact::read_list("artifacts", &found)
+                .ok()?
+                .unwrap_or_default(),
+        );
     }
     if let Some(found) = trigger.object("buildInfo").and_then(|build| build.get("artifacts")) {
         artifacts.extend(

@@ -118,6 +118,12 @@ fn answers_as_the_tests_of_quartz_and_echo_say() {
     let mut all = 0;
     for case in document["referenceRuns"].as_array().unwrap() {
         all += 1;
+        if case["kind"] == "reference-run-invalid" {
+            if Cron::parse(case["expression"].as_str().unwrap(), YEAR).is_ok() {
+                wrong.push(case.to_string());
+            }
+            continue;
+        }
         let wanted: Vec<String> = case["expected"]
             .as_array()
             .unwrap()

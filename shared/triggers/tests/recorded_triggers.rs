@@ -9,15 +9,19 @@
 
 use std::path::PathBuf;
 
-use gennaker_triggers::{evaluate_artifact_case, evaluate_trigger_case};
+use gennaker_triggers::{evaluate_artifact_case, evaluate_trigger_case, evaluate_webhook_case};
 use serde_json::{Value, json};
 
-fn corpus(name: &str) -> Option<Vec<Value>> {
+fn file(name: &str) -> Option<String> {
     let base = std::env::var_os("GENNAKER_CORPUS").map_or_else(
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/corpus")),
         PathBuf::from,
     );
-    let text = std::fs::read_to_string(base.join("triggers").join(name)).ok()?;
+    std::fs::read_to_string(base.join("triggers").join(name)).ok()
+}
+
+fn corpus(name: &str) -> Option<Vec<Value>> {
+    let text = file(name)?;
     Some(
         text.lines()
             .map(|line| serde_json::from_str(line).unwrap())
@@ -177,5 +181,47 @@ fn artifacts_are_what_they_were_in_the_original() {
     }
     eprintln!("artifacts: {} of {all} recorded answers", all - report.len());
     assert!(all > 1000, "{all}");
+    assert!(report.is_empty(), "{} of {all}\n{}", report.len(), report.join("\n"));
+}
+
+/// The artifacts of a push come in the order of a hash set: sorted, they can be compared.
+fn sorted_artifacts(content: &Value) -> Value {
+    let mut content = content.clone();
+    if let Some(Value::Array(items)) = content.get_mut("artifacts") {
+        items.sort_by_key(|item| item["name"].to_string());
+    }
+    content
+}
+
+#[test]
+fn webhooks_become_the_events_that_they_became_in_the_original() {
+    let Some(cases) = corpus("webhook-reference.jsonl") else {
+        eprintln!("skipped: no corpus");
+        return;
+    };
+    let mut report = Vec::new();
+    let mut all = 0;
+    for case in &cases {
+        all += 1;
+        let found = evaluate_webhook_case(case, &file);
+        let (found, expected) = (&found["result"], &case["expected"]);
+        let right = if expected["sent"] != true {
+            // Where the original answers with an error, so do we, or there is nothing to do.
+            found["sent"] == false
+        } else {
+            same(
+                &sorted_artifacts(&found["content"]),
+                &sorted_artifacts(&expected["content"]),
+            ) && ["sent", "details", "payloadIsPosted", "headerKeys"]
+                .iter()
+                .all(|field| same(&found[*field], &expected[*field]))
+                && found.get("removed") == expected.get("removed")
+        };
+        if !right {
+            report.push(format!("{found}\n  for {case}"));
+        }
+    }
+    eprintln!("webhooks: {} of {all} recorded answers", all - report.len());
+    assert!(all > 400, "{all}");
     assert!(report.is_empty(), "{} of {all}\n{}", report.len(), report.join("\n"));
 }
