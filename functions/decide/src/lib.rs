@@ -247,6 +247,29 @@ impl Decide {
             Err(problem) => return Ok(refused(&problem)),
         };
         let record = self.store.stage(&run.execution, ref_id).await?;
+        let skippable = || {
+            let context = record.as_ref().map(|record| &record.context);
+            context.and_then(|context| context.get("skippable")) == Some(&Value::Bool(true))
+        };
+        let running = record
+            .as_ref()
+            .is_some_and(|record| !record.status.is_complete());
+        if running && (whole || stage.stage_type == "pipeline") {
+            let problem = if stage.stage_type != "pipeline" {
+                Some("only a `pipeline` stage may be skipped as a whole")
+            } else if skippable() {
+                None
+            } else {
+                Some("this stage may not be skipped")
+            };
+            if let Some(message) = problem {
+                return Ok(refused(
+                    &Problem::error("not-skippable", "$.stage", message)
+                        .at_stage(ref_id)
+                        .with_hint("`\"skippable\": true` in the stage allows it"),
+                ));
+            }
+        }
         let Some(record) = record.filter(|record| !record.status.is_complete()) else {
             return Ok(refused(
                 &Problem::error("not-waiting", "$.stage", "this stage does not wait now")
@@ -255,20 +278,6 @@ impl Decide {
         };
         let works = works_in(run, &record);
         if whole {
-            let skippable = [&record.context, &stage.context]
-                .iter()
-                .any(|context| context.get("skippable") == Some(&Value::Bool(true)));
-            if !skippable || stage.stage_type != "pipeline" {
-                return Ok(refused(
-                    &Problem::error(
-                        "not-skippable",
-                        "$.stage",
-                        format!("a stage of type `{}` cannot be skipped", stage.stage_type),
-                    )
-                    .at_stage(ref_id)
-                    .with_hint("only a `pipeline` stage with `skippable: true` can be"),
-                ));
-            }
             self.store.skip_whole_stage(run, ref_id, user, now).await?;
         } else {
             self.store.skip_stage(run, ref_id, user, now).await?;
@@ -354,6 +363,17 @@ impl Decide {
             if let Some(queued) = queued
                 && self.store.cancel_queued(execution, &queued, ending).await?
             {
+                // It never ran, so no machine's end says so. The sweep does it if this fails.
+                let told = self
+                    .functions
+                    .invoke_later(
+                        &function_name(&self.prefix, "finalize"),
+                        &json!({ "ended": id }),
+                    )
+                    .await;
+                if let Err(error) = told {
+                    tracing::warn!(execution = %id, reason = %error, "its end is left to the sweep");
+                }
                 return Ok(json!({ "executionId": id, "status": Status::Canceled }));
             }
             // It left the queue while we looked: it runs, or it ended.

@@ -310,3 +310,34 @@ async fn a_stage_that_runs_cannot_be_restarted_and_one_beside_it_begins_a_new_ru
     let runs_on = world.store.stage(&id(1), "2").await.unwrap().unwrap();
     assert_eq!((runs_on.status, runs_on.run), (Status::Running, 1));
 }
+
+#[tokio::test]
+async fn under_evaluator_v3_the_pipeline_is_evaluated_once_before_the_execution_is_there() {
+    let plan = Plan {
+        spel_evaluator: "v3".to_owned(),
+        ..sample::plan(json!([{"refId": "1", "type": "wait", "context": {
+            "at": "${new java.util.Date().getTime()}", "who": "${trigger.user}", "later": "${execution.id}"}}]))
+    };
+    at_every_call(async |strike| {
+        let world = world(&plan).await;
+        let armed = strike.arm(&world.faults);
+        let now = std::cell::Cell::new(0);
+        armed
+            .until_answered(async || {
+                now.set(now.get() + 10);
+                world.start.start(&request(1), now.get()).await
+            })
+            .await;
+        let calls = armed.finish();
+        world.start.start(&request(1), 1_000).await.unwrap();
+        let processed = world.store.processed(&id(1)).await.unwrap().unwrap();
+        let stage = &processed["stages"]["1"];
+        assert_eq!(stage["context"]["who"], "ada");
+        assert_eq!(stage["context"]["later"], "${execution.id}");
+        assert_eq!(stage["unresolved"], json!(["/later"]));
+        let at = stage["context"]["at"].as_i64().unwrap();
+        assert!(at == 10 || at == 20, "the first one that was kept: {at}");
+        calls
+    })
+    .await;
+}

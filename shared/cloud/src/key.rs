@@ -32,6 +32,15 @@ impl Key {
         Self::new(format!("ACCOUNT#{name}"), "META")
     }
 
+    /// The account's entry in the list of all accounts: no account has the empty name, so its partition is the list.
+    #[must_use]
+    pub fn account_entry(name: &str) -> Self {
+        Self::new(Self::ACCOUNTS, name)
+    }
+
+    /// Partition of the list of all accounts.
+    pub const ACCOUNTS: &'static str = "ACCOUNT#";
+
     /// The pipeline's current revision.
     #[must_use]
     pub fn pipeline(application: &str, id: &str) -> Self {
@@ -63,6 +72,12 @@ impl Key {
     #[must_use]
     pub fn trigger(id: &ExecutionId) -> Self {
         Self::new(Self::execution_partition(id), "TRIGGER")
+    }
+
+    /// What the execution's start made of its pipeline.
+    #[must_use]
+    pub fn processed(id: &ExecutionId) -> Self {
+        Self::new(Self::execution_partition(id), "PROCESSED")
     }
 
     /// A stage's record.

@@ -14,6 +14,8 @@ use serde_json::{Map, Value, json};
 use crate::{CloudError, Condition, Index, Item, Key, Table, Write};
 
 pub mod approvals;
+pub mod canaries;
+pub mod children;
 pub mod pipelines;
 pub mod slots;
 
@@ -253,6 +255,51 @@ impl Store {
         }
     }
 
+    /// Keeps what the execution's start made of its pipeline; what is there already stays.
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub async fn put_processed(
+        &self,
+        id: &ExecutionId,
+        processed: &impl serde::Serialize,
+    ) -> Result<(), CloudError> {
+        let unreadable = |message: String| CloudError::Unreadable {
+            what: "processed pipeline".to_owned(),
+            message,
+        };
+        let json = serde_json::to_vec(processed).map_err(|error| unreadable(error.to_string()))?;
+        let packed = zstd::encode_all(json.as_slice(), COMPRESSION)
+            .map_err(|error| unreadable(error.to_string()))?;
+        let item = object(json!({ "processed": base64(&packed) }));
+        let write = Write::put(Key::processed(id), item).only_if(Condition::no_item());
+        held(self.table.write(write).await).map(drop)
+    }
+
+    /// What the execution's start made of its pipeline, if it made something.
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub async fn processed(&self, id: &ExecutionId) -> Result<Option<Value>, CloudError> {
+        let Some(item) = self.table.get(&Key::processed(id)).await? else {
+            return Ok(None);
+        };
+        let unreadable = |message: String| CloudError::Unreadable {
+            what: format!("processed pipeline of execution `{id}`"),
+            message,
+        };
+        let packed = item
+            .get("processed")
+            .and_then(Value::as_str)
+            .and_then(unbase64)
+            .ok_or_else(|| unreadable("no attribute `processed`".to_owned()))?;
+        let json =
+            zstd::decode_all(packed.as_slice()).map_err(|error| unreadable(error.to_string()))?;
+        serde_json::from_slice(&json)
+            .map(Some)
+            .map_err(|error| unreadable(error.to_string()))
+    }
+
     /// Sets `ending` if nobody has, and the run is the current one. True if this call set it.
     ///
     /// # Errors
@@ -303,8 +350,8 @@ impl Store {
         held(self.table.write(write).await)
     }
 
-    /// Gives the execution its final status and takes it out of the index of running ones. False if it was settled
-    /// before or is on another run.
+    /// Gives the execution its final status. False if it was settled before or is on another run. It stays in the index
+    /// of running ones, for the sweep, until [`Store::followed_up`] says that nobody waits for its end any more.
     ///
     /// # Errors
     /// Those of the table.
@@ -313,7 +360,6 @@ impl Store {
             Key::execution(&run.execution),
             object(json!({ "status": status.as_str(), "endTime": at, "paused": false })),
         )
-        .removing(Index::Running.attribute())
         .only_if(Condition::equals("run", run.number))
         .only_if(Condition::In(
             "status".to_owned(),
@@ -362,6 +408,16 @@ impl Store {
     /// # Errors
     /// Those of the table.
     pub async fn running_executions(&self, limit: usize) -> Result<Vec<Execution>, CloudError> {
+        let mut open = self.open_executions(limit).await?;
+        open.retain(|execution| !execution.status.is_complete());
+        Ok(open)
+    }
+
+    /// Executions that have not ended, and those whose end is not followed up, newest first.
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub async fn open_executions(&self, limit: usize) -> Result<Vec<Execution>, CloudError> {
         let items = self
             .table
             .query_index(Index::Running, RUNNING, limit)

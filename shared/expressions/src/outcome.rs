@@ -2,7 +2,7 @@
 
 use crate::{Ports, Templates};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The evaluator version of a pipeline (`spelEvaluator`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -75,6 +75,8 @@ pub struct Options<'a> {
     pub ports: Option<&'a dyn Ports>,
     /// Templates parsed before, kept by a function that stays warm.
     pub templates: Option<&'a Templates>,
+    /// If given, only texts at or below these JSON pointers of the source are evaluated: the others are final.
+    pub only: Option<&'a BTreeSet<String>>,
     /// Bounds.
     pub limits: Limits,
 }
@@ -89,6 +91,7 @@ impl Default for Options<'_> {
             mode: Mode::Map,
             ports: None,
             templates: None,
+            only: None,
             limits: Limits::default(),
         }
     }
@@ -124,6 +127,9 @@ pub struct Failure {
     pub message: String,
     /// The same for the author of a pipeline: where, what was found, near names.
     pub explanation: String,
+    /// JSON pointers into the outcome: texts that are left as they are, or parts of which are. The texts beside them
+    /// are final; [`Options::only`] tries these again.
+    pub places: Vec<String>,
 }
 
 /// What an evaluation gave.

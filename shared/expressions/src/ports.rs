@@ -7,7 +7,7 @@ use serde_json::Value;
 /// Every method answers with an error text for a person; the expression that asked fails with it and stays verbatim.
 /// The implementer refuses private, link-local and metadata addresses, also after a redirect and after name
 /// resolution, and limits size and time.
-pub trait Ports {
+pub trait Ports: Sync {
     /// The body that `url` answers to a GET request.
     fn fetch(&self, url: &str) -> Result<String, String>;
 

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -21,7 +21,8 @@ use gennaker_domain::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::resolve::{self, Resolved};
+use crate::parents;
+use crate::resolve::{self, Processed, Resolver, Scope};
 use crate::stage::NOTHING_TO_DO;
 use crate::{Invocation, Stage, StageError, Step, Undo, Wake};
 
@@ -76,6 +77,7 @@ pub struct Runtime<S> {
     prefix: String,
     counts_failures: bool,
     plans: Mutex<HashMap<String, Arc<Plan>>>,
+    resolver: Resolver,
 }
 
 impl<S> std::fmt::Debug for Runtime<S> {
@@ -94,6 +96,7 @@ struct Situation {
     plan: Arc<Plan>,
     records: Records,
     trigger: Value,
+    processed: Option<Arc<Processed>>,
 }
 
 impl<S: Stage> Runtime<S> {
@@ -106,6 +109,7 @@ impl<S: Stage> Runtime<S> {
             prefix: prefix.into(),
             counts_failures: false,
             plans: Mutex::new(HashMap::new()),
+            resolver: Resolver::new(),
         }
     }
 
@@ -114,6 +118,12 @@ impl<S: Stage> Runtime<S> {
     pub fn counting_failures(mut self) -> Self {
         self.counts_failures = true;
         self
+    }
+
+    /// The same with another resolver of expressions.
+    #[must_use]
+    pub fn with_resolver(self, resolver: Resolver) -> Self {
+        Self { resolver, ..self }
     }
 
     /// One call. `Ok` is done (or nothing to do), a refusal carries the error name for Step Functions.
@@ -151,6 +161,10 @@ impl<S: Stage> Runtime<S> {
             ));
         };
         let plan = self.plan(&execution.plan_hash).await?;
+        let (plan, processed) = self
+            .resolver
+            .plan_of(&self.store, &plan, &execution.id)
+            .await?;
         let Some(stage) = plan.stage(ref_id).cloned() else {
             return Err(Refusal::new(
                 error_name::INVALID_CONFIGURATION,
@@ -158,7 +172,16 @@ impl<S: Stage> Runtime<S> {
             ));
         };
         if let Some(action) = text("undo") {
-            return self.undo(call, run, execution, plan, &stage, action).await;
+            let situation = Situation {
+                records: self.store.stages(&run.execution).await?,
+                trigger: Value::Null,
+                caller: run.clone(),
+                run,
+                execution,
+                plan,
+                processed,
+            };
+            return self.undo(call, situation, &stage, action).await;
         }
         if let Some(token) = text("token").filter(|_| stage.woken) {
             self.store.put_token(&run, ref_id, token).await?;
@@ -184,6 +207,7 @@ impl<S: Stage> Runtime<S> {
             .trigger(&run.execution)
             .await?
             .unwrap_or(Value::Null);
+        let trigger = parents::complete(&self.store, stage.context.values(), trigger).await?;
         let situation = Situation {
             run: execution.id.run(execution.run),
             caller: run,
@@ -191,6 +215,7 @@ impl<S: Stage> Runtime<S> {
             plan,
             records,
             trigger,
+            processed,
         };
         self.step(call, &situation, &stage).await
     }
@@ -204,6 +229,7 @@ impl<S: Stage> Runtime<S> {
         let Situation {
             run, plan, records, ..
         } = situation;
+        let scope = self.scope(call, situation);
         if let Some(record) = records
             .get(&stage.ref_id)
             .filter(|record| record.status.is_complete())
@@ -249,7 +275,7 @@ impl<S: Stage> Runtime<S> {
                 "the execution is paused".to_owned(),
             );
         }
-        if !records.contains_key(&stage.ref_id) && !self.enabled(call, situation, stage) {
+        if !records.contains_key(&stage.ref_id) && !self.enabled(situation, &scope, stage).await? {
             let mut record = StageRecord::not_started(&stage.ref_id);
             record.status = Status::Skipped;
             record.run = run.number;
@@ -268,43 +294,42 @@ impl<S: Stage> Runtime<S> {
             return self.skipped(call, situation, stage, record, &skipped).await;
         }
         if record.context.is_empty() {
-            let Resolved { context, summary } = resolve::resolve(
-                plan,
-                &situation.execution,
-                records,
-                &situation.trigger,
-                stage,
-                call.now,
-            );
-            record.context = context;
-            if let Some(summary) = summary {
-                record
-                    .context
-                    .insert("expressionEvaluationSummary".to_owned(), summary);
+            let resolved = scope.resolve(stage).await?;
+            record.context = resolved.context;
+            if let Some(summary) = resolved.summary {
+                record.context.insert(resolve::SUMMARY.to_owned(), summary);
+            }
+            // Before anybody acts on it: an invocation after a crash has to see the same values.
+            let stored = !resolved.evaluated
+                || self
+                    .store
+                    .save_stage(&run.execution, &record, &call.request_id)
+                    .await?;
+            if !stored {
+                return self.wait(stage, Poll::TenSeconds, "the lease was lost".to_owned());
             }
         }
         let started = record.start_time.unwrap_or(call.now);
         tracing::info!(execution = %run.execution, run = run.number, stage = stage.ref_id, r#type = stage.stage_type, attempt = record.attempts, "stage called");
-        let answer = if let Some(timed_out) =
-            timed_out(plan, &record, stage, call.now.saturating_sub(started))
-        {
-            Ok(timed_out)
-        } else {
-            let invocation = Invocation {
-                run,
-                execution: &situation.execution,
-                plan,
-                stage,
-                context: &record.context,
-                memory: &record.memory,
-                records,
-                trigger: &situation.trigger,
-                now: call.now,
-                started,
-                prefix: &self.prefix,
-                store: &self.store,
-            };
-            self.stage.step(&invocation).await
+        let invocation = Invocation {
+            run,
+            execution: &situation.execution,
+            plan,
+            stage,
+            context: &record.context,
+            memory: &record.memory,
+            records,
+            trigger: &situation.trigger,
+            now: call.now,
+            started,
+            prefix: &self.prefix,
+            store: &self.store,
+            scope: &scope,
+            within: None,
+        };
+        let answer = match timed_out(plan, &record, stage, call.now.saturating_sub(started)) {
+            Some(timed_out) => self.stage.timed_out(&invocation).await.map(|()| timed_out),
+            None => self.stage.step(&invocation).await,
         };
         self.write_answer(call, situation, stage, record, answer)
             .await
@@ -472,7 +497,18 @@ impl<S: Stage> Runtime<S> {
                 };
                 record.outputs = outputs;
                 record.context.extend(context);
-                record.waiting = Some(reason);
+                if matches!(status, Status::Terminal | Status::Canceled) {
+                    record
+                        .context
+                        .entry("exception")
+                        .or_insert_with(|| exception(&reason, &Value::Null, call.now));
+                    record.failure = Some(Failure {
+                        reason,
+                        details: Value::Null,
+                    });
+                } else {
+                    record.waiting = Some(reason);
+                }
             }
             Step::Failed { reason, details } => {
                 record.task_status = Some(Status::Terminal);
@@ -488,11 +524,13 @@ impl<S: Stage> Runtime<S> {
             // Whatever the policy says, as the original was observed to do.
             record.status = Status::Terminal;
             record.failure.get_or_insert_with(|| Failure {
-                reason: "expressions of the stage failed and `failOnFailedExpressions` is set"
-                    .to_owned(),
+                reason: format!(
+                    "expressions of the stage failed and `failOnFailedExpressions` is set: {}",
+                    resolve::explanations(&record.context)
+                ),
                 details: record
                     .context
-                    .get("expressionEvaluationSummary")
+                    .get(resolve::SUMMARY)
                     .cloned()
                     .unwrap_or(Value::Null),
             });
@@ -654,8 +692,13 @@ impl<S: Stage> Runtime<S> {
         }
     }
 
-    fn enabled(&self, call: &Call, situation: &Situation, stage: &PlanStage) -> bool {
-        situation.plan.lineage(&stage.ref_id).into_iter().all(|of| {
+    async fn enabled(
+        &self,
+        situation: &Situation,
+        scope: &Scope<'_>,
+        stage: &PlanStage,
+    ) -> Result<bool, Refusal> {
+        for of in situation.plan.lineage(&stage.ref_id) {
             // A group decides once: when one of its stages has run, it is enabled.
             let decided = of.ref_id != stage.ref_id
                 && situation.records.values().any(|record| {
@@ -666,27 +709,35 @@ impl<S: Stage> Runtime<S> {
                             .iter()
                             .any(|above| above.ref_id == of.ref_id)
                 });
-            decided
-                || resolve::stage_enabled(
-                    &situation.plan,
-                    &situation.execution,
-                    &situation.records,
-                    &situation.trigger,
-                    of,
-                    call.now,
-                )
-        })
+            if !decided && !scope.enabled(of).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn scope<'a>(&'a self, call: &Call, situation: &'a Situation) -> Scope<'a> {
+        Scope {
+            resolver: &self.resolver,
+            store: &self.store,
+            plan: &situation.plan,
+            processed: situation.processed.as_deref(),
+            execution: &situation.execution,
+            records: &situation.records,
+            trigger: &situation.trigger,
+            now: call.now,
+            view: OnceLock::new(),
+        }
     }
 
     async fn undo(
         &self,
         call: &Call,
-        run: Run,
-        execution: Execution,
-        plan: Arc<Plan>,
+        mut situation: Situation,
         stage: &PlanStage,
         action: &str,
     ) -> Result<(), Refusal> {
+        let run = situation.run.clone();
         let intents = self.store.intents(&run.execution).await?;
         let Some(intent) = intents
             .into_iter()
@@ -697,16 +748,17 @@ impl<S: Stage> Runtime<S> {
         if intent.closed {
             return Ok(());
         }
-        let records = self.store.stages(&run.execution).await?;
-        let record = records
-            .get(&stage.ref_id)
-            .cloned()
-            .unwrap_or_else(|| StageRecord::not_started(&stage.ref_id));
-        let trigger = self
+        situation.trigger = self
             .store
             .trigger(&run.execution)
             .await?
             .unwrap_or(Value::Null);
+        let record = situation
+            .records
+            .get(&stage.ref_id)
+            .cloned()
+            .unwrap_or_else(|| StageRecord::not_started(&stage.ref_id));
+        let scope = self.scope(call, &situation);
         let context = if record.context.is_empty() {
             &stage.context
         } else {
@@ -714,17 +766,19 @@ impl<S: Stage> Runtime<S> {
         };
         let invocation = Invocation {
             run: &run,
-            execution: &execution,
-            plan: &plan,
+            execution: &situation.execution,
+            plan: &situation.plan,
             stage,
             context,
             memory: &record.memory,
-            records: &records,
-            trigger: &trigger,
+            records: &situation.records,
+            trigger: &situation.trigger,
             now: call.now,
             started: record.start_time.unwrap_or(call.now),
             prefix: &self.prefix,
             store: &self.store,
+            scope: &scope,
+            within: None,
         };
         match self.stage.undo(&invocation, &intent).await {
             Ok(Undo::Done { result }) => {
@@ -775,6 +829,7 @@ impl Situation {
             plan: Arc::clone(&self.plan),
             records: Records::new(),
             trigger: Value::Null,
+            processed: self.processed.clone(),
         }
     }
 }
@@ -787,11 +842,21 @@ fn timed_out(plan: &Plan, record: &StageRecord, stage: &PlanStage, elapsed: i64)
             .find_map(|of| of.context.get("stageTimeoutMs").and_then(Value::as_f64))
     };
     let limit = own.or_else(inherited)?;
+    // A sleeping Task is called again when its own time-out has passed. Step Functions counts that from when it calls the
+    // function, the stage from when the function runs: without this the stage would sleep for its whole time again.
+    let early = if stage.woken && record.attempts > 1 {
+        (limit / 10.0).min(2_000.0)
+    } else {
+        0.0
+    };
     #[allow(clippy::cast_precision_loss)] // Milliseconds of a stage are far below 2^53.
-    if (elapsed as f64) <= limit {
+    if (elapsed as f64) <= limit - early {
         return None;
     }
-    let reason = format!("the stage took longer than its time-out of {limit} ms");
+    // What it waited for is what a person has to look at.
+    let waiting = record.waiting.as_ref();
+    let waiting = waiting.map_or_else(String::new, |waiting| format!(": {waiting}"));
+    let reason = format!("the stage took longer than its time-out of {limit} ms{waiting}");
     Some(
         if record.context.get("markSuccessfulOnTimeout") == Some(&Value::Bool(true)) {
             Step::Succeeded {

@@ -5,6 +5,7 @@ pub mod catalog;
 pub mod check;
 mod document;
 pub mod emit;
+pub mod expressions;
 pub mod figures;
 pub mod graph;
 pub mod lower;
@@ -61,6 +62,9 @@ pub fn compile(pipeline: &Value, options: &Options) -> Result<Compiled, Vec<Prob
     let Some(parsed) = parse::pipeline(pipeline, &mut problems) else {
         return Err(problems);
     };
+    if parsed.stages.len() <= options.limits.stages {
+        problems.extend(expressions::problems(pipeline));
+    }
     let requisites = validate::validate(&parsed, options, &mut problems);
     let Some(requisites) = requisites else {
         return Err(problems);

@@ -283,7 +283,13 @@ impl World {
             ),
             join: Join::new(store.clone(), Arc::clone(&functions), PREFIX),
             wake: Wake::new(store.clone(), Arc::clone(&machines)),
-            sweep: Sweep::new(store.clone(), machines, finalize_machine.clone()),
+            sweep: Sweep::new(
+                store.clone(),
+                machines,
+                functions,
+                PREFIX,
+                finalize_machine.clone(),
+            ),
             store,
             case,
             step_functions,
@@ -866,6 +872,9 @@ impl World {
     async fn invoked(&mut self, function: &str, payload: Value) -> Result<(), EvaluateError> {
         if function == function_name(PREFIX, "wake") {
             self.wake.wake(&payload).await?;
+        } else if function == function_name(PREFIX, "finalize") {
+            // The end of an execution that never ran.
+            self.finalize.turn(&payload, self.now).await?;
         } else if function != function_name(PREFIX, "notify") {
             // A stage that somebody has news for.
             let call = self.new_call(payload);
