@@ -3,7 +3,7 @@
 pub mod entry;
 pub mod internet;
 pub mod invocation;
-pub mod outside;
+mod outside;
 pub mod resolve;
 pub mod runtime;
 pub mod setting;
@@ -14,7 +14,6 @@ pub use entry::{Error, Function, FunctionError, run_function, run_stage};
 pub use gennaker_cloud::Connection;
 pub use internet::internet;
 pub use invocation::{Invocation, InvocationError};
-pub use outside::Fetch;
 pub use resolve::Resolver;
 pub use runtime::{Call, Refusal, Runtime};
 pub use setting::{prefix, setting, table_name};
