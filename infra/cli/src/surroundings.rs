@@ -27,6 +27,15 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// Whether the SDK's own settings lead to this machine: `eval "$(gennaker local env)"`.
+pub(crate) fn is_local_cloud() -> bool {
+    variable("AWS_ENDPOINT_URL").is_some_and(|endpoint| {
+        ["http://127.0.0.1:", "http://localhost:"]
+            .iter()
+            .any(|local| endpoint.starts_with(local))
+    })
+}
+
 /// Cargo's target directory: where the local cloud, builds and packages live.
 ///
 /// The one that this binary was built into; `CARGO_TARGET_DIR` wins.
@@ -74,4 +83,21 @@ pub(crate) fn path_with(directory: &Path) -> OsString {
     let known = std::env::var_os("PATH").unwrap_or_default();
     let all = std::iter::once(directory.to_owned()).chain(std::env::split_paths(&known));
     std::env::join_paths(all).unwrap_or(known)
+}
+
+/// Names of the variables that `cargo run` sets for the program it runs.
+pub(crate) fn cargo_variables() -> Vec<OsString> {
+    const PREFIXES: [&str; 4] = [
+        "CARGO_PKG_",
+        "CARGO_MANIFEST_",
+        "CARGO_BIN_",
+        "CARGO_CRATE_",
+    ];
+    std::env::vars_os()
+        .map(|(name, _)| name)
+        .filter(|name| {
+            let name = name.to_string_lossy();
+            PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        })
+        .collect()
 }

@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+pub mod artifact;
+pub mod child;
 pub mod deployment;
 pub mod error_name;
 pub mod execution;

@@ -5,6 +5,7 @@ pub mod error;
 pub mod message;
 pub mod policy;
 pub mod secret;
+pub mod signing;
 
 use async_trait::async_trait;
 
@@ -13,6 +14,7 @@ pub use error::HttpError;
 pub use message::{Limits, Method, Request, Response};
 pub use policy::AddressPolicy;
 pub use secret::{AwsSecrets, ReferenceError, Secret, SecretReference, Secrets};
+pub use signing::{SigningError, signed};
 
 /// Sends requests to addresses that somebody else chose.
 #[async_trait]

@@ -1,17 +1,14 @@
 //! Secrets by reference.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_credential_types::provider::ProvideCredentials;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use gennaker_cloud::{CloudError, Connection};
 use serde_json::{Value, json};
 
-use crate::{Http, HttpClient, HttpError, Limits, Method, Request};
+use crate::{Http, HttpClient, HttpError, Limits, Method, Request, signed};
 
 /// Longest name of a parameter or a secret, an ARN included: the services' own maximum is 2,048.
 const NAME_CHARACTERS: usize = 2_048;
@@ -217,21 +214,14 @@ impl AwsSecrets {
             || format!("https://{}.{region}.{domain}/", question.service),
             |endpoint| format!("{}/", endpoint.trim_end_matches('/')),
         );
-        let credentials = match config.credentials_provider() {
-            Some(provider) => provider
-                .provide_credentials()
-                .await
-                .map_err(|error| no_answer(error.to_string()))?,
-            None => return Err(no_answer("there are no credentials".to_owned())),
-        };
         let body = question.body.to_string();
-        let mut request = Request::new(Method::Post, url)
+        let request = Request::new(Method::Post, url)
             .header("content-type", "application/x-amz-json-1.1")
             .header("x-amz-target", question.target)
             .body(body);
-        let signature = signature(&request, credentials, &region, question.service, now)
-            .map_err(|message| no_answer(message.to_owned()))?;
-        request.headers.extend(signature);
+        let request = signed(request, &self.connection, question.service, &region, now)
+            .await
+            .map_err(|error| no_answer(error.to_string()))?;
         let limits = Limits {
             total: Duration::from_secs(10),
             connect: Duration::from_secs(3),
@@ -293,48 +283,6 @@ fn refusal(
         message: message.to_owned(),
         request_id: request_id.unwrap_or("unknown").to_owned(),
     }
-}
-
-/// The headers that sign a request (Signature Version 4).
-fn signature(
-    request: &Request,
-    credentials: aws_credential_types::Credentials,
-    region: &str,
-    service: &str,
-    now: i64,
-) -> Result<Vec<(String, String)>, &'static str> {
-    let identity = credentials.into();
-    let since = Duration::from_millis(u64::try_from(now).unwrap_or(0));
-    let time = UNIX_EPOCH
-        .checked_add(since)
-        .ok_or("the time cannot be signed")?;
-    let parameters = v4::SigningParams::builder()
-        .identity(&identity)
-        .region(region)
-        .name(service)
-        .time(time)
-        .settings(SigningSettings::default())
-        .build()
-        .map_err(|_| "the request cannot be signed")?
-        .into();
-    let headers = request
-        .headers
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()));
-    let signable = SignableRequest::new(
-        request.method.as_str(),
-        request.url.as_str(),
-        headers,
-        SignableBody::Bytes(&request.body),
-    )
-    .map_err(|_| "the request cannot be signed")?;
-    let (instructions, _) = sign(signable, &parameters)
-        .map_err(|_| "the request cannot be signed")?
-        .into_parts();
-    Ok(instructions
-        .headers()
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect())
 }
 
 #[async_trait]
@@ -491,37 +439,5 @@ mod tests {
     #[test]
     fn a_secret_does_not_show_itself() {
         assert_eq!(format!("{:?}", Secret::new("abc")), "Secret(…)");
-    }
-
-    #[test]
-    fn a_request_is_signed_for_its_service_region_and_time() {
-        let request = Request::new(Method::Post, "https://ssm.us-east-1.amazonaws.com/")
-            .header("content-type", "application/x-amz-json-1.1")
-            .body("{}");
-        let credentials = aws_credential_types::Credentials::new(
-            "AKID",
-            "key",
-            Some("session".to_owned()),
-            None,
-            "test",
-        );
-        let headers =
-            signature(&request, credentials, "us-east-1", "ssm", 1_800_000_000_000).unwrap();
-        let value = |name: &str| {
-            headers
-                .iter()
-                .find(|(known, _)| known == name)
-                .map(|(_, value)| value.clone())
-                .unwrap()
-        };
-        assert_eq!(value("x-amz-date"), "20270115T080000Z");
-        assert_eq!(value("x-amz-security-token"), "session");
-        let authorization = value("authorization");
-        assert!(
-            authorization.starts_with(
-                "AWS4-HMAC-SHA256 Credential=AKID/20270115/us-east-1/ssm/aws4_request, SignedHeaders=content-type;host;x-amz-date;x-amz-security-token, Signature="
-            ),
-            "{authorization}"
-        );
     }
 }

@@ -1,9 +1,11 @@
 #![doc = include_str!("../README.md")]
 
 pub mod entry;
+pub mod in_line;
 pub mod internet;
 pub mod invocation;
 mod outside;
+pub mod parents;
 pub mod resolve;
 pub mod runtime;
 pub mod setting;
