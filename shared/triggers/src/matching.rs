@@ -181,9 +181,9 @@ impl<'a> Heard<'a> {
                         resolved: bound.to_json(),
                         artifacts,
                     },
-                    Ok(false) => Match::no(
-                        "none of the event's artifacts is one that the trigger expects",
-                    ),
+                    Ok(false) => {
+                        Match::no("none of the event's artifacts is one that the trigger expects")
+                    }
                     Err(error) => Match::no(error.to_string()),
                 }
             }
@@ -476,7 +476,11 @@ impl<'a> Heard<'a> {
             .ok_or_else(|| No("the message has no pub/sub system".to_owned()))?;
         for (name, wanted, found) in [
             ("pubsubSystem", wanted.0, Some(system)),
-            ("subscriptionName", wanted.1, message.subscription.as_deref()),
+            (
+                "subscriptionName",
+                wanted.1,
+                message.subscription.as_deref(),
+            ),
         ] {
             if !found.is_some_and(|found| same_ignoring_case(wanted, found)) {
                 return Err(differs(name, found, wanted));
@@ -633,7 +637,10 @@ fn plugin_content(content: &Map<String, Value>) -> Result<(), Unreadable> {
     ] {
         crate::json::text(field, content.get(field).unwrap_or(&Value::Null))?;
     }
-    crate::json::boolean("preferred", content.get("preferred").unwrap_or(&Value::Null))?;
+    crate::json::boolean(
+        "preferred",
+        content.get("preferred").unwrap_or(&Value::Null),
+    )?;
     Ok(())
 }
 
@@ -656,7 +663,9 @@ fn required_text<'a>(trigger: &'a Trigger, field: &str) -> Result<&'a str, No> {
 fn differs(name: &str, found: Option<&str>, wanted: &str) -> No {
     match found {
         Some(found) => No(format!("{name} `{found}` is not `{wanted}`")),
-        None => No(format!("the event has no {name}, the trigger wants `{wanted}`")),
+        None => No(format!(
+            "the event has no {name}, the trigger wants `{wanted}`"
+        )),
     }
 }
 
@@ -743,7 +752,10 @@ pub(crate) fn build_artifacts(
                 .unwrap_or_default(),
         );
     }
-    if let Some(found) = trigger.object("buildInfo").and_then(|build| build.get("artifacts")) {
+    if let Some(found) = trigger
+        .object("buildInfo")
+        .and_then(|build| build.get("artifacts"))
+    {
         artifacts.extend(
             Artifact::read_list("artifacts", found)
                 .ok()?

@@ -147,7 +147,10 @@ impl Trigger {
                 fields.insert(field.clone(), read);
             }
         }
-        let kind = fields.get("type").and_then(Value::as_str).map(str::to_owned);
+        let kind = fields
+            .get("type")
+            .and_then(Value::as_str)
+            .map(str::to_owned);
         Ok(Self {
             kind,
             enabled: fields.get("enabled") == Some(&Value::Bool(true)),
@@ -171,11 +174,14 @@ impl Trigger {
     /// A field that is a list of texts, some of which may be null.
     #[must_use]
     pub fn texts(&self, field: &str) -> Option<Vec<Option<String>>> {
-        self.fields.get(field).and_then(Value::as_array).map(|list| {
-            list.iter()
-                .map(|item| item.as_str().map(str::to_owned))
-                .collect()
-        })
+        self.fields
+            .get(field)
+            .and_then(Value::as_array)
+            .map(|list| {
+                list.iter()
+                    .map(|item| item.as_str().map(str::to_owned))
+                    .collect()
+            })
     }
 
     /// Puts a field, or takes it away.
