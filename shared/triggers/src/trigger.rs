@@ -30,8 +30,8 @@ fn shape(field: &str) -> Option<Shape> {
         | "pluginEventType" | "pluginId" | "description" | "provider" | "version"
         | "releaseDate" | "requires" | "binaryUrl" | "sha512sum" | "artifactName" | "hash"
         | "runAsUser" | "secret" | "digest" | "action" | "eventId" | "link" | "linkText"
-        // Ours: which signature a git trigger takes.
-        | "signatureAlgorithm" => Shape::Text,
+        // Ours: which signature a git trigger takes; where an `ecr` trigger's repository is.
+        | "signatureAlgorithm" | "registryId" | "region" => Shape::Text,
         "enabled" | "preferred" | "rebake" | "dryRun" => Shape::Flag,
         "buildNumber" => Shape::Integer,
         "events" | "status" | "expectedArtifactIds" => Shape::Texts,
@@ -200,7 +200,10 @@ impl Trigger {
     #[must_use]
     pub fn to_json(&self) -> Value {
         let mut map = json::map_without_nulls(&self.fields);
-        map.shift_remove("signatureAlgorithm");
+        // Ours, and nobody's business later.
+        for field in ["signatureAlgorithm", "registryId", "region"] {
+            map.shift_remove(field);
+        }
         for flag in ["enabled", "preferred", "rebake", "dryRun"] {
             map.entry(flag).or_insert(Value::Bool(false));
         }
