@@ -597,6 +597,15 @@ pub(crate) struct SaveAccount {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Execution {
+    /// Run whole executions in virtual time by the functions' own code, without a cloud.
+    #[command(
+        after_help = "Example:\n  echo '{\"id\":\"1\",\"pipeline\":{\"application\":\"shop\",\"name\":\"p\",\"stages\":[{\"refId\":\"1\",\"type\":\"wait\"}]},\"outcomes\":{\"1\":{\"status\":\"TERMINAL\",\"seconds\":5}}}' | gennaker execution evaluate --cases -"
+    )]
+    Evaluate {
+        /// JSON lines, one case each; - for standard input.
+        #[arg(long, value_name = "FILE")]
+        cases: PathBuf,
+    },
     /// Start a pipeline by hand.
     #[command(
         after_help = "Example:\n  gennaker execution start shop/release --parameter version=1.4"

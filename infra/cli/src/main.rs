@@ -11,6 +11,7 @@ mod decision;
 mod demo;
 mod difference;
 mod elf;
+mod evaluation;
 mod execution;
 mod expression;
 mod failure;
@@ -24,7 +25,6 @@ mod pipeline;
 mod progress;
 mod run;
 mod saved;
-mod spinnaker;
 mod surroundings;
 mod trigger;
 mod view;
@@ -34,7 +34,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::arguments::{Arguments, Command};
+use crate::arguments::{Arguments, Command, Execution};
 use crate::failure::Failure;
 use crate::installation::Installation;
 use crate::output::Output;
@@ -103,6 +103,7 @@ async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         Command::Webhook(command) => trigger::webhook(command, &output),
         Command::Artifact(command) => trigger::artifact(command, &output),
         Command::Cron(command) => trigger::cron(command, &output),
+        Command::Execution(Execution::Evaluate { cases }) => evaluation::run(&cases, &output).await,
         Command::Execution(command) => {
             execution::run(command, &Installation::connect(&prefix).await, &output).await
         }
