@@ -1,43 +1,39 @@
 #![doc = include_str!("../README.md")]
 
-pub mod query;
 pub mod schedule;
+pub mod stores;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use gennaker_cloud::metrics::{CloudWatch, Metrics};
-use gennaker_cloud::{Connection, Key};
+use gennaker_cloud::Connection;
 use gennaker_domain::error_name::Poll;
 use gennaker_judge::{CanaryConfig, MetricPair, Mode, Thresholds};
 use gennaker_lambda::{Invocation, Stage, StageError, Step};
 use serde_json::{Map, Value, json};
 
-use crate::query::Bindings;
+use gennaker_metrics::{Scope, mix};
+
 use crate::schedule::{Schedule, Window};
+use crate::stores::{FetchError, MetricsAccount, Stores};
 
 /// The `kayentaCanary` stage.
+#[derive(Debug)]
 pub struct KayentaCanary {
-    metrics: Arc<dyn Metrics>,
-}
-
-impl std::fmt::Debug for KayentaCanary {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("KayentaCanary")
-    }
+    stores: Stores,
 }
 
 impl KayentaCanary {
-    /// On CloudWatch.
+    /// On CloudWatch and, through the installation's way out, every other store.
     #[must_use]
     pub fn connect(connection: &Connection) -> Self {
-        Self::new(Arc::new(CloudWatch::new(connection)))
+        Self::new(Stores::connect(connection, gennaker_lambda::internet()))
     }
 
-    /// On any source of metrics.
+    /// On these stores.
     #[must_use]
-    pub fn new(metrics: Arc<dyn Metrics>) -> Self {
-        Self { metrics }
+    pub fn new(stores: Stores) -> Self {
+        Self { stores }
     }
 }
 
@@ -143,11 +139,12 @@ fn thresholds(config: &Map<String, Value>) -> Result<Thresholds, StageError> {
     })
 }
 
-/// The two sides of a scope, baseline first.
+/// The two sides of a metric's scope over a window, baseline first.
 fn sides(
     config: &Map<String, Value>,
     metric: &Value,
-) -> Result<(Bindings, Bindings, u32), StageError> {
+    window: &Window,
+) -> Result<(Scope, Scope), StageError> {
     let wanted = metric
         .get("scopeName")
         .and_then(Value::as_str)
@@ -157,19 +154,22 @@ fn sides(
         .and_then(Value::as_array)
         .map(Vec::as_slice)
         .unwrap_or_default();
+    let name_of = |scope: &Value| {
+        let name = scope.get("scopeName").and_then(Value::as_str);
+        name.unwrap_or("default").to_owned()
+    };
     let scope = scopes
         .iter()
-        .find(|scope| {
-            scope
-                .get("scopeName")
-                .and_then(Value::as_str)
-                .unwrap_or("default")
-                == wanted
-        })
+        .find(|scope| name_of(scope) == wanted)
         .ok_or_else(|| {
+            let names: Vec<String> = scopes.iter().map(name_of).collect();
+            let there = match names.as_slice() {
+                [] => "there is none".to_owned(),
+                names => format!("there are {}", names.join(", ")),
+            };
             StageError::invalid(
                 "canaryConfig.scopes",
-                format!("there is no scope `{wanted}`"),
+                format!("there is no scope `{wanted}`; {there}"),
             )
         })?;
     let text = |name: &str| {
@@ -181,44 +181,52 @@ fn sides(
             .ok_or_else(|| {
                 StageError::invalid(
                     format!("canaryConfig.scopes[{wanted}].{name}"),
-                    "is missing".to_owned(),
+                    "is missing",
                 )
             })
     };
-    let extended: Vec<(String, String)> = scope
+    let extended: BTreeMap<String, String> = scope
         .get("extendedScopeParams")
         .and_then(Value::as_object)
-        .map(|map| {
-            map.iter()
-                .map(|(name, value)| {
-                    (
-                        name.clone(),
-                        value
-                            .as_str()
-                            .map_or_else(|| value.to_string(), str::to_owned),
-                    )
-                })
-                .collect()
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| {
+            let text = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            (name.clone(), text)
         })
-        .unwrap_or_default();
+        .collect();
     let step = scope
         .get("step")
-        .and_then(Value::as_u64)
+        .and_then(|step| step.as_u64().or_else(|| step.as_str()?.trim().parse().ok()))
         .and_then(|step| u32::try_from(step).ok())
         .unwrap_or(60)
         .max(1);
-    let side = |scope: &str, location: &str| {
-        Ok::<_, StageError>(Bindings {
-            scope: text(scope)?,
+    let side = |name: &str, location: &str, shift: i64| {
+        Ok::<_, StageError>(Scope {
+            scope: text(name)?,
             location: text(location)?,
+            start: window.start.saturating_sub(shift),
+            end: window.end.saturating_sub(shift),
+            step,
             extended: extended.clone(),
         })
     };
     Ok((
-        side("controlScope", "controlLocation")?,
-        side("experimentScope", "experimentLocation")?,
-        step,
+        side("controlScope", "controlLocation", window.baseline_shift)?,
+        side("experimentScope", "experimentLocation", 0)?,
     ))
+}
+
+/// A metric's problem as the stage's, with the metric's name.
+fn unread(metric: &str, error: FetchError) -> StageError {
+    match error {
+        FetchError::Configuration { field, message } => {
+            StageError::invalid(format!("metrics[{metric}].query.{field}"), message)
+        }
+        FetchError::Cloud(error) => StageError::Cloud(error),
+    }
 }
 
 impl KayentaCanary {
@@ -226,13 +234,16 @@ impl KayentaCanary {
         &self,
         stage: &Map<String, Value>,
         configuration: &Value,
+        account: Option<&MetricsAccount>,
         window: &Window,
+        now: i64,
     ) -> Result<Vec<MetricPair>, StageError> {
         let metrics = configuration
             .get("metrics")
             .and_then(Value::as_array)
             .map(Vec::as_slice)
             .unwrap_or_default();
+        let templates = configuration.get("templates").unwrap_or(&Value::Null);
         let mut pairs = Vec::with_capacity(metrics.len());
         for metric in metrics {
             let name = metric
@@ -240,30 +251,62 @@ impl KayentaCanary {
                 .and_then(Value::as_str)
                 .unwrap_or_default();
             let query = metric.get("query").unwrap_or(&Value::Null);
-            let (baseline, canary, step) = sides(stage, metric)?;
-            let shifted = Window {
-                start: window.start.saturating_sub(window.baseline_shift),
-                end: window.end.saturating_sub(window.baseline_shift),
-                ..*window
-            };
-            let baseline = query::cloudwatch(name, query, &baseline, &shifted, step)?;
-            let canary = query::cloudwatch(name, query, &canary, window, step)?;
-            let values = |series: Vec<Option<f64>>| {
-                series
-                    .into_iter()
-                    .map(|value| value.unwrap_or(f64::NAN))
-                    .collect()
-            };
-            pairs.push(MetricPair {
-                name: name.to_owned(),
-                id: Some(name.to_owned()),
-                tags: None,
-                baseline: values(self.metrics.series(&baseline).await?),
-                canary: values(self.metrics.series(&canary).await?),
-            });
+            let (baseline, canary) = sides(stage, metric, window)?;
+            let baseline = self
+                .stores
+                .series(templates, query, &baseline, account, now);
+            let canary = self.stores.series(templates, query, &canary, account, now);
+            let (baseline, canary) = (
+                baseline.await.map_err(|error| unread(name, error))?,
+                canary.await.map_err(|error| unread(name, error))?,
+            );
+            let mixed = mix(&baseline, &canary).map_err(|error| unread(name, error.into()))?;
+            for pair in mixed {
+                let id = std::iter::once(name.to_owned())
+                    .chain(
+                        pair.tags
+                            .iter()
+                            .map(|(tag, value)| format!("{tag}={value}")),
+                    )
+                    .collect::<Vec<_>>()
+                    .join(",");
+                pairs.push(MetricPair {
+                    name: name.to_owned(),
+                    id: Some(id),
+                    tags: (!pair.tags.is_empty()).then(|| pair.tags.clone().into_iter().collect()),
+                    baseline: pair.control,
+                    canary: pair.experiment,
+                });
+            }
         }
         Ok(pairs)
     }
+}
+
+/// The metrics account that the stage names; CloudWatch needs none.
+async fn metrics_account(
+    invocation: &Invocation<'_>,
+    config: &Map<String, Value>,
+) -> Result<Option<MetricsAccount>, StageError> {
+    let Some(name) = config
+        .get("metricsAccountName")
+        .and_then(Value::as_str)
+        .filter(|name| !name.is_empty())
+    else {
+        return Ok(None);
+    };
+    let Some(account) = invocation.store().metrics_account(name).await? else {
+        // Spinnaker's account of the metrics: CloudWatch is read in the account of the installation.
+        return Ok(None);
+    };
+    MetricsAccount::parse(name, &account)
+        .map(Some)
+        .map_err(|error| match error {
+            FetchError::Configuration { field, message } => {
+                StageError::invalid(format!("metricsAccount[{name}].{field}"), message)
+            }
+            FetchError::Cloud(error) => StageError::Cloud(error),
+        })
 }
 
 async fn configuration(
@@ -276,27 +319,25 @@ async fn configuration(
     {
         return Ok(inline.clone());
     }
-    let Some(id) = config.get("canaryConfigId").and_then(Value::as_str) else {
+    // Kayenta takes a name as well; here a configuration's name is its id unless it has one.
+    let Some(id) = ["canaryConfigId", "canaryConfigName"]
+        .iter()
+        .find_map(|field| config.get(*field).and_then(Value::as_str))
+        .filter(|id| !id.is_empty())
+    else {
         return Err(StageError::invalid(
             "canaryConfig.canaryConfigId",
             "is missing",
         ));
     };
-    let item = invocation
-        .store()
-        .table()
-        .get(&Key::new(format!("CANARY#{id}"), "CONFIG"))
-        .await?;
-    item.as_ref()
-        .and_then(|item| item.get("config"))
-        .and_then(Value::as_str)
-        .and_then(|text| serde_json::from_str(text).ok())
-        .ok_or_else(|| {
-            StageError::invalid(
-                "canaryConfig.canaryConfigId",
-                format!("canary configuration `{id}` not found"),
-            )
-        })
+    invocation.store().canary(id).await?.ok_or_else(|| {
+        StageError::invalid(
+            "canaryConfig.canaryConfigId",
+            format!(
+                "canary configuration `{id}` not found; gennaker canary list shows those there are"
+            ),
+        )
+    })
 }
 
 #[async_trait]
@@ -340,7 +381,16 @@ impl Stage for KayentaCanary {
             match decide(&schedule, thresholds, &scores, invocation.now) {
                 Decision::Judge { number } => {
                     let window = schedule.window(number);
-                    let pairs = self.pairs(config, &configuration, &window).await?;
+                    let account = metrics_account(invocation, config).await?;
+                    let pairs = self
+                        .pairs(
+                            config,
+                            &configuration,
+                            account.as_ref(),
+                            &window,
+                            invocation.now,
+                        )
+                        .await?;
                     let judgement =
                         gennaker_judge::judge(&canary_config, &pairs, thresholds, Mode::Default)
                             .map_err(|error| {

@@ -3,19 +3,23 @@
 use std::path::Path;
 
 use gennaker_domain::{Problem, Severity};
-use gennaker_judge::{CanaryConfig, JudgeError, Mode, Verdict, evaluate_case, judge_values};
+use gennaker_judge::{
+    JudgeError, Mode, Verdict, evaluate_case, judge_values, judge_with_report, power_values,
+};
 use serde_json::{Value, json};
 
 use crate::arguments::Canary;
 use crate::failure::Failure;
 use crate::input;
+use crate::installation::Installation;
 use crate::output::{Output, plain, table};
+use crate::{canary_metrics, canary_saved};
 
 /// Seed of the noise that the original adds; a verdict never depends on the clock.
 const COMPATIBLE: Mode = Mode::KayentaCompatible { seed: 0 };
 
 /// Runs the command.
-pub(crate) fn run(command: Canary, output: &Output) -> Result<(), Failure> {
+pub(crate) async fn run(command: Canary, prefix: &str, output: &Output) -> Result<(), Failure> {
     match command {
         Canary::Judge {
             config,
@@ -24,6 +28,7 @@ pub(crate) fn run(command: Canary, output: &Output) -> Result<(), Failure> {
             marginal,
             kayenta_compatible,
             cases,
+            report,
         } => {
             let mode = if kayenta_compatible {
                 COMPATIBLE
@@ -47,10 +52,34 @@ pub(crate) fn run(command: Canary, output: &Output) -> Result<(), Failure> {
                 &metrics,
                 &json!({ "pass": pass, "marginal": marginal }),
                 mode,
+                report.as_deref(),
                 output,
             )
         }
-        Canary::Lint { file } => lint(&input::json(&file)?, output),
+        Canary::Power { config, history } => power(&config, &history, output),
+        Canary::Lint { file, points } => lint(&input::json(&file)?, points, output),
+        Canary::Fetch(wanted) => canary_metrics::fetch(&wanted, prefix, output).await,
+        Canary::Save { file } => {
+            let config = input::json(&file)?;
+            let found = problems_of(&config, None);
+            if found.iter().any(Problem::is_error) {
+                return Err(Failure::Input { problems: found });
+            }
+            output.problems(&found);
+            canary_saved::save(&config, &Installation::connect(prefix).await, output).await
+        }
+        Canary::List { application } => {
+            canary_saved::list(&application, &Installation::connect(prefix).await, output).await
+        }
+        Canary::Show { id } => {
+            canary_saved::show(&id, &Installation::connect(prefix).await, output).await
+        }
+        Canary::Delete { id } => {
+            canary_saved::delete(&id, &Installation::connect(prefix).await, output).await
+        }
+        Canary::Account(command) => {
+            canary_metrics::account(command, &Installation::connect(prefix).await, output).await
+        }
     }
 }
 
@@ -59,15 +88,26 @@ fn judge(
     metrics: &Path,
     thresholds: &Value,
     mode: Mode,
+    report: Option<&Path>,
     output: &Output,
 ) -> Result<(), Failure> {
-    let judgement = judge_values(
-        &input::json(config)?,
-        &input::json(metrics)?,
-        thresholds,
-        mode,
-    )
-    .map_err(refused)?;
+    let (config, metrics) = (input::json(config)?, input::json(metrics)?);
+    let judgement = match report {
+        None => judge_values(&config, &metrics, thresholds, mode).map_err(refused)?,
+        Some(path) => {
+            let title = config
+                .get("name")
+                .and_then(Value::as_str)
+                .unwrap_or("Canary");
+            let (judgement, page) =
+                judge_with_report(&config, &metrics, thresholds, mode, title).map_err(refused)?;
+            std::fs::write(path, page).map_err(|error| {
+                Failure::environment(format!("`{}` cannot be written: {error}", path.display()))
+            })?;
+            output.say(&format!("report: {}", path.display()));
+            judgement
+        }
+    };
     if output.json {
         return output.data(&judgement.to_json());
     }
@@ -125,13 +165,91 @@ fn problem(found: &gennaker_judge::Problem) -> Problem {
     }
 }
 
-fn lint(config: &Value, output: &Output) -> Result<(), Failure> {
-    let config = CanaryConfig::parse(config).map_err(|found| Failure::Input {
-        problems: found.iter().map(problem).collect(),
-    })?;
+fn power(config: &Path, history: &Path, output: &Output) -> Result<(), Failure> {
+    let answer = power_values(&input::json(config)?, &input::json(history)?).map_err(refused)?;
     if output.json {
-        return output.data(&json!({ "problems": [] }));
+        return output.data(&answer);
     }
-    output.say(&format!("{} metrics, no problem", config.metrics.len()));
+    for metric in answer
+        .get("metrics")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        if let Some(message) = metric.get("message").and_then(Value::as_str) {
+            output.line(&plain(message))?;
+        }
+    }
     Ok(())
+}
+
+fn problems_of(config: &Value, points: Option<u64>) -> Vec<Problem> {
+    gennaker_judge::lint(config, points)
+        .iter()
+        .map(problem)
+        .collect()
+}
+
+fn lint(config: &Value, points: Option<u64>, output: &Output) -> Result<(), Failure> {
+    let found = problems_of(config, points);
+    if found.iter().any(Problem::is_error) {
+        return Err(Failure::Input { problems: found });
+    }
+    if output.json {
+        return output.data(&json!({ "problems": found }));
+    }
+    output.problems(&found);
+    if found.is_empty() {
+        output.say("no problem");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arguments::Color;
+
+    fn configuration(direction: &str) -> Value {
+        json!({
+            "metrics": [{ "name": "errors", "groups": ["requests"],
+                          "analysisConfigurations": { "canary": { "direction": direction } } }],
+            "classifier": { "groupWeights": { "requests": 100 } },
+        })
+    }
+
+    #[tokio::test]
+    async fn a_report_is_written_with_the_verdict_and_a_refused_configuration_writes_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, value: &Value| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, value.to_string()).unwrap();
+            path
+        };
+        let metrics = write(
+            "metrics.json",
+            &json!({ "pairs": [{ "name": "errors", "values": {
+                "control": [1, 2, 1, 3, 2, 1, 2, 2], "experiment": [9, 8, 9, 7, 9, 8, 9, 8] } }] }),
+        );
+        let command = async |config: &Value, report: &str| {
+            let report = folder.path().join(report);
+            let command = Canary::Judge {
+                config: Some(write("config.json", config)),
+                metrics: Some(metrics.clone()),
+                pass: 95.0,
+                marginal: 75.0,
+                kayenta_compatible: false,
+                cases: None,
+                report: Some(report.clone()),
+            };
+            let output = Output::new(true, Color::Never, true);
+            (run(command, "gennaker", &output).await, report)
+        };
+        let (answer, report) = command(&configuration("increase"), "fail.html").await;
+        answer.unwrap();
+        assert!(std::fs::read_to_string(report).unwrap().contains("Fail"));
+        let (answer, report) = command(&configuration("sideways"), "refused.html").await;
+        assert!(matches!(answer, Err(Failure::Input { .. })));
+        assert!(!report.exists());
+    }
 }

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use gennaker_domain::{Problem, Severity};
-use gennaker_expressions::{Context, Mode, Options, check, evaluate, evaluate_case};
+use gennaker_compiler::expressions;
+use gennaker_domain::Problem;
+use gennaker_expressions::{Context, Mode, Options, evaluate, evaluate_case_line};
 use serde_json::{Value, json};
 
 use crate::arguments::Expression;
@@ -17,17 +18,39 @@ pub(crate) fn run(command: Expression, output: &Output) -> Result<(), Failure> {
     match command {
         Expression::Evaluate {
             cases: Some(cases), ..
-        } => input::json_lines(&cases, |case| output.compact(&evaluate_case(&case))),
+        } => input::lines(&cases, |line| match line {
+            // The text itself, not parsed JSON: integers of any width keep their digits.
+            Ok(line) => output.line(&evaluate_case_line(line)),
+            Err(reason) => output.compact(&json!({ "throws": reason })),
+        }),
         Expression::Evaluate { text, context, .. } => {
-            let context = context.map_or_else(|| Ok(json!({})), |file| input::json(&file))?;
+            let context = match context {
+                Some(file) => read_context(&file)?,
+                None => Context::from_json(&json!({})),
+            };
             one(&text.unwrap_or_default(), &context, output)
         }
         Expression::Check { pipeline } => check_pipeline(&pipeline, output),
     }
 }
 
+fn read_context(file: &Path) -> Result<Context, Failure> {
+    let text = input::text(file)?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    Context::from_json_text(text).map_err(|reason| {
+        Failure::input(
+            Problem::error(
+                "invalid-context",
+                "$",
+                format!("`{}` cannot be a context: {reason}", file.display()),
+            )
+            .with_hint("what expressions see is a JSON object, such as {\"parameters\": {\"tag\": \"v1\"}}"),
+        )
+    })
+}
+
 /// Prints the value, or the explanation and exit status 1.
-fn one(text: &str, context: &Value, output: &Output) -> Result<(), Failure> {
+fn one(text: &str, context: &Context, output: &Output) -> Result<(), Failure> {
     // The clock and chance are inputs of the evaluation: here they are those of this moment.
     let now = now_millis();
     let options = Options {
@@ -37,7 +60,7 @@ fn one(text: &str, context: &Value, output: &Output) -> Result<(), Failure> {
         ..Options::default()
     };
     let source = Value::from(text);
-    let outcome = evaluate(&source, &Context::from_json(context), &options);
+    let outcome = evaluate(&source, context, &options);
     if let Some(thrown) = outcome.throws {
         return Err(Failure::No(thrown));
     }
@@ -59,20 +82,7 @@ fn one(text: &str, context: &Value, output: &Output) -> Result<(), Failure> {
 }
 
 fn check_pipeline(file: &Path, output: &Output) -> Result<(), Failure> {
-    let problems: Vec<Problem> = check(&input::json(file)?)
-        .into_iter()
-        .map(|found| Problem {
-            code: found.code.to_owned(),
-            severity: match found.severity {
-                gennaker_expressions::Severity::Error => Severity::Error,
-                gennaker_expressions::Severity::Warning => Severity::Warning,
-            },
-            stage: found.ref_id,
-            path: found.path,
-            message: found.message,
-            hint: found.hint,
-        })
-        .collect();
+    let problems = expressions::problems(&input::json(file)?);
     if problems.iter().any(Problem::is_error) {
         return Err(Failure::Input { problems });
     }

@@ -95,6 +95,51 @@ pub(crate) fn json_lines(
     Ok(())
 }
 
+/// Calls `each` with every line as it arrives, or with why it is no line of text; empty lines are passed over.
+pub(crate) fn lines(
+    path: &Path,
+    mut each: impl FnMut(Result<&str, &str>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut reader = BufReader::new(open(path)?);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = (&mut reader)
+            .take(MAX_BYTES)
+            .read_until(b'\n', &mut line)
+            .map_err(|error| unreadable(path, &error))?;
+        if read == 0 {
+            return Ok(());
+        }
+        if read as u64 == MAX_BYTES && line.last() != Some(&b'\n') {
+            skip_line(&mut reader).map_err(|error| unreadable(path, &error))?;
+            each(Err("the line is larger than 64 MiB"))?;
+            continue;
+        }
+        match std::str::from_utf8(&line) {
+            Ok(text) if text.trim().is_empty() => {}
+            Ok(text) => each(Ok(text.trim()))?,
+            Err(_) => each(Err("the line is not UTF-8"))?,
+        }
+    }
+}
+
+/// Passes over the rest of a line without keeping it.
+fn skip_line(reader: &mut impl BufRead) -> std::io::Result<()> {
+    loop {
+        let buffer = reader.fill_buf()?;
+        if buffer.is_empty() {
+            return Ok(());
+        }
+        let end = buffer.iter().position(|byte| *byte == b'\n');
+        let used = end.map_or(buffer.len(), |at| at + 1);
+        reader.consume(used);
+        if end.is_some() {
+            return Ok(());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -71,17 +71,37 @@ pub fn build(
     profile: &str,
     progress: &dyn Progress,
 ) -> Result<Vec<FunctionArtifact>, Error> {
-    let functions = functions_of(workspace)?;
-    let total = packages_in_lock_file(workspace);
     let mut cargo = cargo();
+    cargo.args(["build", "--profile", profile]);
+    build_with(cargo, workspace, &[], progress)
+}
+
+/// The functions of the workspace, in order of their names.
+///
+/// # Errors
+/// [`Error::Build`] when Cargo cannot read the workspace.
+pub fn names(workspace: &Path) -> Result<Vec<String>, Error> {
+    let mut names: Vec<String> = functions_of(workspace)?.iter().map(folder).collect();
+    names.sort();
+    Ok(names)
+}
+
+/// Builds functions (`only` these; all of them if it is empty) by a Cargo command that the caller has begun, such as
+/// `cargo build --release` or one that builds for another machine; in order of their names.
+///
+/// # Errors
+/// [`Error::Build`] with the end of what Cargo said.
+pub fn build_with(
+    mut cargo: Command,
+    workspace: &Path,
+    only: &[String],
+    progress: &dyn Progress,
+) -> Result<Vec<FunctionArtifact>, Error> {
+    let mut functions = functions_of(workspace)?;
+    functions.retain(|package| only.is_empty() || only.contains(&folder(package)));
+    let total = packages_in_lock_file(workspace);
     cargo
-        .args([
-            "build",
-            "--profile",
-            profile,
-            "--bins",
-            "--message-format=json-render-diagnostics",
-        ])
+        .args(["--bins", "--message-format=json-render-diagnostics"])
         .current_dir(workspace)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

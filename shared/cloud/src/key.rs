@@ -74,6 +74,12 @@ impl Key {
         Self::new(Self::execution_partition(id), "TRIGGER")
     }
 
+    /// What the execution's start made of its pipeline.
+    #[must_use]
+    pub fn processed(id: &ExecutionId) -> Self {
+        Self::new(Self::execution_partition(id), "PROCESSED")
+    }
+
     /// A stage's record.
     #[must_use]
     pub fn stage(id: &ExecutionId, ref_id: &str) -> Self {

@@ -1,50 +1,28 @@
 //! The port to CloudWatch's metrics.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use aws_sdk_cloudwatch::Client;
 use aws_sdk_cloudwatch::primitives::DateTime;
-use aws_sdk_cloudwatch::types::{Dimension, Metric, MetricDataQuery, MetricStat};
+use aws_sdk_cloudwatch::types::{Dimension, Metric, MetricDataQuery, MetricStat, ScanBy};
+use gennaker_metrics::cloudwatch::{DataQuery, What};
+use gennaker_metrics::{MAX_POINTS, MAX_SERIES, Scope, Series};
 
 use crate::error::from_sdk;
 use crate::{CloudError, Connection};
 
-/// One series that is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MetricQuery {
-    /// Region.
-    pub region: String,
-    /// Such as `AWS/ApplicationELB`.
-    pub namespace: String,
-    /// Such as `TargetResponseTime`.
-    pub metric_name: String,
-    /// Names and values, all of which a metric has.
-    pub dimensions: Vec<(String, String)>,
-    /// `Average`, `Sum`, `p99`, …
-    pub statistic: String,
-    /// Seconds of one point: a multiple of 60, or 1, 5, 10, 30.
-    pub step_seconds: u32,
-    /// Start, inclusive, UTC milliseconds.
-    pub start: i64,
-    /// End, exclusive, UTC milliseconds.
-    pub end: i64,
-}
+/// Seconds of one point where nobody asks for another step.
+const DEFAULT_STEP: u32 = 60;
 
-impl MetricQuery {
-    /// Points that the query's time holds.
-    #[must_use]
-    pub fn points(&self) -> usize {
-        let step = i64::from(self.step_seconds.max(1)) * 1_000;
-        usize::try_from(self.end.saturating_sub(self.start).max(0) / step).unwrap_or(0)
-    }
-}
-
-/// Reads metrics.
+/// Reads metrics of CloudWatch.
 #[async_trait]
 pub trait Metrics: Send + Sync {
-    /// One value for each step of the query's time, none where there is no data. (`cloudwatch:GetMetricData`)
-    async fn series(&self, query: &MetricQuery) -> Result<Vec<Option<f64>>, CloudError>;
+    /// The series of the one query of `queries` that is returned: the others are its inputs. A value stands for each step
+    /// of the scope's time, NaN where there is no data. An expression may answer several series, told apart by the tag
+    /// `label`; no data at all is one series of gaps. The scope's location is the region. (`cloudwatch:GetMetricData`)
+    async fn series(&self, queries: &[DataQuery], scope: &Scope)
+    -> Result<Vec<Series>, CloudError>;
 }
 
 /// Metrics of CloudWatch.
@@ -63,66 +41,139 @@ impl CloudWatch {
     }
 }
 
+fn data_query(query: &DataQuery, period: i32) -> MetricDataQuery {
+    let made = MetricDataQuery::builder()
+        .id(&query.id)
+        .return_data(query.returned);
+    match &query.what {
+        // A Metrics Insights query needs its period here; metric math takes that of its inputs, which is the same.
+        What::Expression { text } => made.expression(text).period(period).build(),
+        What::Metric {
+            namespace,
+            metric_name,
+            dimensions,
+            statistic,
+        } => {
+            let dimensions = dimensions
+                .iter()
+                .map(|(name, value)| Dimension::builder().name(name).value(value).build());
+            let metric = Metric::builder()
+                .namespace(namespace)
+                .metric_name(metric_name)
+                .set_dimensions(Some(dimensions.collect()))
+                .build();
+            let stat = MetricStat::builder()
+                .metric(metric)
+                .period(period)
+                .stat(statistic)
+                .build();
+            made.metric_stat(stat).build()
+        }
+    }
+}
+
+/// What an error names: the metric, or the expression.
+fn subject(queries: &[DataQuery]) -> String {
+    queries
+        .iter()
+        .find(|query| query.returned)
+        .map(|query| match &query.what {
+            What::Metric {
+                namespace,
+                metric_name,
+                ..
+            } => format!("{namespace}/{metric_name}"),
+            What::Expression { text } => text.clone(),
+        })
+        .unwrap_or_default()
+}
+
 #[async_trait]
 impl Metrics for CloudWatch {
-    async fn series(&self, query: &MetricQuery) -> Result<Vec<Option<f64>>, CloudError> {
-        let client = Client::new(self.connection.in_region(&query.region).config());
-        let dimensions = query
-            .dimensions
-            .iter()
-            .map(|(name, value)| Dimension::builder().name(name).value(value).build());
-        let metric = Metric::builder()
-            .namespace(&query.namespace)
-            .metric_name(&query.metric_name)
-            .set_dimensions(Some(dimensions.collect()))
-            .build();
-        let stat = MetricStat::builder()
-            .metric(metric)
-            .period(i32::try_from(query.step_seconds).unwrap_or(i32::MAX))
-            .stat(&query.statistic)
-            .build();
-        let data = MetricDataQuery::builder().id("m").metric_stat(stat).build();
-        let mut found: HashMap<i64, f64> = HashMap::new();
+    async fn series(
+        &self,
+        queries: &[DataQuery],
+        scope: &Scope,
+    ) -> Result<Vec<Series>, CloudError> {
+        let client = Client::new(self.connection.in_region(&scope.location).config());
+        let step = if scope.step == 0 {
+            DEFAULT_STEP
+        } else {
+            scope.step
+        };
+        let period = i32::try_from(step).unwrap_or(i32::MAX);
+        let mut found: BTreeMap<String, BTreeMap<i64, f64>> = BTreeMap::new();
+        let mut points = 0_usize;
         let mut token = None;
         loop {
             let output = client
                 .get_metric_data()
-                .metric_data_queries(data.clone())
-                .start_time(DateTime::from_millis(query.start))
-                .end_time(DateTime::from_millis(query.end))
+                .set_metric_data_queries(Some(
+                    queries
+                        .iter()
+                        .map(|query| data_query(query, period))
+                        .collect(),
+                ))
+                .start_time(DateTime::from_millis(scope.start))
+                .end_time(DateTime::from_millis(scope.end))
+                .scan_by(ScanBy::TimestampAscending)
                 .set_next_token(token)
                 .send()
                 .await
-                .map_err(|error| {
-                    from_sdk(
-                        "cloudwatch:GetMetricData",
-                        &format!("{}/{}", query.namespace, query.metric_name),
-                        &error,
-                    )
-                })?;
+                .map_err(|error| from_sdk("cloudwatch:GetMetricData", &subject(queries), &error))?;
             for result in output.metric_data_results() {
+                // Without metric math, an emulator answers the inputs as well.
+                let returned = queries
+                    .iter()
+                    .any(|query| query.returned && Some(query.id.as_str()) == result.id());
+                if !returned {
+                    continue;
+                }
+                let series = found
+                    .entry(result.label().unwrap_or_default().to_owned())
+                    .or_default();
                 for (time, value) in result.timestamps().iter().zip(result.values()) {
-                    found.insert(time.secs(), *value);
+                    series.insert(time.secs(), *value);
+                    points += 1;
                 }
             }
             token = output.next_token().map(str::to_owned);
-            if token.is_none() {
+            if token.is_none() || points > MAX_POINTS || found.len() > MAX_SERIES {
                 break;
             }
         }
-        Ok(slots(query, &found))
+        let scope = Scope {
+            step,
+            ..scope.clone()
+        };
+        let several = found.len() > 1;
+        let mut all: Vec<Series> = found
+            .into_iter()
+            .map(|(label, values)| Series {
+                tags: several
+                    .then(|| ("label".to_owned(), label))
+                    .into_iter()
+                    .collect(),
+                values: slots(&scope, &values),
+                ..scope.nothing()
+            })
+            .collect();
+        if all.is_empty() {
+            all.push(scope.nothing());
+        }
+        Ok(all)
     }
 }
 
-/// Values by second, put into the query's steps; CloudWatch aligns its points down to the period.
-fn slots(query: &MetricQuery, found: &HashMap<i64, f64>) -> Vec<Option<f64>> {
-    let step = i64::from(query.step_seconds.max(1));
-    let first = query.start.div_euclid(1_000).div_euclid(step) * step;
-    let mut values = vec![None; query.points()];
+/// Values by second, put into the scope's steps; CloudWatch aligns its points down to the period.
+fn slots(scope: &Scope, found: &BTreeMap<i64, f64>) -> Vec<f64> {
+    let step = i64::from(scope.step.max(1));
+    let first = scope.start.div_euclid(1_000).div_euclid(step) * step;
+    let mut values = vec![f64::NAN; scope.points().min(MAX_POINTS)];
     for (second, value) in found {
         let slot = usize::try_from((second - first).div_euclid(step)).ok();
         if let Some(place) = slot.and_then(|slot| values.get_mut(slot)) {
-            *place = Some(*value);
+            *place = *value;
         }
     }
     values
@@ -133,18 +184,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn points_land_in_their_steps_and_missing_ones_are_none() {
-        let query = MetricQuery {
-            region: "us-east-1".to_owned(),
-            namespace: "n".to_owned(),
-            metric_name: "m".to_owned(),
-            dimensions: Vec::new(),
-            statistic: "Average".to_owned(),
-            step_seconds: 60,
+    fn points_land_in_their_steps_and_missing_ones_are_gaps() {
+        let scope = Scope {
+            scope: "shop-v001".to_owned(),
+            location: "us-east-1".to_owned(),
             start: 90_000,
             end: 330_000,
+            step: 60,
+            extended: BTreeMap::new(),
         };
-        let found = HashMap::from([(60, 1.0), (180, 3.0), (6_000, 9.0), (0, 8.0)]);
-        assert_eq!(slots(&query, &found), [Some(1.0), None, Some(3.0), None]);
+        let found = BTreeMap::from([(60, 1.0), (180, 3.0), (6_000, 9.0), (0, 8.0)]);
+        assert_eq!(
+            format!("{:?}", slots(&scope, &found)),
+            "[1.0, NaN, 3.0, NaN]"
+        );
     }
 }

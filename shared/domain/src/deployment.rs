@@ -15,6 +15,7 @@
 //! | May this capacity go away? | [`traffic_guard`] |
 //! | Which image does a cluster run? | [`find_image`] |
 //! | What are the sub-stages of a deployment? | [`strategy`] |
+//! | What does a sub-stage know of its deployment? | [`facts`] |
 //! | What is the way back, and its stages? | [`rollback`] |
 //!
 //! [`evaluate_case`] answers recorded cases of all of these in Spinnaker's JSON.
@@ -24,6 +25,7 @@ mod case;
 pub mod cluster_operation;
 mod context;
 pub mod disable;
+pub mod facts;
 pub mod find_image;
 pub mod health;
 pub mod naming;

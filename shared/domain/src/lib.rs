@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+pub mod artifact;
+pub mod child;
 pub mod deployment;
 pub mod error_name;
 pub mod execution;
@@ -12,6 +14,7 @@ pub mod policy;
 pub mod problem;
 pub mod rollup;
 pub mod status;
+pub mod window;
 
 pub use execution::{Ending, Execution, Failure, Lease, StageRecord};
 pub use ids::{ExecutionId, IdError, Run};

@@ -24,7 +24,8 @@ pub enum Severity {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Stable, kebab-case: `expression-syntax`, `unknown-function`, `wrong-arguments`, `unknown-type`, `forbidden-type`,
-    /// `forbidden-call`, `unknown-method`, `unknown-name`, `unknown-parameter`, `unknown-stage`.
+    /// `forbidden-call`, `unknown-method`, `unknown-name`, `unknown-parameter`, `unknown-stage`,
+    /// `more-problems`.
     pub code: &'static str,
     /// How bad it is.
     pub severity: Severity,
@@ -48,10 +49,32 @@ pub fn check(pipeline: &Value) -> Vec<Problem> {
         problems: Vec::new(),
         ref_id: None,
         own: BTreeSet::new(),
+        suggestions: MAX_SUGGESTIONS,
+        untold: 0,
+        worst_untold: Severity::Warning,
     };
     checker.walk(pipeline, "$", 0);
+    if checker.untold > 0 {
+        checker.problems.push(Problem {
+            code: "more-problems",
+            severity: checker.worst_untold,
+            path: "$".to_string(),
+            message: format!(
+                "{} more problems of expressions are not shown",
+                checker.untold
+            ),
+            hint: None,
+            ref_id: None,
+        });
+    }
     checker.problems
 }
+
+/// Near names that are looked for in one pipeline: comparing costs time, and nobody reads on after so many.
+const MAX_SUGGESTIONS: usize = 200;
+
+/// Problems of one pipeline that are kept.
+const MAX_PROBLEMS: usize = 1_000;
 
 /// Keys of the root that Orca or every stage may provide.
 const ROOT_NAMES: [&str; 28] = [
@@ -185,8 +208,37 @@ struct Checker {
     names: Names,
     problems: Vec<Problem>,
     ref_id: Option<String>,
-    /// The keys of the stage that is walked.
+    /// The keys of the stage that is walked, those of its clusters included: sub-stages have them too.
     own: BTreeSet<String>,
+    /// Suggestions that may still be looked for.
+    suggestions: usize,
+    /// Problems beyond the bound.
+    untold: usize,
+    worst_untold: Severity,
+}
+
+/// A stage's `refId`, numbers as text.
+fn ref_id(stage: &Value) -> Option<String> {
+    match stage.get("refId") {
+        Some(Value::String(text)) => Some(text.clone()),
+        Some(Value::Number(number)) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// Names that a stage's own context gives to its expressions.
+fn own_names(stage: &Value) -> BTreeSet<String> {
+    let clusters = stage
+        .get("clusters")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .chain(stage.get("cluster"));
+    std::iter::once(stage)
+        .chain(clusters)
+        .filter_map(Value::as_object)
+        .flat_map(|fields| fields.keys().cloned())
+        .collect()
 }
 
 /// Where a node stands.
@@ -209,14 +261,8 @@ impl Checker {
                     let inner = format!("{path}[{index}]");
                     let stage = path == "$.stages";
                     if stage {
-                        self.ref_id = item
-                            .get("refId")
-                            .and_then(Value::as_str)
-                            .map(str::to_string);
-                        self.own = item
-                            .as_object()
-                            .map(|fields| fields.keys().cloned().collect())
-                            .unwrap_or_default();
+                        self.ref_id = ref_id(item);
+                        self.own = own_names(item);
                     }
                     self.walk(item, &inner, depth + 1);
                     if stage {
@@ -263,6 +309,13 @@ impl Checker {
         message: String,
         hint: Option<String>,
     ) {
+        if self.problems.len() >= MAX_PROBLEMS {
+            self.untold += 1;
+            if severity == Severity::Error {
+                self.worst_untold = Severity::Error;
+            }
+            return;
+        }
         let ref_id = self.ref_id.clone();
         self.problems.push(Problem {
             code,
@@ -281,11 +334,13 @@ impl Checker {
         let template = match Template::parse(&rewrite(text)) {
             Ok(template) => template,
             Err(error) => {
+                // The place is one in what the author wrote, where that does not parse either.
+                let written = Template::parse(text).err().unwrap_or(error);
                 let message = format!(
                     "cannot parse `{}`: {} (character {})",
                     shortened(text),
-                    error.message,
-                    error.position
+                    written.message,
+                    written.position
                 );
                 // Text around it (a script, say) works as it stands: what does not parse stays verbatim.
                 let whole = text.starts_with("${") && text.ends_with('}');
@@ -294,10 +349,14 @@ impl Checker {
                 } else {
                     Severity::Warning
                 };
-                let hint = (!whole).then(|| {
-                    "the text stays as it is; `${…}` of a shell is read as an expression too"
-                        .to_string()
-                });
+                let hint = Some(
+                    if whole {
+                        "Spinnaker leaves such a text as it is: correct the expression, or take the `${…}` away"
+                    } else {
+                        "the text stays as it is; `${…}` of a shell is read as an expression too"
+                    }
+                    .to_string(),
+                );
                 self.report("expression-syntax", severity, path, message, hint);
                 return;
             }
@@ -442,8 +501,14 @@ impl Checker {
         if known.contains(name) {
             return;
         }
-        let near = suggest(name, known.iter().chain(&self.own).map(String::as_str));
-        let hint = near.map(|near| format!("did you mean `{near}`?"));
+        let near = (self.suggestions > 0)
+            .then(|| suggest(name, known.iter().chain(&self.own).map(String::as_str)))
+            .flatten();
+        self.suggestions = self.suggestions.saturating_sub(1);
+        let hint = Some(near.map_or_else(
+            || "a name that nothing provides leaves the text as it is; `${name ?: 'default'}` gives it a value".to_string(),
+            |near| format!("did you mean `{near}`?"),
+        ));
         self.report(
             "unknown-name",
             Severity::Warning,
@@ -460,8 +525,14 @@ impl Checker {
         if known.contains(name) {
             return;
         }
-        let hint = suggest(name, known.iter().map(String::as_str))
-            .map(|near| format!("did you mean `{near}`?"));
+        let near = (self.suggestions > 0)
+            .then(|| suggest(name, known.iter().map(String::as_str)))
+            .flatten();
+        self.suggestions = self.suggestions.saturating_sub(1);
+        let hint = Some(near.map_or_else(
+            || "add it to `parameterConfig`: unless the trigger happens to carry it, the text stays as it is".to_string(),
+            |near| format!("did you mean `{near}`?"),
+        ));
         let message = format!("the pipeline has no parameter `{name}`");
         self.report(
             "unknown-parameter",
@@ -510,7 +581,11 @@ impl Checker {
         if methods::is_known(name) {
             return;
         }
-        let hint = suggest(name, methods::names()).map(|near| format!("did you mean `{near}()`?"));
+        let hint = (self.suggestions > 0)
+            .then(|| suggest(name, methods::names()))
+            .flatten()
+            .map(|near| format!("did you mean `{near}()`?"));
+        self.suggestions = self.suggestions.saturating_sub(1);
         self.report(
             "unknown-method",
             Severity::Error,
@@ -523,8 +598,11 @@ impl Checker {
     fn function(&mut self, name: &str, args: &[Node], place: Place<'_>) {
         self.nodes(args, place);
         let Some(function) = functions::find(name) else {
-            let hint =
-                suggest(name, functions::names()).map(|near| format!("did you mean `#{near}`?"));
+            let hint = (self.suggestions > 0)
+                .then(|| suggest(name, functions::names()))
+                .flatten()
+                .map(|near| format!("did you mean `#{near}`?"));
+            self.suggestions = self.suggestions.saturating_sub(1);
             self.report(
                 "unknown-function",
                 Severity::Error,
@@ -553,7 +631,11 @@ impl Checker {
             && !self.names.stages.contains(&**stage)
         {
             let known = self.names.stages.iter().map(String::as_str);
-            let hint = suggest(stage, known).map(|near| format!("did you mean `{near}`?"));
+            let hint = (self.suggestions > 0)
+                .then(|| suggest(stage, known))
+                .flatten()
+                .map(|near| format!("did you mean `{near}`?"));
+            self.suggestions = self.suggestions.saturating_sub(1);
             let message = format!("no stage is called `{stage}`");
             self.report(
                 "unknown-stage",

@@ -3,7 +3,7 @@
 use crate::Evaluator;
 use crate::class::Base;
 use crate::json;
-use crate::model::{self, Bean, Execution, field};
+use crate::model::{self, Bean, Execution, ExecutionView, field};
 use crate::value::{Key, Map, TextKey, Value, hash_copy_order};
 use indexmap::IndexMap;
 use std::sync::Arc;
@@ -25,6 +25,18 @@ impl Context {
         Context::plain(json::from_serde(root))
     }
 
+    /// The same from the text of a JSON object, which keeps integers of any width exact.
+    ///
+    /// # Errors
+    /// Why the text is no JSON object.
+    pub fn from_json_text(text: &str) -> Result<Context, String> {
+        match json::parse_all(text) {
+            Ok(root @ Value::Map(_)) => Ok(Context::plain(root)),
+            Ok(other) => Err(format!("{} is no JSON object", other.class())),
+            Err(fault) => Err(fault.to_string()),
+        }
+    }
+
     /// The context of a stage of `execution` (Spinnaker's execution JSON): the stage's own context, then its ancestors'
     /// outputs, `execution`, `trigger`, `parameters`, `scmInfo`. `stage_context` replaces the stage's context first.
     /// Without a stage, the context of the execution itself.
@@ -44,6 +56,21 @@ impl Context {
             stage_context.as_ref(),
             evaluator,
         )
+    }
+
+    /// The same from an execution that was read before: what its stages share is built once.
+    pub fn of_stage(
+        execution: &ExecutionView,
+        stage_ref_id: &str,
+        stage_context: Option<&serde_json::Value>,
+    ) -> Context {
+        let model = match stage_context {
+            Some(context) => execution
+                .model
+                .with_stage_context(stage_ref_id, json::from_serde(context)),
+            None => execution.model.clone(),
+        };
+        Context::of_model(model, Some(stage_ref_id), execution.evaluator)
     }
 
     pub(crate) fn plain(root: Value) -> Context {
@@ -76,8 +103,15 @@ impl Context {
     ) -> Context {
         let replaced = stage_ref_id.zip(stage_context);
         let execution = model::execution(source, replaced, 0);
+        Context::of_model(execution, stage_ref_id, evaluator.unwrap_or_default())
+    }
+
+    fn of_model(
+        execution: Arc<Execution>,
+        stage_ref_id: Option<&str>,
+        evaluator: Evaluator,
+    ) -> Context {
         let stage = stage_ref_id.and_then(|ref_id| execution.stage_index(ref_id));
-        let evaluator = evaluator.unwrap_or_default();
         let mut entries: IndexMap<Key, Value> = IndexMap::new();
         let own = stage
             .and_then(|index| execution.stages.get(index))

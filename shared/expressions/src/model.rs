@@ -1,5 +1,6 @@
 //! Executions, stages, triggers and artifacts as Orca's classes show them to expressions.
 
+use crate::Evaluator;
 use crate::class::Base;
 use crate::fault::Eval;
 use crate::session::Session;
@@ -61,6 +62,8 @@ pub(crate) struct StageData {
     requisites: Vec<Arc<str>>,
     parent_id: Option<Arc<str>>,
     properties: Properties,
+    /// As Orca's JSON mapper writes it.
+    json: Value,
     /// What a missing key of the context falls back to: outputs of the stage and its ancestors, nearest first.
     inherited: OnceLock<HashMap<Arc<str>, Value>>,
 }
@@ -70,7 +73,7 @@ pub(crate) struct StageData {
 pub(crate) struct Execution {
     id: Arc<str>,
     pub(crate) is_pipeline: bool,
-    pub(crate) stages: Vec<StageData>,
+    pub(crate) stages: Vec<Arc<StageData>>,
     pub(crate) trigger: Value,
     properties: Properties,
     /// As Orca's JSON mapper writes it, nulls included.
@@ -134,7 +137,28 @@ fn map_or_empty(value: Value) -> Value {
     }
 }
 
-/// The execution as Orca reads it; `stage_context` replaces the context of the stage `ref_id` first.
+/// An execution that was read once, to build the contexts of its stages from.
+#[derive(Debug, Clone)]
+pub struct ExecutionView {
+    pub(crate) model: Arc<Execution>,
+    pub(crate) evaluator: Evaluator,
+}
+
+impl ExecutionView {
+    /// Reads Spinnaker's execution JSON.
+    pub fn new(execution: &serde_json::Value) -> ExecutionView {
+        ExecutionView {
+            model: self::execution(&crate::json::from_serde(execution), None, 0),
+            evaluator: execution
+                .get("spelEvaluator")
+                .and_then(serde_json::Value::as_str)
+                .map(Evaluator::of)
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// The execution as Orca reads it; `replaced` is a stage's `refId` and the context that it gets first.
 pub(crate) fn execution(
     source: &Value,
     replaced: Option<(&str, &Value)>,
@@ -146,7 +170,7 @@ pub(crate) fn execution(
             .unwrap_or_else(|| "".into())
             .to_string()
     });
-    let stages: Vec<StageData> = raw_stages
+    let stages: Vec<Arc<StageData>> = raw_stages
         .iter()
         .map(|raw| {
             let context = match replaced {
@@ -155,7 +179,7 @@ pub(crate) fn execution(
                 }
                 _ => None,
             };
-            stage(raw, context)
+            Arc::new(stage(raw, context))
         })
         .collect();
     let trigger_source = field(source, "trigger");
@@ -180,7 +204,7 @@ pub(crate) fn execution(
         .unwrap_or(Status(0));
     let kind = text_field(source, "type").unwrap_or_else(|| "PIPELINE".into());
     let id = text_field(source, "id").unwrap_or_else(|| "".into());
-    let json_stages = Value::list(stages.iter().map(StageData::json).collect());
+    let json_stages = json_stages(&stages);
     let simple: Vec<(&str, Value)> = vec![
         ("id", Value::Str(id.clone())),
         ("application", field(source, "application")),
@@ -261,6 +285,10 @@ pub(crate) fn execution(
     })
 }
 
+fn json_stages(stages: &[Arc<StageData>]) -> Value {
+    Value::list(stages.iter().map(|stage| stage.json()).collect())
+}
+
 fn stage(raw: &Value, context: Option<Value>) -> StageData {
     let context = map_or_empty(context.unwrap_or_else(|| field(raw, "context")));
     let outputs = map_or_empty(field(raw, "outputs"));
@@ -290,26 +318,28 @@ fn stage(raw: &Value, context: Option<Value>) -> StageData {
     let id = text_field(raw, "id").unwrap_or_else(|| "".into());
     let ref_id = text_field(raw, "refId").unwrap_or_else(|| "".into());
     let kind = text_field(raw, "type").unwrap_or_else(|| "".into());
+    let all = properties(vec![
+        ("id", Value::Str(id.clone())),
+        ("refId", Value::Str(ref_id.clone())),
+        ("type", Value::Str(kind.clone())),
+        ("name", field(raw, "name")),
+        ("startTime", long_field(raw, "startTime")),
+        ("endTime", long_field(raw, "endTime")),
+        ("startTimeExpiry", long_field(raw, "startTimeExpiry")),
+        ("status", Value::Status(status)),
+        ("context", context.clone()),
+        ("outputs", outputs.clone()),
+        ("tasks", Value::list(list_field(raw, "tasks"))),
+        ("syntheticStageOwner", field(raw, "syntheticStageOwner")),
+        ("parentStageId", field(raw, "parentStageId")),
+        ("requisiteStageRefIds", requisite_values),
+        ("scheduledTime", long_field(raw, "scheduledTime")),
+        ("lastModified", last_modified(&field(raw, "lastModified"))),
+        ("additionalMetricTags", field(raw, "additionalMetricTags")),
+    ]);
     StageData {
-        properties: properties(vec![
-            ("id", Value::Str(id.clone())),
-            ("refId", Value::Str(ref_id.clone())),
-            ("type", Value::Str(kind.clone())),
-            ("name", field(raw, "name")),
-            ("startTime", long_field(raw, "startTime")),
-            ("endTime", long_field(raw, "endTime")),
-            ("startTimeExpiry", long_field(raw, "startTimeExpiry")),
-            ("status", Value::Status(status)),
-            ("context", context.clone()),
-            ("outputs", outputs.clone()),
-            ("tasks", Value::list(list_field(raw, "tasks"))),
-            ("syntheticStageOwner", field(raw, "syntheticStageOwner")),
-            ("parentStageId", field(raw, "parentStageId")),
-            ("requisiteStageRefIds", requisite_values),
-            ("scheduledTime", long_field(raw, "scheduledTime")),
-            ("lastModified", last_modified(&field(raw, "lastModified"))),
-            ("additionalMetricTags", field(raw, "additionalMetricTags")),
-        ]),
+        json: Value::linked(all.clone()),
+        properties: all,
         id,
         ref_id,
         name: field(raw, "name"),
@@ -343,7 +373,31 @@ fn last_modified(raw: &Value) -> Value {
 
 impl StageData {
     fn json(&self) -> Value {
-        Value::linked(self.properties.clone())
+        self.json.clone()
+    }
+
+    /// The same stage with another context.
+    fn with_context(&self, context: Value) -> StageData {
+        let context = map_or_empty(context);
+        let mut properties = self.properties.clone();
+        properties.insert(Key::from("context"), context.clone());
+        StageData {
+            id: self.id.clone(),
+            ref_id: self.ref_id.clone(),
+            name: self.name.clone(),
+            kind: self.kind.clone(),
+            status: self.status,
+            context: match &context {
+                Value::Map(map) => map.entries.clone(),
+                _ => Arc::new(Entries::default()),
+            },
+            outputs: self.outputs.clone(),
+            requisites: self.requisites.clone(),
+            parent_id: self.parent_id.clone(),
+            json: Value::linked(properties.clone()),
+            properties,
+            inherited: OnceLock::new(),
+        }
     }
 }
 
@@ -357,8 +411,35 @@ impl Execution {
         self.json.clone()
     }
 
+    /// The same execution in which a stage has another context; the other stages are shared.
+    pub(crate) fn with_stage_context(&self, ref_id: &str, context: Value) -> Arc<Execution> {
+        let mut stages = self.stages.clone();
+        if let Some(stage) = self
+            .stage_index(ref_id)
+            .and_then(|index| stages.get_mut(index))
+        {
+            *stage = Arc::new(stage.with_context(context));
+        }
+        let mut json = match &self.json {
+            Value::Map(map) => map.entries.0.clone(),
+            _ => IndexMap::new(),
+        };
+        json.insert(Key::from("stages"), json_stages(&stages));
+        Arc::new(Execution {
+            id: self.id.clone(),
+            is_pipeline: self.is_pipeline,
+            stages,
+            trigger: self.trigger.clone(),
+            properties: self.properties.clone(),
+            json: Value::linked(json),
+            json_trigger: self.json_trigger.clone(),
+        })
+    }
+
     pub(crate) fn stage_json(&self, index: usize) -> Value {
-        self.stages.get(index).map_or(Value::Null, StageData::json)
+        self.stages
+            .get(index)
+            .map_or(Value::Null, |stage| stage.json())
     }
 
     /// The trigger as the map that `trigger` is at the root.

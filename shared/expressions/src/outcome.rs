@@ -2,7 +2,7 @@
 
 use crate::{Ports, Templates};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The evaluator version of a pipeline (`spelEvaluator`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,14 +46,17 @@ pub struct Limits {
     pub steps: u64,
     /// Bytes that texts and collections made by one call of [`evaluate`](crate::evaluate) may take.
     pub bytes: usize,
+    /// Characters of one expression: Spinnaker's `expression.max-expression-length`.
+    pub expression: usize,
 }
 
 impl Default for Limits {
-    /// Two million steps (well under a second) and 64 MiB.
+    /// Two million steps (well under a second), 64 MiB, and the 10,000 characters that are Spring's default.
     fn default() -> Self {
         Limits {
             steps: 2_000_000,
             bytes: 64 << 20,
+            expression: crate::parser::MAX_EXPRESSION_LENGTH,
         }
     }
 }
@@ -75,6 +78,8 @@ pub struct Options<'a> {
     pub ports: Option<&'a dyn Ports>,
     /// Templates parsed before, kept by a function that stays warm.
     pub templates: Option<&'a Templates>,
+    /// If given, only texts at or below these JSON pointers of the source are evaluated: the others are final.
+    pub only: Option<&'a BTreeSet<String>>,
     /// Bounds.
     pub limits: Limits,
 }
@@ -89,6 +94,7 @@ impl Default for Options<'_> {
             mode: Mode::Map,
             ports: None,
             templates: None,
+            only: None,
             limits: Limits::default(),
         }
     }
@@ -124,6 +130,9 @@ pub struct Failure {
     pub message: String,
     /// The same for the author of a pipeline: where, what was found, near names.
     pub explanation: String,
+    /// JSON pointers into the outcome: texts that are left as they are, or parts of which are. The texts beside them
+    /// are final; [`Options::only`] tries these again.
+    pub places: Vec<String>,
 }
 
 /// What an evaluation gave.

@@ -20,6 +20,9 @@ use std::sync::Arc;
 /// Values that one call looks at to name the keys of failures; beyond it the text stands for them.
 const MAX_COMPARED: u64 = 10_000_000;
 
+/// Places that are kept of one failure.
+const MAX_PLACES: usize = 1_000;
+
 /// The key under which Orca stores its summary; it is made anew by each evaluation.
 const SUMMARY: &str = "expressionEvaluationSummary";
 
@@ -62,12 +65,15 @@ pub fn evaluate(source: &Json, context: &Context, options: &Options<'_>) -> Outc
         failures: transform
             .failures
             .into_iter()
-            .map(|((expression, level, message), explanation)| Failure {
-                expression,
-                level,
-                message,
-                explanation,
-            })
+            .map(
+                |((expression, level, message), (explanation, places))| Failure {
+                    expression,
+                    level,
+                    message,
+                    explanation,
+                    places,
+                },
+            )
             .collect(),
         throws: None,
     }
@@ -140,8 +146,8 @@ type Parsed = Rc<Result<Arc<Template>, ParseError>>;
 struct Transform<'s, 'a> {
     session: &'s Session<'a>,
     types: BTreeMap<String, String>,
-    /// By what Orca tells apart: expression, level, message.
-    failures: BTreeMap<(String, Level, String), String>,
+    /// By what Orca tells apart: expression, level, message. With the explanation of the first, and every place.
+    failures: BTreeMap<(String, Level, String), (String, Vec<String>)>,
     /// Every failure counts here, equal ones too.
     failed: usize,
     compared: u64,
@@ -170,7 +176,7 @@ impl Transform<'_, '_> {
             return json.clone();
         }
         match json {
-            Json::String(text) if text.contains("${") => {
+            Json::String(text) if text.contains("${") && self.wanted(place) => {
                 let resolved = self.resolve(text, enclosing, place);
                 match resolved {
                     Resolved::Verbatim => json.clone(),
@@ -261,7 +267,15 @@ impl Transform<'_, '_> {
         if !key.contains("${") {
             return Cow::Borrowed(key);
         }
-        match self.resolve(key, Some(enclosing), place) {
+        // A key's place is that of its value.
+        let mut of_value = Place {
+            pointer: place.pointer.clone(),
+        };
+        of_value.enter(key);
+        if !self.wanted(&of_value) {
+            return Cow::Borrowed(key);
+        }
+        match self.resolve(key, Some(enclosing), &of_value) {
             Resolved::Verbatim => Cow::Borrowed(key),
             Resolved::Text(text) => Cow::Owned(text),
             Resolved::Whole(value) => self
@@ -275,9 +289,10 @@ impl Transform<'_, '_> {
         if let Some(parsed) = self.parsed.borrow().get(text) {
             return parsed.clone();
         }
+        let longest = self.session.options.limits.expression;
         let parsed = Rc::new(match self.session.options.templates {
-            Some(templates) => templates.parse(text),
-            None => Template::parse(text).map(Arc::new),
+            Some(templates) => templates.parse_within(text, longest),
+            None => Template::parse_within(text, longest).map(Arc::new),
         });
         self.parsed
             .borrow_mut()
@@ -332,9 +347,34 @@ impl Transform<'_, '_> {
             "Failed to evaluate {} : {key} not found",
             self.keys_text(text, text, enclosing)
         );
-        self.failures
-            .entry((key, Level::Info, message))
-            .or_insert(explanation);
+        self.keep((key, Level::Info, message), explanation, place);
+    }
+
+    fn keep(&mut self, failure: (String, Level, String), explanation: String, place: &Place) {
+        let (_, places) = self
+            .failures
+            .entry(failure)
+            .or_insert_with(|| (explanation, Vec::new()));
+        if places.len() < MAX_PLACES {
+            places.push(place.pointer.clone());
+        }
+    }
+
+    /// Whether the text at this place is to be evaluated.
+    fn wanted(&self, place: &Place) -> bool {
+        let Some(only) = self.session.options.only else {
+            return true;
+        };
+        let mut pointer = place.pointer.as_str();
+        loop {
+            if only.contains(pointer) {
+                return true;
+            }
+            match pointer.rfind('/') {
+                Some(at) => pointer = pointer.get(..at).unwrap_or_default(),
+                None => return false,
+            }
+        }
     }
 
     fn what_is_missing(&self, template: &Template) -> Option<String> {
@@ -371,9 +411,7 @@ impl Transform<'_, '_> {
             place.path(),
             fault.message
         );
-        self.failures
-            .entry((expression, Level::Error, message))
-            .or_insert(explanation);
+        self.keep((expression, Level::Error, message), explanation, place);
     }
 
     /// The keys of the enclosing map whose nested maps hold a text; else the text itself.

@@ -7,8 +7,9 @@
     clippy::indexing_slicing
 )]
 
-use gennaker_expressions::{Severity, check};
+use gennaker_expressions::{Severity, Template, check};
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -45,7 +46,8 @@ fn checks_every_pipeline_of_the_corpus() {
         println!("skipped: no corpus");
         return;
     }
-    let (mut pipelines, mut problems) = (0, Vec::new());
+    let (mut pipelines, mut texts, mut parsed) = (0, 0, 0);
+    let mut counts: BTreeMap<(&str, &str), (usize, BTreeSet<usize>)> = BTreeMap::new();
     for file in &files {
         let Ok(document) = serde_json::from_str::<Value>(&fs::read_to_string(file).unwrap()) else {
             continue;
@@ -56,39 +58,59 @@ fn checks_every_pipeline_of_the_corpus() {
         };
         for pipeline in all {
             pipelines += 1;
-            for problem in check(&pipeline) {
+            let problems = check(&pipeline);
+            let mut found = Vec::new();
+            with_expressions(&pipeline, &mut found);
+            let unparsed = found
+                .iter()
+                .filter(|text| Template::parse(text).is_err())
+                .count();
+            texts += found.len();
+            parsed += found.len() - unparsed;
+            let told = problems
+                .iter()
+                .filter(|problem| problem.code == "expression-syntax")
+                .count();
+            assert!(
+                told >= unparsed,
+                "{}: {unparsed} unparsed, {told} told",
+                file.display()
+            );
+            for problem in problems {
                 assert!(
                     problem.path.starts_with('$') && !problem.message.is_empty(),
                     "{problem:?}"
                 );
-                problems.push(problem);
+                let severity = match problem.severity {
+                    Severity::Error => "error",
+                    Severity::Warning => "warning",
+                };
+                let count = counts.entry((problem.code, severity)).or_default();
+                count.0 += 1;
+                count.1.insert(pipelines);
             }
         }
     }
-    let errors: Vec<_> = problems
-        .iter()
-        .filter(|problem| problem.severity == Severity::Error)
-        .collect();
-    for problem in &errors {
-        println!(
-            "{} {} {} {:?}",
-            problem.code, problem.path, problem.message, problem.hint
-        );
+    println!("{pipelines} pipelines, {texts} texts with expressions, {parsed} parse");
+    for ((code, severity), (count, of)) in &counts {
+        println!("{code} ({severity}): {count} in {} pipelines", of.len());
     }
-    println!(
-        "{pipelines} pipelines, {} problems, {} errors",
-        problems.len(),
-        errors.len()
-    );
-    for problem in problems
-        .iter()
-        .filter(|problem| problem.severity == Severity::Warning)
-        .take(40)
-    {
-        println!(
-            "  {} {} {} {:?}",
-            problem.code, problem.path, problem.message, problem.hint
-        );
+    assert!(pipelines > 0 && parsed > 0);
+}
+
+/// The texts of a document that hold expressions, keys included.
+fn with_expressions(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::String(text) if text.contains("${") => found.push(text.clone()),
+        Value::Array(items) => items.iter().for_each(|item| with_expressions(item, found)),
+        Value::Object(fields) => {
+            for (key, item) in fields {
+                if key.contains("${") {
+                    found.push(key.clone());
+                }
+                with_expressions(item, found);
+            }
+        }
+        _ => {}
     }
-    assert!(pipelines > 0);
 }

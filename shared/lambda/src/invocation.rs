@@ -1,13 +1,16 @@
 //! What a stage is given: its configuration, the execution around it, the intent log.
 
 use gennaker_cloud::store::IntentAnswer;
+use gennaker_cloud::store::children::Watcher;
 use gennaker_cloud::{CloudError, Store};
+use gennaker_domain::child::{self, Watched};
 use gennaker_domain::rollup::Records;
-use gennaker_domain::{Execution, Intent, Plan, PlanStage, Run};
+use gennaker_domain::{Execution, ExecutionId, Intent, Plan, PlanStage, Run};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::StageError;
+use crate::resolve::Scope;
+use crate::{StageError, in_line};
 
 /// One call of a stage.
 pub struct Invocation<'a> {
@@ -35,6 +38,9 @@ pub struct Invocation<'a> {
     /// Prefix of this installation's functions and machines.
     pub prefix: &'a str,
     pub(crate) store: &'a Store,
+    pub(crate) scope: &'a Scope<'a>,
+    /// The stage of the plan that runs this one in line; see [`crate::in_line`].
+    pub(crate) within: Option<&'a PlanStage>,
 }
 
 /// Why a configuration cannot be read.
@@ -67,12 +73,29 @@ impl Invocation<'_> {
             .or_else(|| self.trigger.get(key))
     }
 
-    /// The value of a text with expressions, as the stage sees them now.
+    /// The value of a text with expressions, as the stage sees them now. Nothing outside the execution is asked: for
+    /// `#fromUrl`, `#pipelineId` and their kin there is [`Invocation::value`].
     ///
     /// # Errors
     /// What a pipeline's author reads about the first expression that could not be evaluated.
     pub fn evaluate(&self, text: &str) -> Result<Value, String> {
-        crate::resolve::evaluate_text(self, text)
+        self.scope.value_now(self.stage, self.context, text)
+    }
+
+    /// The value of a text with expressions, as the stage sees them now, looked up outside the execution where they
+    /// ask for it.
+    ///
+    /// # Errors
+    /// Those of the table that may pass; inside, what a pipeline's author reads about the first expression that could
+    /// not be evaluated.
+    pub async fn value(&self, text: &str) -> Result<Result<Value, String>, CloudError> {
+        self.scope.value(self.stage, self.context, text).await
+    }
+
+    /// The same call with another context: what the stage has learned since its configuration was resolved.
+    #[must_use]
+    pub fn with_context<'b>(&'b self, context: &'b Map<String, Value>) -> Invocation<'b> {
+        Invocation { context, ..*self }
     }
 
     /// Milliseconds since the stage started.
@@ -90,9 +113,9 @@ impl Invocation<'_> {
     /// [`StageError::Ending`] if nothing new may begin.
     pub async fn intend(&self, action: &str, undo: Value) -> Result<bool, StageError> {
         let intent = Intent {
-            stage: self.stage.ref_id.clone(),
-            action: action.to_owned(),
-            function: self.stage.function.clone().unwrap_or_default(),
+            stage: self.recorded().ref_id.clone(),
+            action: self.recorded_action(action),
+            function: self.recorded().function.clone().unwrap_or_default(),
             undo,
             at: self.now,
             run: self.run.number,
@@ -112,9 +135,77 @@ impl Invocation<'_> {
     /// # Errors
     /// Those of the table.
     pub async fn done(&self, action: &str) -> Result<(), CloudError> {
+        let action = self.recorded_action(action);
         self.store
-            .intent_done(&self.run.execution, &self.stage.ref_id, action)
+            .intent_done(&self.run.execution, &self.recorded().ref_id, &action)
             .await
+    }
+
+    /// An execution as it stands, for a stage that waits for its end: this stage's function is called when it ends. None
+    /// if there is no such execution.
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub async fn watch(&self, id: &ExecutionId) -> Result<Option<Watched>, CloudError> {
+        let watcher = Watcher {
+            run: self.run.clone(),
+            stage: self.stage.ref_id.clone(),
+            function: self.stage.function.clone().unwrap_or_default(),
+        };
+        // First, so that an end between the two is told.
+        self.store.watch(id, &watcher).await?;
+        let Some(execution) = self.store.execution(id).await? else {
+            return Ok(None);
+        };
+        if !execution.status.is_complete() {
+            return Ok(Some(child::open(&execution)));
+        }
+        let Some(plan) = self.store.plan(&execution.plan_hash).await? else {
+            return Ok(Some(child::open(&execution)));
+        };
+        let records = self.store.stages(id).await?;
+        Ok(Some(child::watched(&plan, &execution, &records)))
+    }
+
+    /// Whether a person asked this stage to wait no more (`gennaker execution skip`).
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub async fn is_skipped(&self) -> Result<bool, CloudError> {
+        self.store
+            .is_skipped(&self.run.execution, &self.stage.ref_id)
+            .await
+    }
+
+    /// The stage that the intents are recorded for: the one that the plan has.
+    fn recorded(&self) -> &PlanStage {
+        self.within.unwrap_or(self.stage)
+    }
+
+    fn recorded_action(&self, action: &str) -> String {
+        match self.within {
+            Some(_) => in_line::action_of(&self.stage.ref_id, action),
+            None => action.to_owned(),
+        }
+    }
+
+    /// The open intents of this stage, oldest first. Of a stage that runs in line only its own, under the actions that
+    /// it announced.
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub async fn intents(&self) -> Result<Vec<Intent>, CloudError> {
+        let recorded = self.recorded();
+        let all = self.store.intents(&self.run.execution).await?;
+        let own = all
+            .into_iter()
+            .filter(|intent| !intent.closed && intent.stage == recorded.ref_id);
+        Ok(match self.within {
+            None => own.collect(),
+            Some(_) => own
+                .filter_map(|intent| in_line::own_intent(&self.stage.ref_id, intent))
+                .collect(),
+        })
     }
 
     /// The store, for stages that keep records of their own (approvals, bakes).

@@ -1,7 +1,11 @@
 #![doc = include_str!("../README.md")]
 
 pub mod entry;
+pub mod in_line;
+pub mod internet;
 pub mod invocation;
+mod outside;
+pub mod parents;
 pub mod resolve;
 pub mod runtime;
 pub mod setting;
@@ -10,7 +14,9 @@ pub mod wake;
 
 pub use entry::{Error, Function, FunctionError, run_function, run_stage};
 pub use gennaker_cloud::Connection;
+pub use internet::internet;
 pub use invocation::{Invocation, InvocationError};
+pub use resolve::Resolver;
 pub use runtime::{Call, Refusal, Runtime};
 pub use setting::{prefix, setting, table_name};
 pub use stage::{Stage, StageError, Step, Undo};

@@ -2,6 +2,8 @@
 
 pub mod drive;
 pub mod faults;
+pub mod http;
+pub mod local_server;
 pub mod memory_table;
 pub mod platform;
 pub mod sample;
@@ -10,9 +12,11 @@ pub mod world;
 
 pub use drive::{Drive, End, Strike, fault_everywhere};
 pub use faults::{Fault, Faults, Moment};
+pub use http::{MemoryHttp, MemorySecrets};
+pub use local_server::{LocalServer, Received, Reply};
 pub use memory_table::MemoryTable;
 pub use platform::{
     MemoryFunctions, MemoryNotifications, MemoryRegistry, MemoryStepFunctions, Sent,
 };
 pub use strike::at_every_call;
-pub use world::{Behaviour, World};
+pub use world::{Behaviour, Effect, Operation, World};

@@ -5,6 +5,7 @@ pub mod catalog;
 pub mod check;
 mod document;
 pub mod emit;
+pub mod expressions;
 pub mod figures;
 pub mod graph;
 pub mod lower;
@@ -20,7 +21,7 @@ use serde_json::Value;
 
 pub use document::Document;
 pub use figures::{Events, Figures, Transitions};
-pub use options::{BuiltFunctions, Limits, Mode, Options};
+pub use options::{BuiltFunctions, Limits, Mode, Options, SubStage, SubStages};
 pub use show::{picture, plan_json};
 
 /// A pipeline that compiled.
@@ -61,6 +62,9 @@ pub fn compile(pipeline: &Value, options: &Options) -> Result<Compiled, Vec<Prob
     let Some(parsed) = parse::pipeline(pipeline, &mut problems) else {
         return Err(problems);
     };
+    if parsed.stages.len() <= options.limits.stages {
+        problems.extend(expressions::problems(pipeline));
+    }
     let requisites = validate::validate(&parsed, options, &mut problems);
     let Some(requisites) = requisites else {
         return Err(problems);

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::context::{self, ContextError};
@@ -61,7 +62,8 @@ impl Strategy {
 }
 
 /// What has to be so for a sub-stage to run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Condition {
     /// There is a source server group.
     Source,
@@ -85,7 +87,8 @@ impl fmt::Display for Condition {
 }
 
 /// What of a sub-stage's context is known only when it runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Fill {
     /// `interestingHealthProviderNames`, if any are determined.
     HealthProviders,

@@ -1,0 +1,417 @@
+//! The stage against stores that hold points.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use gennaker_cloud::CloudError;
+use gennaker_cloud::metrics::Metrics;
+use gennaker_kayenta_canary::KayentaCanary;
+use gennaker_kayenta_canary::stores::Stores;
+use gennaker_metrics::cloudwatch::{DataQuery, What};
+use gennaker_metrics::{Scope, Series};
+use gennaker_testkit::http::{MemoryHttp, MemorySecrets, response};
+use gennaker_testkit::{Behaviour, Drive, End, Faults, Strike, drive, fault_everywhere};
+use serde_json::{Value, json};
+
+/// Points of groups, by the time they have.
+#[derive(Clone, Default)]
+struct Points(Arc<Mutex<BTreeMap<String, BTreeMap<i64, f64>>>>);
+
+impl Points {
+    /// A value a minute, `values` over and over, for two hours.
+    fn put(&self, group: &str, from: i64, values: &[f64]) {
+        let from = from.div_euclid(60_000) * 60_000;
+        let series = (0..120).map(|minute: i64| {
+            let value = values[usize::try_from(minute).unwrap() % values.len()];
+            (from + minute * 60_000, value)
+        });
+        self.0
+            .lock()
+            .unwrap()
+            .entry(group.to_owned())
+            .or_default()
+            .extend(series);
+    }
+
+    fn between(&self, group: &str, start: i64, end: i64) -> Vec<(i64, f64)> {
+        let all = self.0.lock().unwrap();
+        let range = all.get(group).map(|series| series.range(start..end));
+        range
+            .into_iter()
+            .flatten()
+            .map(|(time, value)| (*time, *value))
+            .collect()
+    }
+}
+
+/// CloudWatch with those points under `shop/Errors`.
+struct MemoryCloudWatch {
+    points: Points,
+    faults: Faults,
+}
+
+#[async_trait]
+impl Metrics for MemoryCloudWatch {
+    async fn series(
+        &self,
+        queries: &[DataQuery],
+        scope: &Scope,
+    ) -> Result<Vec<Series>, CloudError> {
+        let call = self
+            .faults
+            .before("cloudwatch:GetMetricData", "shop/Errors")?;
+        let What::Metric {
+            metric_name,
+            dimensions,
+            ..
+        } = &queries[0].what
+        else {
+            panic!("only metrics are put here");
+        };
+        let found = match metric_name.as_str() {
+            "Errors" => self
+                .points
+                .between(&dimensions[0].1, scope.start, scope.end),
+            _ => Vec::new(),
+        };
+        self.faults
+            .after(call, "cloudwatch:GetMetricData", "shop/Errors")?;
+        Ok(vec![Series {
+            values: found.into_iter().map(|(_, value)| value).collect(),
+            ..scope.nothing()
+        }])
+    }
+}
+
+fn configuration(query: &Value) -> Value {
+    json!({
+        "name": "errors", "applications": ["shop"],
+        "metrics": [{ "name": "errors", "query": query, "groups": ["g"],
+                      "analysisConfigurations": { "canary": { "direction": "increase", "critical": true, "mustHaveData": true } } }],
+        "classifier": { "groupWeights": { "g": 100 } },
+    })
+}
+
+fn cloudwatch(metric: &str) -> Value {
+    json!({ "type": "cloudwatch", "namespace": "shop", "metricName": metric })
+}
+
+async fn canary(query: &Value, more: Value) -> Drive {
+    let mut config = json!({
+        "configuration": configuration(query),
+        "scopes": [{ "controlScope": "shop-v001", "controlLocation": "us-east-1",
+                     "experimentScope": "shop-v002", "experimentLocation": "us-east-1", "step": 60 }],
+        "scoreThresholds": { "pass": 95, "marginal": 75 },
+        "lifetimeDuration": "PT1H", "canaryAnalysisIntervalMins": 20,
+    });
+    config
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    let mut context = json!({ "analysisType": "realTime" });
+    context["canaryConfig"] = config;
+    // The configuration is given in line, as the stage takes it when nothing is stored.
+    let plan = vec![drive::stage(
+        "1",
+        "kayentaCanary",
+        "kayenta-canary",
+        context,
+    )];
+    Drive::new(Behaviour::default(), plan).await.unwrap()
+}
+
+struct Outside {
+    points: Points,
+    http: MemoryHttp,
+    secrets: MemorySecrets,
+}
+
+impl Outside {
+    fn new(drive: &Drive) -> Self {
+        Self {
+            points: Points::default(),
+            http: MemoryHttp::with_faults(drive.faults.clone()),
+            secrets: MemorySecrets::with_faults(drive.faults.clone()),
+        }
+    }
+
+    fn stage(&self, drive: &Drive) -> KayentaCanary {
+        KayentaCanary::new(Stores::new(
+            Arc::new(MemoryCloudWatch {
+                points: self.points.clone(),
+                faults: drive.faults.clone(),
+            }),
+            Arc::new(self.http.clone()),
+            Arc::new(self.secrets.clone()),
+        ))
+    }
+}
+
+const STEADY: [f64; 5] = [1.0, 2.0, 1.5, 1.2, 1.8];
+const WORSE: [f64; 5] = [9.0, 8.0, 9.5, 8.2, 9.8];
+
+#[tokio::test]
+async fn passes_after_its_last_interval_and_keeps_every_score() {
+    let drive = canary(&cloudwatch("Errors"), json!({})).await;
+    let outside = Outside::new(&drive);
+    let begun = drive.world.now();
+    outside.points.put("shop-v001", begun, &STEADY);
+    outside.points.put("shop-v002", begun, &STEADY);
+    let end = drive
+        .to_end(&drive.runtime(outside.stage(&drive)), "1")
+        .await;
+    assert_eq!(end, End::Done);
+    let record = drive.records().await.unwrap().remove("1").unwrap();
+    assert_eq!(record.outputs["canaryScores"], json!([100.0, 100.0, 100.0]));
+    assert!(
+        drive.world.now() - begun >= 3_600_000,
+        "not before its lifetime"
+    );
+}
+
+#[tokio::test]
+async fn takes_the_stored_configuration_by_its_id_and_says_when_there_is_none() {
+    let drive = canary(
+        &Value::Null,
+        json!({ "configuration": null, "canaryConfigId": "errors" }),
+    )
+    .await;
+    let outside = Outside::new(&drive);
+    let begun = drive.world.now();
+    outside.points.put("shop-v001", begun, &STEADY);
+    outside.points.put("shop-v002", begun, &STEADY);
+    let unknown = canary(
+        &Value::Null,
+        json!({ "configuration": null, "canaryConfigId": "none" }),
+    )
+    .await;
+    match unknown
+        .to_end(&unknown.runtime(outside.stage(&unknown)), "1")
+        .await
+    {
+        End::Failed(reason) => assert!(reason.contains("`none` not found"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    let stored = configuration(&cloudwatch("Errors"));
+    drive
+        .store()
+        .save_canary("errors", &stored, 1)
+        .await
+        .unwrap();
+    let end = drive
+        .to_end(&drive.runtime(outside.stage(&drive)), "1")
+        .await;
+    assert_eq!(end, End::Done);
+    let listed = drive.store().canaries("Shop").await.unwrap();
+    assert_eq!(listed.len(), 1);
+    let mut moved = stored.clone();
+    moved["applications"] = json!(["web"]);
+    drive
+        .store()
+        .save_canary("errors", &moved, 2)
+        .await
+        .unwrap();
+    assert!(drive.store().canaries("shop").await.unwrap().is_empty());
+    assert!(drive.store().delete_canary("errors").await.unwrap());
+    assert!(!drive.store().delete_canary("errors").await.unwrap());
+    assert!(drive.store().canaries("web").await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn ends_at_the_first_interval_that_is_bad_and_says_which_metric() {
+    let drive = canary(&cloudwatch("Errors"), json!({})).await;
+    let outside = Outside::new(&drive);
+    let begun = drive.world.now();
+    outside.points.put("shop-v001", begun, &STEADY);
+    outside.points.put("shop-v002", begun, &WORSE);
+    match drive
+        .to_end(&drive.runtime(outside.stage(&drive)), "1")
+        .await
+    {
+        End::Failed(reason) => assert!(
+            reason.contains("errors") && reason.contains("interval 1"),
+            "{reason}"
+        ),
+        other => panic!("{other:?}"),
+    }
+    assert!(
+        drive.world.now() - begun < 1_500_000,
+        "not after the first interval"
+    );
+}
+
+#[tokio::test]
+async fn no_data_is_never_a_pass() {
+    let drive = canary(&cloudwatch("Nothing"), json!({})).await;
+    let outside = Outside::new(&drive);
+    match drive
+        .to_end(&drive.runtime(outside.stage(&drive)), "1")
+        .await
+    {
+        End::Failed(reason) => assert!(reason.contains("errors"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A Prometheus that answers range queries about those points.
+fn serve_prometheus(outside: &Outside) {
+    let points = outside.points.clone();
+    outside.http.serve("prometheus.example.com", move |request| {
+        let url = url::Url::parse(&request.url).unwrap();
+        let parameter = |wanted: &str| {
+            let found = url.query_pairs().find(|(name, _)| name == wanted);
+            found.map(|(_, value)| value.into_owned()).unwrap_or_default()
+        };
+        let signed_in = request
+            .headers
+            .iter()
+            .any(|(name, value)| name == "authorization" && value == "Bearer very secret");
+        if !signed_in {
+            return response(request, 401, "sign in");
+        }
+        let query = parameter("query");
+        let group = query.split('"').nth(1).unwrap_or_default().to_owned();
+        let millis = |name: &str| (parameter(name).parse::<f64>().unwrap() * 1_000.0) as i64;
+        let values: Vec<Value> = points
+            .between(&group, millis("start"), millis("end"))
+            .into_iter()
+            .map(|(time, value)| json!([time / 1_000, value.to_string()]))
+            .collect();
+        let result = if values.is_empty() {
+            json!([])
+        } else {
+            json!([{ "metric": { "__name__": "errors", "zone": "a" }, "values": values }])
+        };
+        let body = json!({ "status": "success", "data": { "resultType": "matrix", "result": result } });
+        response(request, 200, body.to_string())
+    });
+}
+
+async fn with_prometheus(more: Value) -> (Drive, Outside) {
+    with_prometheus_for(more, json!({})).await
+}
+
+async fn with_prometheus_for(more: Value, time: Value) -> (Drive, Outside) {
+    let query = json!({ "type": "prometheus", "metricName": "errors", "customInlineTemplate": "PromQL:rate(errors{asg=\"$\\{scope}\"}[1m])" });
+    let mut account = json!({ "type": "prometheus", "endpoint": "https://prometheus.example.com/", "credentials": { "token": "ssm:/gennaker/prometheus" } });
+    account
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    let mut config = json!({ "metricsAccountName": "prom" });
+    config
+        .as_object_mut()
+        .unwrap()
+        .extend(time.as_object().unwrap().clone());
+    let drive = canary(&query, config).await;
+    drive
+        .store()
+        .save_metrics_account("prom", &account)
+        .await
+        .unwrap();
+    let outside = Outside::new(&drive);
+    assert!(
+        outside
+            .secrets
+            .put("ssm:/gennaker/prometheus", "very secret")
+    );
+    serve_prometheus(&outside);
+    (drive, outside)
+}
+
+#[tokio::test]
+async fn a_store_over_http_is_asked_with_its_credentials_and_judged_the_same() {
+    for (values, passes) in [(STEADY, true), (WORSE, false)] {
+        let (drive, outside) = with_prometheus(json!({})).await;
+        let begun = drive.world.now();
+        outside.points.put("shop-v001", begun, &STEADY);
+        outside.points.put("shop-v002", begun, &values);
+        let end = drive
+            .to_end(&drive.runtime(outside.stage(&drive)), "1")
+            .await;
+        assert_eq!(matches!(end, End::Done), passes, "{end:?}");
+        assert!(!format!("{end:?}").contains("very secret"));
+        let record = drive.records().await.unwrap().remove("1").unwrap();
+        assert!(!format!("{record:?}").contains("very secret"));
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_slow_down_or_strange_never_makes_a_canary_pass() {
+    for (status, body, word) in [
+        (200, "<html>Sign in</html>", "prometheus"),
+        (
+            200,
+            r#"{"status":"error","errorType":"bad_data","error":"parse error"}"#,
+            "parse error",
+        ),
+        (403, "no", "403"),
+        (429, "", ""),
+        (503, "", ""),
+    ] {
+        let (drive, outside) = with_prometheus(json!({})).await;
+        outside
+            .http
+            .serve("prometheus.example.com", move |request| {
+                response(request, status, body)
+            });
+        let end = drive
+            .to_end(&drive.runtime(outside.stage(&drive)), "1")
+            .await;
+        match end {
+            End::Failed(reason) => assert!(reason.contains(word), "{reason}"),
+            // What may pass is waited for, until the stage's own time is over.
+            End::GaveUp(_) => assert!(status == 429 || status == 503, "{status}"),
+            End::Done => panic!("{status} {body}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_account_that_cannot_work_is_refused_before_the_store_is_asked() {
+    for (more, word) in [
+        (json!({ "type": "datadog" }), "credentials.apiKey"),
+        (json!({ "endpoint": "" }), "endpoint"),
+        (json!({ "credentials": { "token": "plain" } }), "reference"),
+        (json!({ "type": "graphite" }), "graphite"),
+    ] {
+        let (drive, outside) = with_prometheus(more).await;
+        match drive
+            .to_end(&drive.runtime(outside.stage(&drive)), "1")
+            .await
+        {
+            End::Failed(reason) => {
+                assert!(reason.contains(word), "{reason}");
+                assert!(!reason.contains("plain"), "{reason}");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(outside.http.received().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn dies_at_every_call_and_judges_every_interval_once() {
+    // Few polls: every call of the run is struck three times.
+    let short = json!({ "lifetimeDuration": "PT2M", "canaryAnalysisIntervalMins": 1 });
+    let scenario = async |strike: Option<Strike>| {
+        let (drive, outside) = with_prometheus_for(json!({}), short.clone()).await;
+        let begun = drive.world.now();
+        outside.points.put("shop-v001", begun, &STEADY);
+        outside.points.put("shop-v002", begun, &STEADY);
+        let before = drive.faults.calls().len();
+        if let Some((call, moment, fault)) = strike {
+            drive.faults.plan(before + call, moment, fault);
+        }
+        let end = drive
+            .to_end(&drive.runtime(outside.stage(&drive)), "1")
+            .await;
+        assert_eq!(end, End::Done, "{strike:?}");
+        let record = drive.records().await.unwrap().remove("1").unwrap();
+        assert_eq!(record.outputs["canaryScores"], json!([100.0, 100.0]));
+        drive.faults.calls().len() - before
+    };
+    assert!(fault_everywhere(scenario).await > 20);
+}

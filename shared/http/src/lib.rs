@@ -1,0 +1,27 @@
+#![doc = include_str!("../README.md")]
+
+pub mod client;
+pub mod error;
+pub mod message;
+pub mod policy;
+pub mod secret;
+pub mod signing;
+
+use async_trait::async_trait;
+
+pub use client::{HttpClient, Resolve, SystemResolver};
+pub use error::HttpError;
+pub use message::{Limits, Method, Request, Response};
+pub use policy::AddressPolicy;
+pub use secret::{AwsSecrets, ReferenceError, Secret, SecretReference, Secrets};
+pub use signing::{SigningError, signed};
+
+/// Sends requests to addresses that somebody else chose.
+#[async_trait]
+pub trait Http: Send + Sync {
+    /// Sends the request and reads the whole answer, redirects followed. Any status is an answer.
+    ///
+    /// # Errors
+    /// [`HttpError`]: the address is not allowed, there was no answer, or none within the limits.
+    async fn send(&self, request: &Request, limits: &Limits) -> Result<Response, HttpError>;
+}

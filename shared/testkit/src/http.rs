@@ -1,0 +1,187 @@
+//! The internet in memory: hosts that somebody else runs, and secrets.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use gennaker_cloud::CloudError;
+use gennaker_http::{Http, HttpError, Limits, Request, Response, Secret, SecretReference, Secrets};
+
+use crate::Faults;
+
+/// What a host does with a request. It keeps what state it likes.
+type Handler = Box<dyn FnMut(&Request) -> Response + Send>;
+
+#[derive(Default)]
+struct State {
+    hosts: BTreeMap<String, Handler>,
+    received: Vec<Request>,
+}
+
+/// Hosts in memory. A host that nobody serves cannot be resolved. Clones are the same.
+#[derive(Clone, Default)]
+pub struct MemoryHttp {
+    state: Arc<Mutex<State>>,
+    faults: Faults,
+}
+
+impl std::fmt::Debug for MemoryHttp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MemoryHttp")
+    }
+}
+
+/// An answer of a host, for the address that was asked.
+#[must_use]
+pub fn response(request: &Request, status: u16, body: impl Into<Vec<u8>>) -> Response {
+    Response {
+        status,
+        headers: vec![("content-type".to_owned(), "application/json".to_owned())],
+        body: body.into(),
+        url: request.url.clone(),
+    }
+}
+
+/// Host and path of an address: `api.example.com` and `/jobs/1?x=y`.
+#[must_use]
+pub fn host_and_path(url: &str) -> (&str, &str) {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    match rest.find('/') {
+        Some(at) => rest.split_at(at),
+        None => (rest, "/"),
+    }
+}
+
+impl MemoryHttp {
+    /// Nobody answers, nothing fails.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Nobody answers; calls count, and fail, with `faults`.
+    #[must_use]
+    pub fn with_faults(faults: Faults) -> Self {
+        Self {
+            state: Arc::default(),
+            faults,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on this host (with its port, if the address has one) answers so.
+    pub fn serve(&self, host: &str, handler: impl FnMut(&Request) -> Response + Send + 'static) {
+        self.state()
+            .hosts
+            .insert(host.to_owned(), Box::new(handler));
+    }
+
+    /// What arrived, in order.
+    #[must_use]
+    pub fn received(&self) -> Vec<Request> {
+        self.state().received.clone()
+    }
+}
+
+#[async_trait]
+impl Http for MemoryHttp {
+    async fn send(&self, request: &Request, limits: &Limits) -> Result<Response, HttpError> {
+        let (host, _) = host_and_path(&request.url);
+        let lost = |error: CloudError| match error {
+            // Nothing asks a host of the internet to slow down before it is called: nobody is there.
+            CloudError::Throttled { message, .. } => HttpError::NoConnection {
+                host: host.to_owned(),
+                reason: message,
+            },
+            error => HttpError::Broken {
+                host: host.to_owned(),
+                reason: error.to_string(),
+                sent: true,
+            },
+        };
+        let call = self.faults.before("http:Send", host).map_err(lost)?;
+        let response = {
+            let mut state = self.state();
+            let Some(handler) = state.hosts.get_mut(host) else {
+                return Err(HttpError::UnknownHost {
+                    host: host.to_owned(),
+                    reason: "no such host".to_owned(),
+                });
+            };
+            let response = handler(request);
+            state.received.push(request.clone());
+            response
+        };
+        self.faults.after(call, "http:Send", host).map_err(lost)?;
+        if response.body.len() > limits.response_bytes {
+            return Err(HttpError::TooLarge {
+                host: host.to_owned(),
+                limit: limits.response_bytes,
+            });
+        }
+        Ok(response)
+    }
+}
+
+/// Secrets in memory. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct MemorySecrets {
+    secrets: Arc<Mutex<BTreeMap<SecretReference, Secret>>>,
+    faults: Faults,
+}
+
+impl MemorySecrets {
+    /// None, and nothing fails.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// None; calls count, and fail, with `faults`.
+    #[must_use]
+    pub fn with_faults(faults: Faults) -> Self {
+        Self {
+            secrets: Arc::default(),
+            faults,
+        }
+    }
+
+    /// The reference now has this text. False if the text is no reference.
+    pub fn put(&self, reference: &str, text: &str) -> bool {
+        match SecretReference::parse(reference) {
+            Ok(Some(reference)) => {
+                self.secrets
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .insert(reference, Secret::new(text));
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+#[async_trait]
+impl Secrets for MemorySecrets {
+    async fn secret(&self, reference: &SecretReference, _now: i64) -> Result<Secret, CloudError> {
+        const OPERATION: &str = "ssm:GetParameter";
+        let call = self.faults.before(OPERATION, "secret")?;
+        let found = self
+            .secrets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(reference)
+            .cloned();
+        self.faults.after(call, OPERATION, "secret")?;
+        found.ok_or_else(|| CloudError::Refused {
+            operation: OPERATION.to_owned(),
+            resource: format!("{reference:?}"),
+            code: "ParameterNotFound".to_owned(),
+            message: String::new(),
+            request_id: "memory".to_owned(),
+        })
+    }
+}
