@@ -216,11 +216,21 @@ impl Decide {
             Ok(stage) => stage,
             Err(problem) => return Ok(refused(&problem)),
         };
-        let running = self
-            .store
-            .stage(&run.execution, ref_id)
-            .await?
+        let record = self.store.stage(&run.execution, ref_id).await?;
+        let running = record
+            .as_ref()
             .is_some_and(|record| !record.status.is_complete());
+        let skippable = || {
+            let context = record.as_ref().map(|record| &record.context);
+            context.and_then(|context| context.get("skippable")) == Some(&Value::Bool(true))
+        };
+        if running && stage.stage_type == "pipeline" && !skippable() {
+            return Ok(refused(
+                &Problem::error("not-skippable", "$.stage", "this stage may not be skipped")
+                    .at_stage(ref_id)
+                    .with_hint("`\"skippable\": true` in the stage allows it"),
+            ));
+        }
         if !running {
             return Ok(refused(
                 &Problem::error("not-waiting", "$.stage", "this stage does not wait now")
@@ -249,6 +259,17 @@ impl Decide {
             if let Some(queued) = queued
                 && self.store.cancel_queued(execution, &queued, ending).await?
             {
+                // It never ran, so no machine's end says so. The sweep does it if this fails.
+                let told = self
+                    .functions
+                    .invoke_later(
+                        &function_name(&self.prefix, "finalize"),
+                        &json!({ "ended": id }),
+                    )
+                    .await;
+                if let Err(error) = told {
+                    tracing::warn!(execution = %id, reason = %error, "its end is left to the sweep");
+                }
                 return Ok(json!({ "executionId": id, "status": Status::Canceled }));
             }
             // It left the queue while we looked: it runs, or it ended.

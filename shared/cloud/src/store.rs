@@ -14,6 +14,8 @@ use serde_json::{Map, Value, json};
 use crate::{CloudError, Condition, Index, Item, Key, Table, Write};
 
 pub mod approvals;
+pub mod canaries;
+pub mod children;
 pub mod pipelines;
 pub mod slots;
 
@@ -317,8 +319,8 @@ impl Store {
         held(self.table.write(write).await)
     }
 
-    /// Gives the execution its final status and takes it out of the index of running ones. False if it was settled
-    /// before or is on another run.
+    /// Gives the execution its final status. False if it was settled before or is on another run. It stays in the index
+    /// of running ones, for the sweep, until [`Store::followed_up`] says that nobody waits for its end any more.
     ///
     /// # Errors
     /// Those of the table.
@@ -327,7 +329,6 @@ impl Store {
             Key::execution(&run.execution),
             object(json!({ "status": status.as_str(), "endTime": at, "paused": false })),
         )
-        .removing(Index::Running.attribute())
         .only_if(Condition::equals("run", run.number))
         .only_if(Condition::In(
             "status".to_owned(),
@@ -376,6 +377,16 @@ impl Store {
     /// # Errors
     /// Those of the table.
     pub async fn running_executions(&self, limit: usize) -> Result<Vec<Execution>, CloudError> {
+        let mut open = self.open_executions(limit).await?;
+        open.retain(|execution| !execution.status.is_complete());
+        Ok(open)
+    }
+
+    /// Executions that have not ended, and those whose end is not followed up, newest first.
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub async fn open_executions(&self, limit: usize) -> Result<Vec<Execution>, CloudError> {
         let items = self
             .table
             .query_index(Index::Running, RUNNING, limit)

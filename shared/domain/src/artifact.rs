@@ -111,8 +111,10 @@ pub fn resolve(
     received: &[Value],
     prior: &[Value],
 ) -> Result<Resolved, Vec<Problem>> {
+    let normals = |list: &[Value]| -> Vec<Value> { list.iter().filter_map(normal).collect() };
+    let (received, prior) = (&normals(received), &normals(prior));
     let mut resolved = Resolved {
-        artifacts: received.to_vec(),
+        artifacts: received.clone(),
         expected: Vec::new(),
     };
     let mut problems = Vec::new();
@@ -141,11 +143,7 @@ pub fn resolve(
             found = fitting(prior);
         }
         if found.is_empty() && use_default {
-            found.extend(
-                one.get("defaultArtifact")
-                    .filter(|a| a.is_object())
-                    .cloned(),
-            );
+            found.extend(one.get("defaultArtifact").and_then(normal));
         }
         match found.as_slice() {
             [] => problems.push(unmatched(one)),
@@ -348,9 +346,10 @@ mod tests {
         let bound = |received: &[Value], prior: &[Value]| {
             resolve(&expected, &[], received, prior).unwrap().expected[0]["boundArtifact"].clone()
         };
-        assert_eq!(bound(&[image("2")], &[image("1")]), image("2"));
-        assert_eq!(bound(&[], &[image("1")]), image("1"));
-        assert_eq!(bound(&[], &[]), image("default"));
+        let normal = |version: &str| normal(&image(version)).unwrap();
+        assert_eq!(bound(&[image("2")], &[image("1")]), normal("2"));
+        assert_eq!(bound(&[], &[image("1")]), normal("1"));
+        assert_eq!(bound(&[], &[]), normal("default"));
     }
 
     #[test]

@@ -46,7 +46,9 @@ pub enum FunctionError {
 }
 
 impl FunctionError {
-    fn name(&self) -> &'static str {
+    /// The name that the caller sees.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
         match self {
             Self::Cloud(error) if error.is_passing() => error_name::THROTTLED,
             Self::Cloud(_) => error_name::UNEXPECTED,

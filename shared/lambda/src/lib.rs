@@ -5,6 +5,7 @@ pub mod in_line;
 pub mod internet;
 pub mod invocation;
 pub mod outside;
+pub mod parents;
 pub mod resolve;
 pub mod runtime;
 pub mod setting;

@@ -20,6 +20,7 @@ use gennaker_domain::{
 };
 use serde_json::{Map, Value, json};
 
+use crate::parents;
 use crate::resolve::{self, Processed, Resolver, Scope};
 use crate::{Invocation, Stage, StageError, Step, Undo, Wake};
 
@@ -184,6 +185,7 @@ impl<S: Stage> Runtime<S> {
             .trigger(&run.execution)
             .await?
             .unwrap_or(Value::Null);
+        let trigger = parents::complete(&self.store, stage.context.values(), trigger).await?;
         let situation = Situation {
             run,
             execution,
@@ -263,28 +265,25 @@ impl<S: Stage> Runtime<S> {
         }
         let started = record.start_time.unwrap_or(call.now);
         tracing::info!(execution = %run.execution, run = run.number, stage = stage.ref_id, r#type = stage.stage_type, attempt = record.attempts, "stage called");
-        let answer = if let Some(timed_out) =
-            timed_out(plan, &record, stage, call.now.saturating_sub(started))
-        {
-            Ok(timed_out)
-        } else {
-            let invocation = Invocation {
-                run,
-                execution: &situation.execution,
-                plan,
-                stage,
-                context: &record.context,
-                memory: &record.memory,
-                records,
-                trigger: &situation.trigger,
-                now: call.now,
-                started,
-                prefix: &self.prefix,
-                store: &self.store,
-                scope: &scope,
-                within: None,
-            };
-            self.stage.step(&invocation).await
+        let invocation = Invocation {
+            run,
+            execution: &situation.execution,
+            plan,
+            stage,
+            context: &record.context,
+            memory: &record.memory,
+            records,
+            trigger: &situation.trigger,
+            now: call.now,
+            started,
+            prefix: &self.prefix,
+            store: &self.store,
+            scope: &scope,
+            within: None,
+        };
+        let answer = match timed_out(plan, &record, stage, call.now.saturating_sub(started)) {
+            Some(timed_out) => self.stage.timed_out(&invocation).await.map(|()| timed_out),
+            None => self.stage.step(&invocation).await,
         };
         self.write_answer(call, situation, stage, record, answer)
             .await
@@ -398,12 +397,11 @@ impl<S: Stage> Runtime<S> {
                 record.status = policy.outcome(status);
                 record.outputs = outputs;
                 record.context.extend(context);
-                if status == Status::Terminal {
-                    // A failure that leaves something for whoever looks at the stage.
-                    record.context.insert(
-                        "exception".to_owned(),
-                        exception(&reason, &Value::Null, call.now),
-                    );
+                if matches!(status, Status::Terminal | Status::Canceled) {
+                    record
+                        .context
+                        .entry("exception")
+                        .or_insert_with(|| exception(&reason, &Value::Null, call.now));
                     record.failure = Some(Failure {
                         reason,
                         details: Value::Null,
@@ -737,11 +735,21 @@ fn timed_out(plan: &Plan, record: &StageRecord, stage: &PlanStage, elapsed: i64)
             .find_map(|of| of.context.get("stageTimeoutMs").and_then(Value::as_f64))
     };
     let limit = own.or_else(inherited)?;
+    // A sleeping Task is called again when its own time-out has passed. Step Functions counts that from when it calls the
+    // function, the stage from when the function runs: without this the stage would sleep for its whole time again.
+    let early = if stage.woken && record.attempts > 1 {
+        (limit / 10.0).min(2_000.0)
+    } else {
+        0.0
+    };
     #[allow(clippy::cast_precision_loss)] // Milliseconds of a stage are far below 2^53.
-    if (elapsed as f64) <= limit {
+    if (elapsed as f64) <= limit - early {
         return None;
     }
-    let reason = format!("the stage took longer than its time-out of {limit} ms");
+    // What it waited for is what a person has to look at.
+    let waiting = record.waiting.as_ref();
+    let waiting = waiting.map_or_else(String::new, |waiting| format!(": {waiting}"));
+    let reason = format!("the stage took longer than its time-out of {limit} ms{waiting}");
     Some(
         if record.context.get("markSuccessfulOnTimeout") == Some(&Value::Bool(true)) {
             Step::Succeeded {

@@ -21,6 +21,15 @@ pub trait Stage: Send + Sync {
     /// See [`StageError`]: what is passing is tried again, what is not fails the stage.
     async fn step(&self, invocation: &Invocation<'_>) -> Result<Step, StageError>;
 
+    /// Called instead of `step` when the stage's own time-out (`stageTimeoutMs`) has run out, before its end is written:
+    /// lets go of what must not outlive it, such as a child pipeline. As safe to repeat as `step`.
+    ///
+    /// # Errors
+    /// As for `step`.
+    async fn timed_out(&self, _invocation: &Invocation<'_>) -> Result<(), StageError> {
+        Ok(())
+    }
+
     /// Undoes one intent of this stage. Called by `finalize` until it answers [`Undo::Done`]; as safe to repeat as
     /// `step`. A stage that makes no intents keeps this one.
     ///

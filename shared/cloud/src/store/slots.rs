@@ -8,8 +8,8 @@ use gennaker_domain::{Ending, Execution, ExecutionId, Status};
 use serde_json::{Value, json};
 
 use super::approvals::skip_key;
-use super::{Store, execution_item, held, object, read, text};
-use crate::{CloudError, Condition, Key, Write};
+use super::{RUNNING, Store, execution_item, held, object, read, text};
+use crate::{CloudError, Condition, Index, Key, Write};
 
 /// Who has a slot now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,7 +33,7 @@ fn slots_key(pipeline_id: &str) -> Key {
     Key::new(format!("PIPELINE#{pipeline_id}"), "SLOTS")
 }
 
-fn queue_key(pipeline_id: &str, queued: &Queued) -> Key {
+pub(super) fn queue_key(pipeline_id: &str, queued: &Queued) -> Key {
     Key::new(
         format!("PIPELINE#{pipeline_id}"),
         // Zeros in front, so that the order of the keys is that of the times (13 digits until the year 2286).
@@ -185,8 +185,11 @@ impl Store {
             end_time: Some(ending.at),
             ..execution.clone()
         };
+        let mut item = execution_item(&ended)?;
+        // Somebody may wait for its end, or hear it: see `Store::followed_up`.
+        item.insert(Index::Running.attribute().to_owned(), RUNNING.into());
         let writes = vec![
-            Write::put(Key::execution(&execution.id), execution_item(&ended)?)
+            Write::put(Key::execution(&execution.id), item)
                 .only_if(Condition::equals("status", Status::NotStarted.as_str()))
                 .only_if(Condition::equals("run", execution.run)),
             Write::delete(queue_key(&execution.pipeline_id, queued)),
