@@ -7,6 +7,8 @@
 )]
 // A harness ends a test by a panic that says what is wrong.
 
+pub mod gate;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -101,13 +103,13 @@ pub fn corpus() -> Option<PathBuf> {
     directory.is_dir().then_some(directory)
 }
 
-/// Builds the command once.
-fn command() -> PathBuf {
+/// The command, built once.
+#[must_use]
+pub fn command() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT
         .get_or_init(|| {
-            let mut cargo = Command::new(env!("CARGO"));
-            let status = cargo
+            let status = functions::cargo()
                 .args(["build", "--quiet", "--package", "gennaker"])
                 .current_dir(workspace())
                 .status()
@@ -119,7 +121,8 @@ fn command() -> PathBuf {
 }
 
 /// Cargo's target directory: a test binary is in `<target>/debug/deps`.
-fn target() -> PathBuf {
+#[must_use]
+pub fn target() -> PathBuf {
     let binary = std::env::current_exe().unwrap();
     binary.ancestors().nth(3).unwrap().to_owned()
 }
@@ -137,11 +140,29 @@ impl System {
     /// Starts a local cloud and deploys the template, with parameters of the template's own.
     #[must_use]
     pub fn start(parameters: &[(&str, &str)]) -> Self {
+        Self::start_with(parameters, BTreeMap::new())
+    }
+
+    /// As [`Self::start`], and the functions reach their table through a gate. It lasts as long as the process.
+    #[must_use]
+    pub fn start_behind(gate: &gate::Gate, parameters: &[(&str, &str)]) -> &'static Self {
+        let (name, endpoint) = gate.environment();
+        let environment = BTreeMap::from([(name.to_owned(), endpoint)]);
+        let system: &'static Self = Box::leak(Box::new(Self::start_with(parameters, environment)));
+        gate.lead_to(&system.cloud);
+        system
+    }
+
+    fn start_with(
+        parameters: &[(&str, &str)],
+        function_environment: BTreeMap<String, String>,
+    ) -> Self {
         let gennaker = command();
         let target = target();
         let built = functions::build(&workspace(), "dev", &Silent).unwrap();
         let mut options = Options::new(&target);
         options.wait_scale = WAIT_SCALE;
+        options.function_environment = function_environment;
         options.world = World::parse(
             &json!({ "images": [
                 { "name": "bad-*", "healthy": false, "bootSeconds": 1 },

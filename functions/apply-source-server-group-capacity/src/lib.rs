@@ -54,16 +54,37 @@ fn deployed(invocation: &Invocation<'_>) -> Option<(String, Vec<(String, String)
     Some((account.to_owned(), groups))
 }
 
+/// The account and the group by region that the stage names itself in `target`, as one of a rollback does.
+fn named(context: &Map<String, Value>) -> Option<(String, Vec<(String, String)>)> {
+    let target = context.get("target").and_then(Value::as_object)?;
+    let text = |of: &Map<String, Value>, keys: &[&str]| {
+        keys.iter()
+            .find_map(|key| of.get(*key)?.as_str())
+            .map(str::to_owned)
+    };
+    let account = text(target, &["account", "credentials"])
+        .or_else(|| text(context, &["account", "credentials"]))?;
+    let region = text(target, &["region"]).or_else(|| text(context, &["region"]))?;
+    let name = text(target, &["serverGroupName", "asgName"])?;
+    Some((account, vec![(region, name)]))
+}
+
 #[async_trait]
 impl Stage for ApplySourceServerGroupCapacity {
     async fn step(&self, invocation: &Invocation<'_>) -> Result<Step, StageError> {
+        let context = match config::completed(invocation) {
+            Ok(context) => context,
+            Err(skipped) => return Ok(skipped),
+        };
+        let invocation = &invocation.with_context(&context);
         let snapshot = invocation
             .lookup("sourceServerGroupCapacitySnapshot")
             .and_then(|snapshot| Capacity::from_value(snapshot).ok());
         let Some(snapshot) = snapshot else {
             return Ok(Step::skipped("no capacity was captured"));
         };
-        let Some((account, groups)) = deployed(invocation) else {
+        let Some((account, groups)) = named(invocation.context).or_else(|| deployed(invocation))
+        else {
             return Ok(Step::skipped(
                 "the enclosing deploy created no server group",
             ));

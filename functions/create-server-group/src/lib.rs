@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use gennaker_cloud::auto_scaling::{Group, NewGroup};
+use gennaker_cloud::auto_scaling::{Group, NewGroup, TemplateVersion};
 use gennaker_cloud::ec2::LaunchData;
 use gennaker_cloud::{Connection, Ec2Clouds};
 use gennaker_cloud_ec2::AwsEc2Clouds;
@@ -21,7 +21,7 @@ use gennaker_domain::deployment::{ServerGroup, naming};
 use gennaker_lambda::{Invocation, Stage, StageError, Step, Undo};
 use gennaker_server_groups::config::{own_intents, undo_text};
 use gennaker_server_groups::destruction::{self, Progress};
-use gennaker_server_groups::{AwsClouds, Clouds, Place, clouds, observe, traffic};
+use gennaker_server_groups::{AwsClouds, Clouds, Place, clouds, observe, predecessor, traffic};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -77,6 +77,8 @@ struct Birth {
     capacity: Capacity,
     source: Value,
     snapshot: Option<Value>,
+    /// What the source launches from: the way back knows the image by it.
+    previous: Option<TemplateVersion>,
 }
 
 impl Birth {
@@ -88,6 +90,10 @@ impl Birth {
             "capacity": self.capacity,
             "source": self.source,
             "snapshot": self.snapshot,
+            "previous": self
+                .previous
+                .as_ref()
+                .map(|template| json!({ "id": template.id, "version": template.version })),
         })
     }
 
@@ -101,7 +107,33 @@ impl Birth {
                 .get("snapshot")
                 .filter(|snapshot| !snapshot.is_null())
                 .cloned(),
+            previous: intent
+                .undo
+                .get("previous")
+                .and_then(Value::as_object)
+                .and_then(|template| {
+                    Some(TemplateVersion {
+                        id: template.get("id")?.as_str()?.to_owned(),
+                        version: template.get("version")?.as_str()?.to_owned(),
+                    })
+                }),
         })
+    }
+
+    /// The name of the source group, if there is one.
+    fn source_name(&self) -> Option<&str> {
+        self.source.get("serverGroupName").and_then(Value::as_str)
+    }
+
+    /// What the sub-stages around this one may know while it works, and after it failed.
+    fn memory(&self, config: &Config) -> Map<String, Value> {
+        Map::from_iter([
+            ("source".to_owned(), self.source.clone()),
+            (
+                "deploy.server.groups".to_owned(),
+                json!({ config.region.as_str(): [self.name] }),
+            ),
+        ])
     }
 }
 
@@ -327,6 +359,9 @@ impl CreateServerGroup {
             }
             (false, _) => configured_capacity(invocation.context)?,
         };
+        let previous = source
+            .and_then(|source| there.iter().find(|group| group.name == source.name))
+            .and_then(|group| group.launch_template.clone());
         let mut taken = groups.clone();
         taken.extend(deleting.into_iter().map(|group| ServerGroup {
             name: group.name,
@@ -347,6 +382,7 @@ impl CreateServerGroup {
                 })
             }),
             snapshot,
+            previous,
         }))
     }
 
@@ -390,18 +426,32 @@ impl CreateServerGroup {
         } else {
             ec2.subnets().await?
         };
+        let placed = |error: StageError| resolve::placed(config, error);
         let subnets = resolve::subnets(config, &subnets)?;
         let vpc = subnets.first().map(|subnet| subnet.vpc_id.as_str());
         let security_groups = if config.security_groups.is_empty() {
             Vec::new()
         } else {
-            resolve::security_groups(&config.security_groups, &ec2.security_groups().await?, vpc)?
+            resolve::security_groups(&config.security_groups, &ec2.security_groups().await?, vpc)
+                .map_err(placed)?
         };
         let target_groups = if config.target_groups.is_empty() {
             Vec::new()
         } else {
             let existing = place.load_balancing.target_groups().await?;
-            resolve::target_groups(&config.target_groups, &existing, vpc)?
+            resolve::target_groups(&config.target_groups, &existing, vpc).map_err(placed)?
+        };
+        let copied = match &birth.previous {
+            Some(template) if config.copies_block_devices() => ec2
+                .template_data(template)
+                .await?
+                .map(|data| data.block_devices)
+                .unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        let previous_image = match &birth.previous {
+            Some(template) => ec2.template_image(template).await?,
+            None => None,
         };
 
         let action = action(&birth.name);
@@ -428,7 +478,12 @@ impl CreateServerGroup {
                     public_address: config.public_address,
                     require_imds_v2: config.require_imds_v2,
                     spot_price: config.spot_price.clone(),
-                    block_devices: config.block_devices.clone(),
+                    block_devices: if config.block_devices.is_empty() {
+                        copied
+                    } else {
+                        config.block_devices.clone()
+                    },
+                    ..config.launch.clone()
                 };
                 let tags = BTreeMap::from([
                     (
@@ -458,6 +513,12 @@ impl CreateServerGroup {
         }
         tags.insert(EXECUTION_TAG.to_owned(), execution.to_owned());
         tags.insert(STAGE_TAG.to_owned(), stage);
+        if let Some(source) = birth.source_name() {
+            tags.insert(predecessor::GROUP_TAG.to_owned(), source.to_owned());
+        }
+        if let Some(image) = previous_image {
+            tags.insert(predecessor::IMAGE_TAG.to_owned(), image);
+        }
         let attached = if config.is_out_of_traffic() {
             // What enabling it will attach.
             let later = traffic::Before {
@@ -487,6 +548,8 @@ impl CreateServerGroup {
             termination_policies: config.termination_policies.clone(),
             capacity_rebalance: config.capacity_rebalance,
             lifecycle_hooks: config.lifecycle_hooks.clone(),
+            mixed_instances: config.mixed_instances.clone(),
+            placement_group: None,
             tags,
         };
         match place.auto_scaling.create_group(&group).await {
@@ -495,14 +558,14 @@ impl CreateServerGroup {
             Err(error) if error.is_code("AlreadyExists") => {}
             Err(error) => return Err(error.into()),
         }
-        suspend(invocation, config, place, &birth.name, &[]).await?;
+        equip(invocation, config, place, &birth, &[]).await?;
         Ok(Step::Waiting {
             reason: format!(
                 "server group `{}` created, 0 of {} instances healthy",
                 birth.name,
                 birth.capacity.desired()
             ),
-            memory: Map::new(),
+            memory: birth.memory(config),
             poll: None,
         })
     }
@@ -524,7 +587,7 @@ impl CreateServerGroup {
             )));
         }
         if !intent.done {
-            suspend(invocation, config, place, name, &group.suspended_processes).await?;
+            equip(invocation, config, place, birth, &group.suspended_processes).await?;
         }
         let observed = observe::with_health(place, std::slice::from_ref(group)).await?;
         let Some(observed) = observed.first() else {
@@ -569,12 +632,12 @@ impl CreateServerGroup {
         {
             reason = format!("{reason}; the newest launch failed: {why}");
         }
+        let mut memory = birth.memory(config);
+        memory.insert("seen".to_owned(), name.into());
+        memory.insert("healthyPolls".to_owned(), seen.into());
         Ok(Step::Waiting {
             reason,
-            memory: Map::from_iter([
-                ("seen".to_owned(), name.into()),
-                ("healthyPolls".to_owned(), seen.into()),
-            ]),
+            memory,
             poll: None,
         })
     }
@@ -584,14 +647,16 @@ fn action(name: &str) -> String {
     format!("{ACTION} {name}")
 }
 
-/// Suspends what the cluster asks for, and what a group out of traffic has suspended, then marks the intent done.
-async fn suspend(
+/// What a group gets right after it was created: the scaling of its source, its metrics, and the processes suspended
+/// that the cluster asks for and that a group out of traffic has suspended. Then the intent is done. Again is the same.
+async fn equip(
     invocation: &Invocation<'_>,
     config: &Config,
     place: &Place,
-    name: &str,
+    birth: &Birth,
     suspended: &[String],
 ) -> Result<(), StageError> {
+    let name = birth.name.as_str();
     let mut wanted: Vec<String> = config
         .suspended_processes
         .iter()
@@ -610,6 +675,25 @@ async fn suspend(
     wanted.sort();
     wanted.dedup();
     place.auto_scaling.suspend_processes(name, &wanted).await?;
+    place
+        .auto_scaling
+        .enable_metrics(name, &config.enabled_metrics)
+        .await?;
+    if let Some(source) = birth.source_name()
+        && config.copy_scaling
+    {
+        match place.auto_scaling.copy_scaling(source, name).await {
+            Ok(copied) if copied > 0 => {
+                tracing::info!(execution = %invocation.run.execution, stage = invocation.stage.ref_id, server_group = name, source, copied, "scaling policies and scheduled actions copied");
+            }
+            Ok(_) => {}
+            // The source was destroyed meanwhile: there is nothing left to copy.
+            Err(error) if error.is_code("ValidationError") => {
+                tracing::warn!(execution = %invocation.run.execution, stage = invocation.stage.ref_id, server_group = name, source, reason = %error, "scaling not copied");
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
     invocation.done(&action(name)).await?;
     Ok(())
 }

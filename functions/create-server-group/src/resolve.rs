@@ -28,6 +28,21 @@ fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
     }
 }
 
+/// The same refusal, saying in which account and region.
+#[must_use]
+pub fn placed(config: &crate::config::Config, error: StageError) -> StageError {
+    let place = format!("{}/{}", config.account, config.region);
+    match error {
+        StageError::InvalidConfiguration { field, message } if !message.contains(&place) => {
+            StageError::InvalidConfiguration {
+                field,
+                message: format!("{message}, in {place}"),
+            }
+        }
+        other => other,
+    }
+}
+
 /// The image of a region in what an earlier bake or find image stage left: `deploymentDetails` or `amiDetails`.
 #[must_use]
 pub fn upstream_image(details: &Value, region: &str) -> Option<String> {

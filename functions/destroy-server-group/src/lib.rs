@@ -8,7 +8,7 @@ use gennaker_domain::Intent;
 use gennaker_domain::deployment::naming;
 use gennaker_lambda::{Invocation, Stage, StageError, Step, Undo};
 use gennaker_server_groups::destruction::{self, Progress};
-use gennaker_server_groups::{AwsClouds, Clouds, guard, observe, targets, traffic};
+use gennaker_server_groups::{AwsClouds, Clouds, config, guard, observe, targets, traffic};
 
 /// Spinnaker's time-out of the wait until the group is gone: 30 minutes.
 const TIME_LIMIT_MILLIS: i64 = 30 * 60 * 1_000;
@@ -35,6 +35,11 @@ impl DestroyServerGroup {
 #[async_trait]
 impl Stage for DestroyServerGroup {
     async fn step(&self, invocation: &Invocation<'_>) -> Result<Step, StageError> {
+        let context = match config::completed(invocation) {
+            Ok(context) => context,
+            Err(skipped) => return Ok(skipped),
+        };
+        let invocation = &invocation.with_context(&context);
         let mut waiting = Vec::new();
         for found in targets::find(&*self.clouds, invocation, "destroy-").await? {
             let (place, name) = (&found.place, found.name.as_str());

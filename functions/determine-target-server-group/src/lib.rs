@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use gennaker_cloud::Connection;
 use gennaker_lambda::{Invocation, Stage, StageError, Step};
-use gennaker_server_groups::config::Subject;
+use gennaker_server_groups::config::{self, Subject};
 use gennaker_server_groups::{AwsClouds, Clouds, targets};
 use serde_json::{Map, Value, json};
 
@@ -31,6 +31,11 @@ impl DetermineTargetServerGroup {
 #[async_trait]
 impl Stage for DetermineTargetServerGroup {
     async fn step(&self, invocation: &Invocation<'_>) -> Result<Step, StageError> {
+        let context = match config::completed(invocation) {
+            Ok(context) => context,
+            Err(skipped) => return Ok(skipped),
+        };
+        let invocation = &invocation.with_context(&context);
         let subject = Subject::of(invocation.context)?;
         let found = targets::find(&*self.clouds, invocation, "determine-").await?;
         let references: Vec<Value> = found

@@ -87,12 +87,13 @@ pub fn progress(
 #[async_trait]
 impl Stage for DisableCluster {
     async fn step(&self, invocation: &Invocation<'_>) -> Result<Step, StageError> {
-        if let Some(skipped) = config::skipped_without_source(invocation) {
-            return Ok(skipped);
-        }
-        let context = invocation.context;
-        let subject = Subject::of(context)?;
-        let operation = ClusterOperation::from_context("disableCluster", context)
+        let context = match config::completed(invocation) {
+            Ok(context) => context,
+            Err(skipped) => return Ok(skipped),
+        };
+        let invocation = &invocation.with_context(&context);
+        let subject = Subject::of(invocation.context)?;
+        let operation = ClusterOperation::from_context("disableCluster", invocation.context)
             .map_err(|error| StageError::invalid(error.key.clone(), error.to_string()))?
             .ok_or_else(|| StageError::invalid("type", "not a cluster operation"))?;
         if let ClusterOperation::Disable {
@@ -115,7 +116,7 @@ impl Stage for DisableCluster {
             let place = clouds::place(&*self.clouds, invocation, &subject.account, region).await?;
             let groups = observe::cluster_groups(&place, &subject.cluster).await?;
             let observed = observe::with_health(&place, &groups).await?;
-            if observed.is_empty() && !continues_without_cluster(context) {
+            if observed.is_empty() && !continues_without_cluster(invocation.context) {
                 return Ok(Step::failed(format!(
                     "cluster `{}` not found in `{}/{region}`",
                     subject.cluster, subject.account
@@ -176,7 +177,7 @@ impl Stage for DisableCluster {
                 draining.push(format!("{} taken out of traffic", names.join(", ")));
                 continue;
             }
-            let check = HealthCheck::from_context(context, "", region)
+            let check = HealthCheck::from_context(invocation.context, "", region)
                 .map_err(|error| StageError::invalid("", error.to_string()))?;
             let since = chosen
                 .iter()

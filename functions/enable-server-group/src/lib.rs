@@ -7,7 +7,7 @@ use gennaker_cloud::Connection;
 use gennaker_domain::Intent;
 use gennaker_domain::deployment::health::{self, HealthCheck};
 use gennaker_lambda::{Invocation, Stage, StageError, Step, Undo};
-use gennaker_server_groups::{AwsClouds, Clouds, observe, targets, traffic};
+use gennaker_server_groups::{AwsClouds, Clouds, config, observe, targets, traffic};
 
 /// Spinnaker's time-out of the wait for instances in traffic: two hours.
 const TIME_LIMIT_MILLIS: i64 = 2 * 60 * 60 * 1_000;
@@ -34,6 +34,11 @@ impl EnableServerGroup {
 #[async_trait]
 impl Stage for EnableServerGroup {
     async fn step(&self, invocation: &Invocation<'_>) -> Result<Step, StageError> {
+        let context = match config::completed(invocation) {
+            Ok(context) => context,
+            Err(skipped) => return Ok(skipped),
+        };
+        let invocation = &invocation.with_context(&context);
         let mut waiting = Vec::new();
         for found in targets::find(&*self.clouds, invocation, "enable-").await? {
             let (place, name) = (&found.place, found.name.as_str());

@@ -132,11 +132,6 @@ fn wanted(invocation: &Invocation<'_>) -> Result<Wanted, StageError> {
 impl Stage for Pipeline {
     async fn step(&self, invocation: &Invocation<'_>) -> Result<Step, StageError> {
         let wanted = wanted(invocation)?;
-        if invocation.context.get("skippable") == Some(&Value::Bool(true))
-            && invocation.is_skipped().await?
-        {
-            return Ok(Step::skipped("a person skipped it; its child runs on"));
-        }
         let id = child_id(invocation, &wanted)?;
         if wanted.execution.is_none() && !invocation.memory.contains_key("executionId") {
             let undo = json!({ "execution": id, "wait": wanted.wait });

@@ -12,8 +12,8 @@ use gennaker_domain::deployment::health::{self, HealthCheck};
 use gennaker_domain::deployment::naming;
 use gennaker_lambda::{Invocation, Stage, StageError, Step, Undo};
 use gennaker_server_groups::targets::Found;
-use gennaker_server_groups::{AwsClouds, Clouds, Place, guard, observe, sizing, targets};
-use serde_json::{Map, Value, json};
+use gennaker_server_groups::{AwsClouds, Clouds, config, guard, observe, sizing, targets};
+use serde_json::{Map, json};
 
 /// Spinnaker's time-out of the wait for the new size: two hours.
 const TIME_LIMIT_MILLIS: i64 = 2 * 60 * 60 * 1_000;
@@ -41,25 +41,6 @@ fn invalid(error: &CapacityError) -> StageError {
     StageError::invalid("capacity", error.to_string())
 }
 
-/// The size of the source, for `scale_to_server_group`.
-async fn source_capacity(
-    place: &Place,
-    context: &Map<String, Value>,
-) -> Result<Option<Capacity>, StageError> {
-    let source = context.get("source").and_then(Value::as_object);
-    let name = source.and_then(|source| {
-        ["serverGroupName", "asgName"]
-            .iter()
-            .find_map(|key| source.get(*key)?.as_str())
-    });
-    let Some(name) = name else {
-        return Ok(None);
-    };
-    Ok(observe::group(place, name)
-        .await?
-        .map(|group| group.capacity))
-}
-
 impl ResizeServerGroup {
     /// Decides the new size, asks the guards if nothing is left, and sets it.
     async fn begin(
@@ -78,8 +59,9 @@ impl ResizeServerGroup {
             // Announced by an earlier try: decided already.
             Some(target) => target,
             None => {
-                let resize =
-                    Resize::from_context(invocation.context).map_err(|error| invalid(&error))?;
+                let context =
+                    sizing::with_original(invocation, invocation.context, &place.region).await?;
+                let resize = Resize::from_context(&context).map_err(|error| invalid(&error))?;
                 let cluster = naming::parse(name).cluster.unwrap_or_default();
                 let current = if resize.action == ResizeAction::ScaleToCluster {
                     observe::cluster_groups(place, &cluster).await?
@@ -90,7 +72,7 @@ impl ResizeServerGroup {
                     current.iter().map(|group| group.capacity).collect();
                 let basis = ResizeBasis {
                     current: group.capacity,
-                    source: source_capacity(place, invocation.context).await?,
+                    source: sizing::source_capacity(place, invocation.context).await?,
                     cluster: &capacities,
                 };
                 let resized = resized_capacity(&resize, basis).map_err(|error| invalid(&error))?;
@@ -122,6 +104,11 @@ impl ResizeServerGroup {
 #[async_trait]
 impl Stage for ResizeServerGroup {
     async fn step(&self, invocation: &Invocation<'_>) -> Result<Step, StageError> {
+        let context = match config::completed(invocation) {
+            Ok(context) => context,
+            Err(skipped) => return Ok(skipped),
+        };
+        let invocation = &invocation.with_context(&context);
         let mut waiting = Vec::new();
         let mut context = Map::new();
         for found in targets::find(&*self.clouds, invocation, "resize-").await? {

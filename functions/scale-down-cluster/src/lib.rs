@@ -37,9 +37,11 @@ impl ScaleDownCluster {
 #[async_trait]
 impl Stage for ScaleDownCluster {
     async fn step(&self, invocation: &Invocation<'_>) -> Result<Step, StageError> {
-        if let Some(skipped) = config::skipped_without_source(invocation) {
-            return Ok(skipped);
-        }
+        let context = match config::completed(invocation) {
+            Ok(context) => context,
+            Err(skipped) => return Ok(skipped),
+        };
+        let invocation = &invocation.with_context(&context);
         let subject = Subject::of(invocation.context)?;
         let operation = ClusterOperation::from_context("scaleDownCluster", invocation.context)
             .map_err(|error| StageError::invalid(error.key.clone(), error.to_string()))?

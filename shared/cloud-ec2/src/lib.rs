@@ -7,15 +7,15 @@ use async_trait::async_trait;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types as sdk;
 use gennaker_cloud::auto_scaling::TemplateVersion;
-use gennaker_cloud::ec2::{BlockDevice, Image, LaunchData, SecurityGroup, Subnet};
+use gennaker_cloud::ec2::{BlockDevice, Image, LaunchData, Placement, SecurityGroup, Subnet};
 use gennaker_cloud::error::from_sdk;
-use gennaker_cloud::{Account, CloudError, Connection, Ec2, Ec2Clouds};
+use gennaker_cloud::{Account, CloudError, Connection, Ec2, Ec2Clouds, Lazy};
 use gennaker_domain::Run;
 
 /// EC2 in one account and region.
 #[derive(Clone, Debug)]
 pub struct AwsEc2 {
-    client: Client,
+    client: Lazy<Client>,
 }
 
 impl AwsEc2 {
@@ -23,7 +23,7 @@ impl AwsEc2 {
     #[must_use]
     pub fn new(connection: &Connection) -> Self {
         Self {
-            client: Client::new(connection.config()),
+            client: connection.client(Client::new),
         }
     }
 
@@ -153,11 +153,12 @@ fn launch_data(data: &LaunchData) -> sdk::RequestLaunchTemplateData {
             builder.name(profile).build()
         }
     });
-    // A public address can only be asked for on a network interface, which then carries the security groups.
-    let interface = data.public_address.map(|public| {
+    // An address can only be asked for on a network interface, which then carries the security groups.
+    let interface = (data.public_address.is_some() || data.ipv6_address).then(|| {
         sdk::LaunchTemplateInstanceNetworkInterfaceSpecificationRequest::builder()
             .device_index(0)
-            .associate_public_ip_address(public)
+            .set_associate_public_ip_address(data.public_address)
+            .set_ipv6_address_count(data.ipv6_address.then_some(1))
             .set_groups(Some(data.security_groups.clone()))
             .build()
     });
@@ -179,6 +180,45 @@ fn launch_data(data: &LaunchData) -> sdk::RequestLaunchTemplateData {
             .build()
     });
     let devices: Vec<_> = data.block_devices.iter().map(block_device).collect();
+    let volume_tags = (!data.volume_tags.is_empty()).then(|| {
+        let tags = data
+            .volume_tags
+            .iter()
+            .map(|(key, value)| sdk::Tag::builder().key(key).value(value).build())
+            .collect();
+        vec![
+            sdk::LaunchTemplateTagSpecificationRequest::builder()
+                .resource_type(sdk::ResourceType::Volume)
+                .set_tags(Some(tags))
+                .build(),
+        ]
+    });
+    let credits = data.unlimited_cpu_credits.map(|unlimited| {
+        let credits = if unlimited { "unlimited" } else { "standard" };
+        sdk::CreditSpecificationRequest::builder()
+            .cpu_credits(credits)
+            .build()
+    });
+    let licenses: Vec<_> = data
+        .licenses
+        .iter()
+        .map(|arn| {
+            sdk::LaunchTemplateLicenseConfigurationRequest::builder()
+                .license_configuration_arn(arn)
+                .build()
+        })
+        .collect();
+    let placement = data.placement.as_ref().map(|placement| {
+        sdk::LaunchTemplatePlacementRequest::builder()
+            .set_affinity(placement.affinity.clone())
+            .set_availability_zone(placement.zone.clone())
+            .set_group_name(placement.group.clone())
+            .set_host_id(placement.host.clone())
+            .set_tenancy(placement.tenancy.as_deref().map(sdk::Tenancy::from))
+            .set_host_resource_group_arn(placement.host_resource_group.clone())
+            .set_partition_number(placement.partition)
+            .build()
+    });
     sdk::RequestLaunchTemplateData::builder()
         .image_id(&data.image)
         .instance_type(sdk::InstanceType::from(data.instance_type.as_str()))
@@ -196,7 +236,106 @@ fn launch_data(data: &LaunchData) -> sdk::RequestLaunchTemplateData {
         .set_instance_market_options(spot)
         .set_metadata_options(imds)
         .set_block_device_mappings((!devices.is_empty()).then_some(devices))
+        .set_tag_specifications(volume_tags)
+        .set_kernel_id(data.kernel.clone())
+        .set_ram_disk_id(data.ramdisk.clone())
+        .set_credit_specification(credits)
+        .set_enclave_options(data.enclave.then(|| {
+            sdk::LaunchTemplateEnclaveOptionsRequest::builder()
+                .enabled(true)
+                .build()
+        }))
+        .set_license_specifications((!licenses.is_empty()).then_some(licenses))
+        .set_placement(placement)
         .build()
+}
+
+/// What a version launches, as far as a pipeline can say it.
+fn launch_data_of(data: &sdk::ResponseLaunchTemplateData) -> LaunchData {
+    let text = |value: Option<&str>| value.map(str::to_owned);
+    let interface = data.network_interfaces().first();
+    let groups = interface
+        .map(|interface| interface.groups())
+        .filter(|groups| !groups.is_empty())
+        .unwrap_or_else(|| data.security_group_ids());
+    let profile = data.iam_instance_profile();
+    LaunchData {
+        image: data.image_id().unwrap_or_default().to_owned(),
+        instance_type: data
+            .instance_type()
+            .map_or_else(String::new, |kind| kind.as_str().to_owned()),
+        instance_profile: profile.and_then(|profile| text(profile.name().or(profile.arn()))),
+        key_pair: text(data.key_name()),
+        security_groups: groups.to_vec(),
+        user_data: text(data.user_data()),
+        ebs_optimized: data.ebs_optimized().unwrap_or(false),
+        monitoring: data
+            .monitoring()
+            .and_then(|monitoring| monitoring.enabled())
+            .unwrap_or(false),
+        public_address: interface.and_then(|i| i.associate_public_ip_address()),
+        require_imds_v2: data.metadata_options().is_some_and(|options| {
+            options.http_tokens() == Some(&sdk::LaunchTemplateHttpTokensState::Required)
+        }),
+        spot_price: data
+            .instance_market_options()
+            .and_then(|market| market.spot_options())
+            .and_then(|spot| text(spot.max_price())),
+        block_devices: data
+            .block_device_mappings()
+            .iter()
+            .map(|device| {
+                let ebs = device.ebs();
+                BlockDevice {
+                    device: device.device_name().unwrap_or_default().to_owned(),
+                    virtual_name: text(device.virtual_name()),
+                    size_gib: ebs.and_then(|ebs| ebs.volume_size()),
+                    volume_type: ebs
+                        .and_then(|ebs| ebs.volume_type())
+                        .map(|kind| kind.as_str().to_owned()),
+                    delete_on_termination: ebs.and_then(|ebs| ebs.delete_on_termination()),
+                    iops: ebs.and_then(|ebs| ebs.iops()),
+                    throughput: ebs.and_then(|ebs| ebs.throughput()),
+                    snapshot: ebs.and_then(|ebs| text(ebs.snapshot_id())),
+                    encrypted: ebs.and_then(|ebs| ebs.encrypted()),
+                    kms_key: ebs.and_then(|ebs| text(ebs.kms_key_id())),
+                }
+            })
+            .collect(),
+        volume_tags: data
+            .tag_specifications()
+            .iter()
+            .filter(|tags| tags.resource_type() == Some(&sdk::ResourceType::Volume))
+            .flat_map(|tags| tags_of(tags.tags()))
+            .collect(),
+        kernel: text(data.kernel_id()),
+        ramdisk: text(data.ram_disk_id()),
+        ipv6_address: interface
+            .and_then(|i| i.ipv6_address_count())
+            .is_some_and(|count| count > 0),
+        unlimited_cpu_credits: data
+            .credit_specification()
+            .and_then(|credits| credits.cpu_credits())
+            .map(|credits| credits == "unlimited"),
+        enclave: data
+            .enclave_options()
+            .and_then(|enclave| enclave.enabled())
+            .unwrap_or(false),
+        licenses: data
+            .license_specifications()
+            .iter()
+            .filter_map(|license| text(license.license_configuration_arn()))
+            .collect(),
+        placement: data.placement().map(|placement| Placement {
+            affinity: text(placement.affinity()),
+            zone: text(placement.availability_zone()),
+            group: text(placement.group_name()),
+            host: text(placement.host_id()),
+            tenancy: placement.tenancy().map(|kind| kind.as_str().to_owned()),
+            host_resource_group: text(placement.host_resource_group_arn()),
+            partition: placement.partition_number(),
+        }),
+    }
 }
 
 #[async_trait]
@@ -384,6 +523,17 @@ impl Ec2 for AwsEc2 {
         &self,
         template: &TemplateVersion,
     ) -> Result<Option<String>, CloudError> {
+        Ok(self
+            .template_data(template)
+            .await?
+            .map(|data| data.image)
+            .filter(|image| !image.is_empty()))
+    }
+
+    async fn template_data(
+        &self,
+        template: &TemplateVersion,
+    ) -> Result<Option<LaunchData>, CloudError> {
         let answer = self
             .client
             .describe_launch_template_versions()
@@ -397,8 +547,7 @@ impl Ec2 for AwsEc2 {
                 .launch_template_versions()
                 .first()
                 .and_then(|version| version.launch_template_data())
-                .and_then(|data| data.image_id())
-                .map(str::to_owned)),
+                .map(launch_data_of)),
             Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(error),
         }

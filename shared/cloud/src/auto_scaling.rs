@@ -8,7 +8,7 @@ use aws_sdk_autoscaling::types as sdk;
 use gennaker_domain::deployment::Capacity;
 
 use crate::error::from_sdk;
-use crate::{CloudError, Connection};
+use crate::{CloudError, Connection, Lazy};
 
 /// Names that one `DescribeAutoScalingGroups` takes.
 const NAMES_PER_CALL: usize = 50;
@@ -91,8 +91,71 @@ pub struct NewGroup {
     pub capacity_rebalance: bool,
     /// Lifecycle hooks.
     pub lifecycle_hooks: Vec<LifecycleHook>,
+    /// Several instance types and both markets; none is what the launch template says.
+    pub mixed_instances: Option<MixedInstances>,
+    /// Placement group.
+    pub placement_group: Option<String>,
     /// Tags, propagated to the instances.
     pub tags: BTreeMap<String, String>,
+}
+
+/// How a group mixes instance types, and on-demand with Spot instances.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MixedInstances {
+    /// `prioritized` or `lowest-price`.
+    pub on_demand_allocation: Option<String>,
+    /// So many instances are on demand at least.
+    pub on_demand_base: Option<i32>,
+    /// Of those above the base, so many percent are on demand.
+    pub on_demand_percentage: Option<i32>,
+    /// `lowest-price`, `capacity-optimized`, `price-capacity-optimized`, …
+    pub spot_allocation: Option<String>,
+    /// Spot pools, for `lowest-price`.
+    pub spot_pools: Option<i32>,
+    /// Highest Spot price.
+    pub spot_max_price: Option<String>,
+    /// Instance types with their weights, the preferred first; none is the launch template's own.
+    pub instance_types: Vec<(String, Option<String>)>,
+}
+
+/// What else a group is made of, for a copy of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GroupDetails {
+    /// Subnet ids.
+    pub subnets: Vec<String>,
+    /// `EC2`, `ELB`, …
+    pub health_check_type: String,
+    /// Seconds.
+    pub health_check_grace_seconds: i32,
+    /// Seconds.
+    pub cooldown_seconds: Option<i32>,
+    /// Termination policies in order.
+    pub termination_policies: Vec<String>,
+    /// Launches a replacement before a Spot instance goes.
+    pub capacity_rebalance: bool,
+    /// Metrics that it reports.
+    pub enabled_metrics: Vec<String>,
+    /// Lifecycle hooks.
+    pub lifecycle_hooks: Vec<LifecycleHook>,
+    /// Several instance types, where it has them.
+    pub mixed_instances: Option<MixedInstances>,
+    /// Placement group.
+    pub placement_group: Option<String>,
+}
+
+/// Instances that were started before they are needed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WarmPool {
+    /// `Stopped`, `Running` or `Hibernated`.
+    pub state: Option<String>,
+    /// Fewest instances in the pool.
+    pub min_size: Option<i32>,
+    /// Most instances in pool and group together; none is the group's maximum.
+    pub max_prepared: Option<i32>,
+    /// Instances go back into the pool when the group shrinks.
+    pub reuse_on_scale_in: Option<bool>,
+    /// Its deletion has begun.
+    pub deleting: bool,
 }
 
 /// A lifecycle hook of a new group.
@@ -158,12 +221,37 @@ pub trait AutoScaling: Send + Sync {
     /// Why the newest launches failed, newest first; empty if they did not.
     /// (`autoscaling:DescribeScalingActivities`)
     async fn failed_activities(&self, name: &str) -> Result<Vec<String>, CloudError>;
+
+    /// Sets the minimum alone; the desired size and the maximum stay as they are, whoever moves them meanwhile.
+    /// (`autoscaling:UpdateAutoScalingGroup`)
+    async fn set_minimum(&self, name: &str, minimum: u32) -> Result<(), CloudError>;
+
+    /// What else a group is made of; none where it is not there.
+    /// (`autoscaling:DescribeAutoScalingGroups`, `autoscaling:DescribeLifecycleHooks`)
+    async fn details(&self, name: &str) -> Result<Option<GroupDetails>, CloudError>;
+
+    /// Gives a group the scaling policies and the scheduled actions of another, each under its own name; again is the
+    /// same. Answers how many. (`autoscaling:DescribePolicies`, `autoscaling:PutScalingPolicy`,
+    /// `autoscaling:DescribeScheduledActions`, `autoscaling:BatchPutScheduledUpdateGroupAction`)
+    async fn copy_scaling(&self, from: &str, to: &str) -> Result<usize, CloudError>;
+
+    /// Reports these metrics of a group each minute; none is no call. (`autoscaling:EnableMetricsCollection`)
+    async fn enable_metrics(&self, name: &str, metrics: &[String]) -> Result<(), CloudError>;
+
+    /// The warm pool of a group, if it has one. (`autoscaling:DescribeWarmPool`)
+    async fn warm_pool(&self, name: &str) -> Result<Option<WarmPool>, CloudError>;
+
+    /// Makes or changes the warm pool; what is none stays as it is. (`autoscaling:PutWarmPool`)
+    async fn put_warm_pool(&self, name: &str, pool: &WarmPool) -> Result<(), CloudError>;
+
+    /// Deletes the warm pool with its instances; it takes a while. (`autoscaling:DeleteWarmPool`)
+    async fn delete_warm_pool(&self, name: &str) -> Result<(), CloudError>;
 }
 
 /// Auto Scaling in one account and region.
 #[derive(Clone, Debug)]
 pub struct AwsAutoScaling {
-    client: Client,
+    client: Lazy<Client>,
 }
 
 impl AwsAutoScaling {
@@ -171,7 +259,7 @@ impl AwsAutoScaling {
     #[must_use]
     pub fn new(connection: &Connection) -> Self {
         Self {
-            client: Client::new(connection.config()),
+            client: connection.client(Client::new),
         }
     }
 
@@ -306,6 +394,178 @@ fn hook_of(hook: &LifecycleHook) -> sdk::LifecycleHookSpecification {
         .build()
 }
 
+fn template(version: &TemplateVersion) -> sdk::LaunchTemplateSpecification {
+    sdk::LaunchTemplateSpecification::builder()
+        .launch_template_id(&version.id)
+        .version(&version.version)
+        .build()
+}
+
+fn mixed_policy(mixed: &MixedInstances, version: &TemplateVersion) -> sdk::MixedInstancesPolicy {
+    let overrides: Vec<_> = mixed
+        .instance_types
+        .iter()
+        .map(|(instance_type, weight)| {
+            sdk::LaunchTemplateOverrides::builder()
+                .instance_type(instance_type)
+                .set_weighted_capacity(weight.clone())
+                .build()
+        })
+        .collect();
+    sdk::MixedInstancesPolicy::builder()
+        .launch_template(
+            sdk::LaunchTemplate::builder()
+                .launch_template_specification(template(version))
+                .set_overrides((!overrides.is_empty()).then_some(overrides))
+                .build(),
+        )
+        .instances_distribution(
+            sdk::InstancesDistribution::builder()
+                .set_on_demand_allocation_strategy(mixed.on_demand_allocation.clone())
+                .set_on_demand_base_capacity(mixed.on_demand_base)
+                .set_on_demand_percentage_above_base_capacity(mixed.on_demand_percentage)
+                .set_spot_allocation_strategy(mixed.spot_allocation.clone())
+                .set_spot_instance_pools(mixed.spot_pools)
+                .set_spot_max_price(mixed.spot_max_price.clone())
+                .build(),
+        )
+        .build()
+}
+
+fn mixed_of(policy: &sdk::MixedInstancesPolicy) -> MixedInstances {
+    let distribution = policy.instances_distribution();
+    let text = |value: Option<&str>| value.map(str::to_owned);
+    MixedInstances {
+        on_demand_allocation: distribution.and_then(|d| text(d.on_demand_allocation_strategy())),
+        on_demand_base: distribution.and_then(|d| d.on_demand_base_capacity()),
+        on_demand_percentage: distribution
+            .and_then(|d| d.on_demand_percentage_above_base_capacity()),
+        spot_allocation: distribution.and_then(|d| text(d.spot_allocation_strategy())),
+        spot_pools: distribution.and_then(|d| d.spot_instance_pools()),
+        spot_max_price: distribution.and_then(|d| text(d.spot_max_price())),
+        instance_types: policy
+            .launch_template()
+            .map(|template| template.overrides())
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|one| {
+                Some((
+                    one.instance_type()?.to_owned(),
+                    text(one.weighted_capacity()),
+                ))
+            })
+            .collect(),
+    }
+}
+
+fn details_of(group: &sdk::AutoScalingGroup, hooks: &[sdk::LifecycleHook]) -> GroupDetails {
+    let text = |value: Option<&str>| value.map(str::to_owned);
+    GroupDetails {
+        subnets: group
+            .vpc_zone_identifier()
+            .unwrap_or_default()
+            .split(',')
+            .map(str::trim)
+            .filter(|subnet| !subnet.is_empty())
+            .map(str::to_owned)
+            .collect(),
+        health_check_type: group.health_check_type().unwrap_or("EC2").to_owned(),
+        health_check_grace_seconds: group.health_check_grace_period().unwrap_or(0),
+        cooldown_seconds: group.default_cooldown(),
+        termination_policies: group.termination_policies().to_vec(),
+        capacity_rebalance: group.capacity_rebalance().unwrap_or(false),
+        enabled_metrics: group
+            .enabled_metrics()
+            .iter()
+            .filter_map(|metric| text(metric.metric()))
+            .collect(),
+        lifecycle_hooks: hooks
+            .iter()
+            .map(|hook| LifecycleHook {
+                name: hook.lifecycle_hook_name().unwrap_or_default().to_owned(),
+                transition: hook.lifecycle_transition().unwrap_or_default().to_owned(),
+                role_arn: text(hook.role_arn()),
+                notification_target_arn: text(hook.notification_target_arn()),
+                notification_metadata: text(hook.notification_metadata()),
+                heartbeat_seconds: hook.heartbeat_timeout(),
+                default_result: text(hook.default_result()),
+            })
+            .collect(),
+        mixed_instances: group.mixed_instances_policy().map(mixed_of),
+        placement_group: text(group.placement_group()),
+    }
+}
+
+impl AwsAutoScaling {
+    async fn policies(&self, name: &str) -> Result<Vec<sdk::ScalingPolicy>, CloudError> {
+        let mut policies = Vec::new();
+        let mut token = None;
+        loop {
+            let output = self
+                .client
+                .describe_policies()
+                .auto_scaling_group_name(name)
+                .set_next_token(token)
+                .send()
+                .await
+                .map_err(|error| from_sdk("autoscaling:DescribePolicies", name, &error))?;
+            policies.extend(output.scaling_policies().iter().cloned());
+            token = output.next_token().map(str::to_owned);
+            if token.is_none() {
+                return Ok(policies);
+            }
+        }
+    }
+
+    async fn scheduled(
+        &self,
+        name: &str,
+    ) -> Result<Vec<sdk::ScheduledUpdateGroupActionRequest>, CloudError> {
+        let mut actions = Vec::new();
+        let mut token = None;
+        loop {
+            let output = self
+                .client
+                .describe_scheduled_actions()
+                .auto_scaling_group_name(name)
+                .set_next_token(token)
+                .send()
+                .await
+                .map_err(|error| from_sdk("autoscaling:DescribeScheduledActions", name, &error))?;
+            actions.extend(
+                output
+                    .scheduled_update_group_actions()
+                    .iter()
+                    .map(|action| {
+                        sdk::ScheduledUpdateGroupActionRequest::builder()
+                            .set_scheduled_action_name(
+                                action.scheduled_action_name().map(str::to_owned),
+                            )
+                            // A start that is over is refused; what recurs goes on without it.
+                            .set_start_time(
+                                action
+                                    .recurrence()
+                                    .is_none()
+                                    .then(|| action.start_time().copied())
+                                    .flatten(),
+                            )
+                            .set_end_time(action.end_time().copied())
+                            .set_recurrence(action.recurrence().map(str::to_owned))
+                            .set_min_size(action.min_size())
+                            .set_max_size(action.max_size())
+                            .set_desired_capacity(action.desired_capacity())
+                            .set_time_zone(action.time_zone().map(str::to_owned))
+                            .build()
+                    }),
+            );
+            token = output.next_token().map(str::to_owned);
+            if token.is_none() {
+                return Ok(actions);
+            }
+        }
+    }
+}
+
 #[async_trait]
 impl AutoScaling for AwsAutoScaling {
     async fn all_groups(&self) -> Result<Vec<Group>, CloudError> {
@@ -335,12 +595,19 @@ impl AutoScaling for AwsAutoScaling {
             .min_size(count(group.capacity.min()))
             .desired_capacity(count(group.capacity.desired()))
             .max_size(count(group.capacity.max()))
-            .launch_template(
-                sdk::LaunchTemplateSpecification::builder()
-                    .launch_template_id(&group.launch_template.id)
-                    .version(&group.launch_template.version)
-                    .build(),
+            .set_launch_template(
+                group
+                    .mixed_instances
+                    .is_none()
+                    .then(|| template(&group.launch_template)),
             )
+            .set_mixed_instances_policy(
+                group
+                    .mixed_instances
+                    .as_ref()
+                    .map(|mixed| mixed_policy(mixed, &group.launch_template)),
+            )
+            .set_placement_group(group.placement_group.clone())
             .set_vpc_zone_identifier(subnets)
             .set_availability_zones(list(&group.zones))
             .set_target_group_arns(list(&group.target_groups))
@@ -493,5 +760,140 @@ impl AutoScaling for AwsAutoScaling {
             .filter_map(|activity| activity.status_message())
             .map(str::to_owned)
             .collect())
+    }
+
+    async fn set_minimum(&self, name: &str, minimum: u32) -> Result<(), CloudError> {
+        self.client
+            .update_auto_scaling_group()
+            .auto_scaling_group_name(name)
+            .min_size(count(minimum))
+            .send()
+            .await
+            .map_err(|error| from_sdk("autoscaling:UpdateAutoScalingGroup", name, &error))?;
+        Ok(())
+    }
+
+    async fn details(&self, name: &str) -> Result<Option<GroupDetails>, CloudError> {
+        let output = self
+            .client
+            .describe_auto_scaling_groups()
+            .auto_scaling_group_names(name)
+            .send()
+            .await
+            .map_err(|error| from_sdk("autoscaling:DescribeAutoScalingGroups", name, &error))?;
+        let Some(group) = output.auto_scaling_groups().first() else {
+            return Ok(None);
+        };
+        let hooks = self
+            .client
+            .describe_lifecycle_hooks()
+            .auto_scaling_group_name(name)
+            .send()
+            .await
+            .map_err(|error| from_sdk("autoscaling:DescribeLifecycleHooks", name, &error))?;
+        Ok(Some(details_of(group, hooks.lifecycle_hooks())))
+    }
+
+    async fn copy_scaling(&self, from: &str, to: &str) -> Result<usize, CloudError> {
+        let mut copied = 0;
+        for policy in self.policies(from).await? {
+            self.client
+                .put_scaling_policy()
+                .auto_scaling_group_name(to)
+                .set_policy_name(policy.policy_name)
+                .set_policy_type(policy.policy_type)
+                .set_adjustment_type(policy.adjustment_type)
+                .set_min_adjustment_magnitude(policy.min_adjustment_magnitude)
+                .set_scaling_adjustment(policy.scaling_adjustment)
+                .set_cooldown(policy.cooldown)
+                .set_metric_aggregation_type(policy.metric_aggregation_type)
+                .set_step_adjustments(policy.step_adjustments.filter(|steps| !steps.is_empty()))
+                .set_estimated_instance_warmup(policy.estimated_instance_warmup)
+                .set_target_tracking_configuration(policy.target_tracking_configuration)
+                .set_predictive_scaling_configuration(policy.predictive_scaling_configuration)
+                .set_enabled(policy.enabled)
+                .send()
+                .await
+                .map_err(|error| from_sdk("autoscaling:PutScalingPolicy", to, &error))?;
+            copied += 1;
+        }
+        let actions = self.scheduled(from).await?;
+        // 50 a call.
+        for actions in actions.chunks(50) {
+            self.client
+                .batch_put_scheduled_update_group_action()
+                .auto_scaling_group_name(to)
+                .set_scheduled_update_group_actions(Some(actions.to_vec()))
+                .send()
+                .await
+                .map_err(|error| {
+                    from_sdk("autoscaling:BatchPutScheduledUpdateGroupAction", to, &error)
+                })?;
+        }
+        Ok(copied + actions.len())
+    }
+
+    async fn enable_metrics(&self, name: &str, metrics: &[String]) -> Result<(), CloudError> {
+        let Some(metrics) = list(metrics) else {
+            return Ok(());
+        };
+        self.client
+            .enable_metrics_collection()
+            .auto_scaling_group_name(name)
+            .granularity("1Minute")
+            .set_metrics(Some(metrics))
+            .send()
+            .await
+            .map_err(|error| from_sdk("autoscaling:EnableMetricsCollection", name, &error))?;
+        Ok(())
+    }
+
+    async fn warm_pool(&self, name: &str) -> Result<Option<WarmPool>, CloudError> {
+        let output = self
+            .client
+            .describe_warm_pool()
+            .auto_scaling_group_name(name)
+            .send()
+            .await
+            .map_err(|error| from_sdk("autoscaling:DescribeWarmPool", name, &error))?;
+        Ok(output.warm_pool_configuration().map(|pool| WarmPool {
+            state: pool.pool_state().map(|state| state.as_str().to_owned()),
+            min_size: pool.min_size(),
+            max_prepared: pool.max_group_prepared_capacity(),
+            reuse_on_scale_in: pool
+                .instance_reuse_policy()
+                .and_then(|policy| policy.reuse_on_scale_in()),
+            deleting: pool.status() == Some(&sdk::WarmPoolStatus::PendingDelete),
+        }))
+    }
+
+    async fn put_warm_pool(&self, name: &str, pool: &WarmPool) -> Result<(), CloudError> {
+        self.client
+            .put_warm_pool()
+            .auto_scaling_group_name(name)
+            .set_pool_state(pool.state.as_deref().map(sdk::WarmPoolState::from))
+            .set_min_size(pool.min_size)
+            // -1 is the group's maximum again.
+            .set_max_group_prepared_capacity(pool.max_prepared)
+            .set_instance_reuse_policy(pool.reuse_on_scale_in.map(|reuse| {
+                sdk::InstanceReusePolicy::builder()
+                    .reuse_on_scale_in(reuse)
+                    .build()
+            }))
+            .send()
+            .await
+            .map_err(|error| from_sdk("autoscaling:PutWarmPool", name, &error))?;
+        Ok(())
+    }
+
+    async fn delete_warm_pool(&self, name: &str) -> Result<(), CloudError> {
+        self.client
+            .delete_warm_pool()
+            .auto_scaling_group_name(name)
+            .force_delete(true)
+            .send()
+            .await
+            .map_err(|error| from_sdk("autoscaling:DeleteWarmPool", name, &error))?;
+        Ok(())
     }
 }

@@ -76,6 +76,41 @@ pub struct LaunchData {
     pub spot_price: Option<String>,
     /// Block devices.
     pub block_devices: Vec<BlockDevice>,
+    /// Tags of the volumes.
+    pub volume_tags: BTreeMap<String, String>,
+    /// Kernel of a paravirtual image.
+    pub kernel: Option<String>,
+    /// RAM disk of a paravirtual image.
+    pub ramdisk: Option<String>,
+    /// An IPv6 address for each instance.
+    pub ipv6_address: bool,
+    /// CPU credits of burstable types: unlimited or standard; none is as the type has it.
+    pub unlimited_cpu_credits: Option<bool>,
+    /// Nitro Enclaves.
+    pub enclave: bool,
+    /// ARNs of license configurations.
+    pub licenses: Vec<String>,
+    /// Where on the hardware.
+    pub placement: Option<Placement>,
+}
+
+/// Where on the hardware instances run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Placement {
+    /// `default` or `host`.
+    pub affinity: Option<String>,
+    /// Availability zone.
+    pub zone: Option<String>,
+    /// Placement group.
+    pub group: Option<String>,
+    /// Dedicated host.
+    pub host: Option<String>,
+    /// `default`, `dedicated` or `host`.
+    pub tenancy: Option<String>,
+    /// ARN of a group of dedicated hosts.
+    pub host_resource_group: Option<String>,
+    /// Partition of the placement group.
+    pub partition: Option<i32>,
 }
 
 /// A block device of a launch template.
@@ -136,6 +171,13 @@ pub trait Ec2: Send + Sync {
         data: &LaunchData,
         tags: &BTreeMap<String, String>,
     ) -> Result<TemplateVersion, CloudError>;
+
+    /// What a version of a launch template launches; none where the version is gone.
+    /// (`ec2:DescribeLaunchTemplateVersions`)
+    async fn template_data(
+        &self,
+        template: &TemplateVersion,
+    ) -> Result<Option<LaunchData>, CloudError>;
 
     /// Image id of a version of a launch template; none where the version is gone or has none.
     /// (`ec2:DescribeLaunchTemplateVersions`)

@@ -5,7 +5,7 @@ use aws_sdk_elasticloadbalancingv2::Client;
 use aws_sdk_elasticloadbalancingv2::types::{TargetDescription, TargetGroup as SdkTargetGroup};
 
 use crate::error::from_sdk;
-use crate::{CloudError, Connection};
+use crate::{CloudError, Connection, Lazy};
 
 /// A target group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,12 +39,16 @@ pub trait LoadBalancing: Send + Sync {
 
     /// Puts instances in; again is the same. (`elasticloadbalancing:RegisterTargets`)
     async fn register_targets(&self, arn: &str, instances: &[String]) -> Result<(), CloudError>;
+
+    /// Takes instances out; they drain and keep running. Again is the same.
+    /// (`elasticloadbalancing:DeregisterTargets`)
+    async fn deregister_targets(&self, arn: &str, instances: &[String]) -> Result<(), CloudError>;
 }
 
 /// Elastic Load Balancing in one account and region.
 #[derive(Clone, Debug)]
 pub struct AwsLoadBalancing {
-    client: Client,
+    client: Lazy<Client>,
 }
 
 impl AwsLoadBalancing {
@@ -52,7 +56,7 @@ impl AwsLoadBalancing {
     #[must_use]
     pub fn new(connection: &Connection) -> Self {
         Self {
-            client: Client::new(connection.config()),
+            client: connection.client(Client::new),
         }
     }
 }
@@ -149,6 +153,24 @@ impl LoadBalancing for AwsLoadBalancing {
             .send()
             .await
             .map_err(|error| from_sdk("elasticloadbalancing:RegisterTargets", arn, &error))?;
+        Ok(())
+    }
+
+    async fn deregister_targets(&self, arn: &str, instances: &[String]) -> Result<(), CloudError> {
+        if instances.is_empty() {
+            return Ok(());
+        }
+        let targets = instances
+            .iter()
+            .map(|id| TargetDescription::builder().id(id).build())
+            .collect();
+        self.client
+            .deregister_targets()
+            .target_group_arn(arn)
+            .set_targets(Some(targets))
+            .send()
+            .await
+            .map_err(|error| from_sdk("elasticloadbalancing:DeregisterTargets", arn, &error))?;
         Ok(())
     }
 }

@@ -104,7 +104,8 @@ pub async fn run_stage<S: Stage + 'static>(
     let connection = connect_env().await;
     let store = Store::new(Arc::new(DynamoDb::new(&connection, table_name())));
     let wake = Arc::new(WakeFunction::new(&connection, &prefix()));
-    let runtime = Arc::new(Runtime::new(connect(&connection), store, wake, prefix()));
+    let runtime = Runtime::new(connect(&connection), store, wake, prefix()).counting_failures();
+    let runtime = Arc::new(runtime);
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| {
         let runtime = Arc::clone(&runtime);
         async move {

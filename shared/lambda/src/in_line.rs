@@ -6,6 +6,8 @@
 //! ` in <refId>`), and may wait. What was decided and what was completed is kept in the intent log, so that a retry
 //! goes on where the last try died.
 
+use gennaker_domain::deployment::facts;
+use gennaker_domain::deployment::strategy::Facts;
 use gennaker_domain::rollup::Records;
 use gennaker_domain::{Intent, Owner, Plan, PlanStage, Predecessor, StageRecord, Status};
 use serde_json::{Map, Value, json};
@@ -151,15 +153,27 @@ impl<'a> InLine<'a> {
         }
     }
 
-    /// Makes a stage known without running anything: one that only groups those below it.
-    pub fn group(&mut self, stage: PlanStage) {
+    /// Makes a stage known without running anything, one that only groups those below it, and what they may read of
+    /// it.
+    pub fn group(&mut self, stage: PlanStage, outputs: Map<String, Value>) {
+        let mut record = StageRecord::not_started(&stage.ref_id);
+        record.status = Status::Running;
+        record.context = stage.context.clone();
+        record.outputs = outputs;
+        self.records.insert(stage.ref_id.clone(), record);
         if self.plan.stage(&stage.ref_id).is_none() {
-            let mut record = StageRecord::not_started(&stage.ref_id);
-            record.status = Status::Running;
-            record.context = stage.context.clone();
-            self.records.insert(stage.ref_id.clone(), record);
             self.plan.stages.push(stage);
         }
+    }
+
+    /// What a stage in line may know of the stage around it that creates a server group.
+    #[must_use]
+    pub fn facts(&self, sub_stage: &PlanStage, execution: &str) -> Facts {
+        let mut plan = self.plan.clone();
+        if plan.stage(&sub_stage.ref_id).is_none() {
+            plan.stages.push(sub_stage.clone());
+        }
+        facts::facts(&plan, &self.records, &sub_stage.ref_id, execution).unwrap_or_default()
     }
 
     /// One call of a stage in line, or none if an earlier one completed it.

@@ -161,16 +161,6 @@ impl Invocation<'_> {
         Ok(Some(child::watched(&plan, &execution, &records)))
     }
 
-    /// Whether a person asked this stage to wait no more (`gennaker execution skip`).
-    ///
-    /// # Errors
-    /// Those of the table.
-    pub async fn is_skipped(&self) -> Result<bool, CloudError> {
-        self.store
-            .is_skipped(&self.run.execution, &self.stage.ref_id)
-            .await
-    }
-
     /// The stage that the intents are recorded for: the one that the plan has.
     fn recorded(&self) -> &PlanStage {
         self.within.unwrap_or(self.stage)
@@ -200,12 +190,6 @@ impl Invocation<'_> {
                 .filter_map(|intent| in_line::own_intent(&self.stage.ref_id, intent))
                 .collect(),
         })
-    }
-
-    /// The same call with another context, for a stage that completes its own before it reads it.
-    #[must_use]
-    pub fn with_context<'b>(&'b self, context: &'b Map<String, Value>) -> Invocation<'b> {
-        Invocation { context, ..*self }
     }
 
     /// The store, for stages that keep records of their own (approvals, bakes).

@@ -1,9 +1,11 @@
 //! Which account, regions, cluster and server group a stage names.
 
 use gennaker_domain::Intent;
-use gennaker_domain::deployment::{cluster_operation, naming};
+use gennaker_domain::deployment::{cluster_operation, facts, naming};
 use gennaker_lambda::{Invocation, StageError, Step};
 use serde_json::{Map, Value};
+
+use crate::planned;
 
 /// What a stage about server groups is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -146,26 +148,25 @@ pub fn deployed(invocation: &Invocation<'_>, account: &str, region: &str) -> Vec
     )
 }
 
-/// The source of the enclosing deploy: the server group that it takes over from. None if it found none.
-#[must_use]
-pub fn source<'a>(invocation: &'a Invocation<'_>) -> Option<&'a Map<String, Value>> {
-    invocation
-        .plan
-        .lineage(&invocation.stage.ref_id)
-        .into_iter()
-        .skip(1)
-        .filter_map(|stage| invocation.records.get(&stage.ref_id))
-        .find_map(|record| record.outputs.get("source"))
-        .and_then(Value::as_object)
-        .filter(|source| !source.is_empty())
-}
-
-/// The answer of a sub-stage that takes over from an older server group, where there is none.
-#[must_use]
-pub fn skipped_without_source(invocation: &Invocation<'_>) -> Option<Step> {
-    (invocation.stage.only_if.as_deref() == Some("source-server-group")
-        && source(invocation).is_none())
-    .then(|| Step::skipped("there was no server group before this deploy"))
+/// The context of a stage with what the deployment around it knows by now: the names of its source and of its new
+/// group, and what to measure by. A stage outside of any deployment has its own.
+///
+/// # Errors
+/// The answer of a sub-stage that is not to run: there was no server group before this deploy, or none was created.
+pub fn completed(invocation: &Invocation<'_>) -> Result<Map<String, Value>, Step> {
+    let stage = invocation.stage;
+    let execution = invocation.run.execution.as_str();
+    let Some(facts) = facts::facts(
+        invocation.plan,
+        invocation.records,
+        &stage.ref_id,
+        execution,
+    ) else {
+        return Ok(invocation.context.clone());
+    };
+    let (only_if, fills) = planned::of(stage);
+    facts::completed(invocation.context, &only_if, &fills, &facts)
+        .map_err(|missing| Step::skipped(format!("not so: {missing}")))
 }
 
 /// The intents of this stage that are open, oldest first.
@@ -173,14 +174,7 @@ pub fn skipped_without_source(invocation: &Invocation<'_>) -> Option<Step> {
 /// # Errors
 /// Those of the table.
 pub async fn own_intents(invocation: &Invocation<'_>) -> Result<Vec<Intent>, StageError> {
-    let intents = invocation
-        .store()
-        .intents(&invocation.run.execution)
-        .await?;
-    Ok(intents
-        .into_iter()
-        .filter(|intent| intent.stage == invocation.stage.ref_id && !intent.closed)
-        .collect())
+    Ok(invocation.intents().await?)
 }
 
 /// The groups of a region that an earlier try of this stage chose, as its intents of this kind say: chosen once, so

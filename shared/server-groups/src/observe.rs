@@ -160,6 +160,16 @@ fn instance_of(
                     target_state(&target.state),
                 ));
             }
+            // Taken out by a disable of part of the group.
+            None if group.target_groups.contains(arn)
+                && traffic::is_partly_disabled(group)
+                && instance.lifecycle_state == "InService" =>
+            {
+                health.push(ProviderHealth::target_group(
+                    name,
+                    HealthState::OutOfService,
+                ));
+            }
             // Attached and not registered yet: it takes no traffic there.
             None if group.target_groups.contains(arn) => {
                 health.push(ProviderHealth::target_group(name, HealthState::Starting));

@@ -2,9 +2,9 @@
 
 use gennaker_cloud::auto_scaling::Group;
 use gennaker_domain::Intent;
-use gennaker_domain::deployment::Capacity;
+use gennaker_domain::deployment::{Capacity, facts};
 use gennaker_lambda::{Invocation, StageError, Undo};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::clouds::{Clouds, Place, place};
 use crate::config::undo_text;
@@ -58,6 +58,164 @@ pub async fn resize(
     }
     invocation.done(&action).await?;
     Ok(())
+}
+
+/// The action of the intent to pin a group, or to unpin it.
+#[must_use]
+pub fn pin_action(region: &str, name: &str) -> String {
+    format!("pin-server-group {region} {name}")
+}
+
+/// Sets a group's size as a pin or an unpin asks, its intent first. Where only the minimum changes, only the minimum is
+/// set: a scaling policy may move the desired size meanwhile. A second call finishes what the first began.
+///
+/// # Errors
+/// [`StageError::Ending`], and those of Auto Scaling.
+pub async fn pin(
+    invocation: &Invocation<'_>,
+    place: &Place,
+    group: &Group,
+    target: Capacity,
+) -> Result<(), StageError> {
+    let action = pin_action(&place.region, &group.name);
+    let undo = json!({
+        "account": place.account.name,
+        "region": place.region,
+        "serverGroup": group.name,
+        "before": group.capacity,
+        "target": target,
+    });
+    invocation.intend(&action, undo).await?;
+    let now = group.capacity;
+    if (now.desired(), now.max()) != (target.desired(), target.max()) {
+        place.auto_scaling.set_capacity(&group.name, target).await?;
+    } else if now.min() != target.min() {
+        place
+            .auto_scaling
+            .set_minimum(&group.name, target.min())
+            .await?;
+    }
+    invocation.done(&action).await?;
+    Ok(())
+}
+
+/// Undoes an intent of [`pin`]: the group has the minimum of before, and no smaller maximum than before.
+///
+/// # Errors
+/// Those of the table and of Auto Scaling.
+pub async fn pin_undo(
+    clouds: &dyn Clouds,
+    invocation: &Invocation<'_>,
+    intent: &Intent,
+) -> Result<Undo, StageError> {
+    let name = undo_text(intent, "serverGroup");
+    let done = |result: String| Ok(Undo::Done { result });
+    let place = place(
+        clouds,
+        invocation,
+        undo_text(intent, "account"),
+        undo_text(intent, "region"),
+    )
+    .await?;
+    let Some(group) = observe::group(&place, name).await? else {
+        return done(format!("server group `{name}` is gone"));
+    };
+    let Some(before) = before_of(intent) else {
+        return done(format!("the minimum of `{name}` before is not known"));
+    };
+    let now = group.capacity;
+    let minimum = before.min().min(now.desired());
+    if now.max() < before.max() {
+        let restored = Capacity::new(minimum, now.desired(), before.max())
+            .map_err(|error| StageError::invalid("capacity", error.to_string()))?;
+        place.auto_scaling.set_capacity(name, restored).await?;
+    } else if now.min() != minimum {
+        place.auto_scaling.set_minimum(name, minimum).await?;
+    }
+    done(format!(
+        "server group `{name}` has its minimum {minimum} again"
+    ))
+}
+
+/// The size that a group had before the deployment around this stage changed it first; none if it did not. The intents
+/// say so, also of stages that failed or died.
+///
+/// # Errors
+/// Those of the table.
+pub async fn original(
+    invocation: &Invocation<'_>,
+    region: &str,
+    name: &str,
+) -> Result<Option<Capacity>, StageError> {
+    let around = facts::creating_stage(invocation.plan, &invocation.stage.ref_id);
+    let belongs = |stage: &str| {
+        around.is_none_or(|around| {
+            invocation
+                .plan
+                .lineage(stage)
+                .iter()
+                .any(|above| above.ref_id == around.ref_id)
+        })
+    };
+    let intents = invocation
+        .store()
+        .intents(&invocation.run.execution)
+        .await?;
+    Ok(intents
+        .iter()
+        .filter(|intent| !intent.closed && intent.stage != invocation.stage.ref_id)
+        .filter(|intent| {
+            intent.action == pin_action(region, name)
+                || intent.action == resize_action(region, name)
+        })
+        .find(|intent| belongs(&intent.stage))
+        .and_then(before_of))
+}
+
+/// The context of a stage that measures by a source group, with the size that the source had before it was pinned:
+/// `originalCapacity.<source>`.
+///
+/// # Errors
+/// Those of the table.
+pub async fn with_original(
+    invocation: &Invocation<'_>,
+    context: &Map<String, Value>,
+    region: &str,
+) -> Result<Map<String, Value>, StageError> {
+    let mut context = context.clone();
+    if let Some(name) = source_name(&context) {
+        let key = format!("originalCapacity.{name}");
+        if !context.contains_key(&key)
+            && let Some(before) = original(invocation, region, &name).await?
+        {
+            context.insert(key, json!(before));
+        }
+    }
+    Ok(context)
+}
+
+fn source_name(context: &Map<String, Value>) -> Option<String> {
+    let source = context.get("source").and_then(Value::as_object)?;
+    ["serverGroupName", "asgName"]
+        .iter()
+        .find_map(|key| source.get(*key)?.as_str())
+        .map(str::to_owned)
+}
+
+/// The size of the source that a stage measures by, for `scale_to_server_group`.
+///
+/// # Errors
+/// Those of Auto Scaling.
+pub async fn source_capacity(
+    place: &Place,
+    context: &Map<String, Value>,
+) -> Result<Option<Capacity>, StageError> {
+    let Some(name) = source_name(context) else {
+        return Ok(None);
+    };
+    Ok(observe::group(place, &name)
+        .await?
+        .map(|group| group.capacity))
 }
 
 /// The size that an intent of [`resize`] sets.

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use gennaker_cloud::auto_scaling::Group;
 use gennaker_cloud::load_balancing::target_group_name;
 use gennaker_domain::Intent;
+use gennaker_domain::deployment::ServerGroup;
+use gennaker_domain::deployment::disable::{PartialDisable, partial_disable};
 use gennaker_domain::deployment::health::{self, HealthCheck};
 use gennaker_lambda::{Invocation, StageError, Undo};
 use serde::{Deserialize, Serialize};
@@ -29,6 +31,10 @@ pub const SUSPENDED: [&str; 4] = [
     "AZRebalance",
     "ReplaceUnhealthy",
 ];
+
+/// What is suspended while part of a group is out of traffic: an instance that waits there is not to be replaced, and
+/// nothing else changes for the others.
+const SUSPENDED_PARTLY: [&str; 2] = ["AZRebalance", "ReplaceUnhealthy"];
 
 /// What Spinnaker suspends in a group that it disables.
 const SPINNAKERS_MARK: [&str; 3] = ["Launch", "Terminate", "AddToLoadBalancer"];
@@ -120,6 +126,12 @@ pub fn is_disabled(group: &Group) -> bool {
     by_us || suspends(group, &SPINNAKERS_MARK)
 }
 
+/// Whether a disable has begun and not come to its end: part of the group is out of traffic.
+#[must_use]
+pub fn is_partly_disabled(group: &Group) -> bool {
+    group.tags.contains_key(DISABLED_TAG) && !is_disabled(group)
+}
+
 /// The action of the intent to disable a group.
 #[must_use]
 pub fn disable_action(region: &str, name: &str) -> String {
@@ -152,18 +164,63 @@ pub async fn disable(
     Ok(())
 }
 
-/// The calls of [`disable`], without an intent.
-async fn take_out(place: &Place, group: &Group, before: &Before) -> Result<(), StageError> {
-    if is_disabled(group) {
-        return Ok(());
+/// Takes a share of a group's instances out of traffic, its intent first: `percentage` of all that it has now, those
+/// that are out already included. The group stays attached to its target groups and bears the tags of a disabled one,
+/// so that a later disable and every enabling know what to restore.
+///
+/// A second call finishes what the first began: which instances are out is seen in the target groups.
+///
+/// # Errors
+/// [`StageError::Ending`], and those of Auto Scaling and Elastic Load Balancing.
+pub async fn disable_partly(
+    invocation: &Invocation<'_>,
+    place: &Place,
+    group: &Group,
+    observed: &ServerGroup,
+    percentage: u32,
+) -> Result<PartialDisable, StageError> {
+    let action = disable_action(&place.region, &group.name);
+    let before = Before::of(group);
+    let undo = json!({
+        "account": place.account.name,
+        "region": place.region,
+        "serverGroup": group.name,
+        "chosen": [group.name],
+        "wasEnabled": !is_disabled(group),
+        "percentage": percentage,
+        "before": before,
+    });
+    invocation.intend(&action, undo).await?;
+    let decided = partial_disable(observed, percentage);
+    if !is_disabled(group) {
+        mark(place, group, &before).await?;
+        suspend(place, group, &SUSPENDED_PARTLY).await?;
+        if !decided.take_out.is_empty() {
+            for arn in &group.target_groups {
+                place
+                    .load_balancing
+                    .deregister_targets(arn, &decided.take_out)
+                    .await?;
+            }
+        }
     }
+    invocation.done(&action).await?;
+    Ok(decided)
+}
+
+/// Writes on the group what it had, unless it is written there already.
+async fn mark(place: &Place, group: &Group, before: &Before) -> Result<(), StageError> {
     if !group.tags.contains_key(DISABLED_TAG) {
         place
             .auto_scaling
             .set_tags(&group.name, &before.tags())
             .await?;
     }
-    let suspend: Vec<String> = SUSPENDED
+    Ok(())
+}
+
+async fn suspend(place: &Place, group: &Group, processes: &[&str]) -> Result<(), StageError> {
+    let suspend: Vec<String> = processes
         .iter()
         .filter(|process| !suspends(group, &[process]))
         .map(|process| (*process).to_owned())
@@ -172,6 +229,16 @@ async fn take_out(place: &Place, group: &Group, before: &Before) -> Result<(), S
         .auto_scaling
         .suspend_processes(&group.name, &suspend)
         .await?;
+    Ok(())
+}
+
+/// The calls of [`disable`], without an intent.
+async fn take_out(place: &Place, group: &Group, before: &Before) -> Result<(), StageError> {
+    if is_disabled(group) {
+        return Ok(());
+    }
+    mark(place, group, before).await?;
+    suspend(place, group, &SUSPENDED).await?;
     if !group.target_groups.is_empty() {
         place
             .auto_scaling
@@ -274,6 +341,20 @@ pub async fn restore(place: &Place, group: &Group, before: &Before) -> Result<()
             .attach_target_groups(&group.name, &attach)
             .await?;
     }
+    if group.tags.contains_key(DISABLED_TAG) {
+        // Part of it may have been taken out by hand where it is still attached.
+        let instances = in_service(group);
+        for arn in before
+            .target_groups
+            .iter()
+            .filter(|arn| group.target_groups.contains(arn))
+        {
+            place
+                .load_balancing
+                .register_targets(arn, &instances)
+                .await?;
+        }
+    }
     place
         .auto_scaling
         .resume_processes(&group.name, &resume)
@@ -287,6 +368,19 @@ pub async fn restore(place: &Place, group: &Group, before: &Before) -> Result<()
     // Last: until all is restored they say what is missing.
     place.auto_scaling.remove_tags(&group.name, &marks).await?;
     Ok(())
+}
+
+/// The instances that serve, or will.
+fn in_service(group: &Group) -> Vec<String> {
+    group
+        .instances
+        .iter()
+        .filter(|instance| {
+            instance.lifecycle_state == "InService"
+                || instance.lifecycle_state.starts_with("Pending")
+        })
+        .map(|instance| instance.id.clone())
+        .collect()
 }
 
 /// The calls of [`enable`], whoever disabled the group.
@@ -303,15 +397,7 @@ async fn put_in(place: &Place, group: &Group) -> Result<(), StageError> {
     if suspends(group, &SPINNAKERS_MARK) || adds_nothing {
         // Resumed, AddToLoadBalancer does not register what was launched meanwhile. Registered first: the mark
         // stays until nothing is left to do.
-        let instances: Vec<String> = group
-            .instances
-            .iter()
-            .filter(|instance| {
-                instance.lifecycle_state == "InService"
-                    || instance.lifecycle_state.starts_with("Pending")
-            })
-            .map(|instance| instance.id.clone())
-            .collect();
+        let instances = in_service(group);
         for arn in &group.target_groups {
             place
                 .load_balancing

@@ -19,4 +19,4 @@ pub use platform::{
     MemoryFunctions, MemoryNotifications, MemoryRegistry, MemoryStepFunctions, Sent,
 };
 pub use strike::at_every_call;
-pub use world::{Behaviour, World};
+pub use world::{Behaviour, Effect, Operation, World};

@@ -1,17 +1,19 @@
 //! One small linked world: Auto Scaling, EC2 and Elastic Load Balancing that keep state and know of each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use gennaker_cloud::auto_scaling::{AutoScaling, Group, GroupInstance, NewGroup, TemplateVersion};
+use gennaker_cloud::auto_scaling::{
+    AutoScaling, Group, GroupDetails, GroupInstance, NewGroup, TemplateVersion, WarmPool,
+};
 use gennaker_cloud::code_build::{Build, CodeBuild};
 use gennaker_cloud::ec2::{Ec2, Ec2Clouds, Image, LaunchData, SecurityGroup, Subnet};
 use gennaker_cloud::load_balancing::{LoadBalancing, TargetGroup, TargetHealth};
 use gennaker_cloud::{Account, CloudError};
 use gennaker_domain::Run;
 use gennaker_domain::deployment::Capacity;
-use gennaker_server_groups::{Clouds, Place};
+use gennaker_server_groups::{Clouds, Place, traffic};
 
 use crate::Faults;
 
@@ -58,16 +60,56 @@ struct RunningInstance {
 
 #[derive(Clone, Debug)]
 struct StoredGroup {
+    region: String,
     group: Group,
+    details: GroupDetails,
+    /// Names of scaling policies and scheduled actions.
+    scaling: BTreeSet<String>,
+    warm_pool: Option<WarmPool>,
+    warm_pool_gone_at: Option<i64>,
     instances: Vec<RunningInstance>,
     visible_at: i64,
 }
+
+/// What was done to a server group, as far as it changed anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Created with this size.
+    Created(Capacity),
+    /// Another size.
+    Resized(Capacity),
+    /// Out of traffic altogether.
+    Disabled,
+    /// So many more instances out of traffic, the group still in it.
+    PartlyDisabled(usize),
+    /// In traffic again.
+    Enabled,
+    /// Its deletion began.
+    Destroyed,
+}
+
+/// An [`Effect`] with its place and time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// UTC milliseconds.
+    pub at: i64,
+    /// Region.
+    pub region: String,
+    /// Server group.
+    pub group: String,
+    /// What was done.
+    pub effect: Effect,
+}
+
+/// The region of a world unless it is told otherwise.
+const REGION: &str = "us-east-1";
 
 #[derive(Clone, Debug)]
 struct Version {
     description: String,
     token: String,
     image: String,
+    data: LaunchData,
 }
 
 #[derive(Clone, Debug)]
@@ -90,6 +132,10 @@ struct State {
     images: Vec<Image>,
     subnets: Vec<Subnet>,
     security_groups: Vec<SecurityGroup>,
+    /// By target group and instance: taken out by hand.
+    deregistered: BTreeSet<(String, String)>,
+    bad_instances: BTreeSet<String>,
+    operations: Vec<Operation>,
     instances_made: usize,
     groups_made: Vec<String>,
     healthy_history: Vec<(i64, usize)>,
@@ -104,6 +150,7 @@ struct State {
 pub struct World {
     state: Arc<Mutex<State>>,
     faults: Faults,
+    region: Option<String>,
 }
 
 fn refused(operation: &str, resource: &str, code: &str, message: &str) -> CloudError {
@@ -186,14 +233,42 @@ impl State {
             self.draining.insert(key, drain_until);
         }
         self.draining.retain(|_, until| *until > now);
+        for stored in self.groups.values_mut() {
+            if stored.warm_pool_gone_at.is_some_and(|gone| now >= gone) {
+                stored.warm_pool = None;
+                stored.warm_pool_gone_at = None;
+            }
+        }
         self.groups
             .retain(|_, stored| !(stored.group.deleting && stored.instances.is_empty()));
+    }
+
+    /// By key: whether the group takes traffic.
+    fn in_traffic(&self) -> BTreeMap<String, bool> {
+        self.groups
+            .iter()
+            .map(|(key, stored)| (key.clone(), !traffic::is_disabled(&stored.group)))
+            .collect()
+    }
+
+    fn note(&mut self, region: &str, group: &str, effect: Effect) {
+        self.operations.push(Operation {
+            at: self.now,
+            region: region.to_owned(),
+            group: group.to_owned(),
+            effect,
+        });
     }
 
     fn healthy(&self, instance: &RunningInstance) -> bool {
         instance.terminating.is_none()
             && self.now >= instance.launched.saturating_add(self.behaviour.boot_millis)
-            && !self.behaviour.bad_images.contains(&instance.image)
+            && !self.is_bad(instance)
+    }
+
+    fn is_bad(&self, instance: &RunningInstance) -> bool {
+        self.behaviour.bad_images.contains(&instance.image)
+            || self.bad_instances.contains(&instance.id)
     }
 
     fn described(&self, stored: &StoredGroup) -> Group {
@@ -232,11 +307,16 @@ impl State {
             })
             .flat_map(|stored| &stored.instances)
             .filter(|instance| instance.terminating.is_none())
+            .filter(|instance| {
+                !self
+                    .deregistered
+                    .contains(&(arn.to_owned(), instance.id.clone()))
+            })
             .map(|instance| TargetHealth {
                 target: instance.id.clone(),
                 state: if self.healthy(instance) {
                     "healthy"
-                } else if self.behaviour.bad_images.contains(&instance.image) {
+                } else if self.is_bad(instance) {
                     "unhealthy"
                 } else {
                     "initial"
@@ -253,6 +333,13 @@ impl State {
             }
         }
         targets
+    }
+
+    fn instance_ids(&self, key: &str) -> Vec<String> {
+        self.groups
+            .get(key)
+            .map(|stored| stored.instances.iter().map(|i| i.id.clone()).collect())
+            .unwrap_or_default()
     }
 
     fn group_mut(&mut self, operation: &str, name: &str) -> Result<&mut Group, CloudError> {
@@ -277,6 +364,7 @@ impl World {
         let world = Self {
             state: Arc::default(),
             faults,
+            region: None,
         };
         {
             let mut state = world.lock();
@@ -288,6 +376,114 @@ impl World {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same world, seen from another region.
+    #[must_use]
+    pub fn in_region(&self, region: &str) -> Self {
+        Self {
+            region: Some(region.to_owned()),
+            ..self.clone()
+        }
+    }
+
+    fn region(&self) -> &str {
+        self.region.as_deref().unwrap_or(REGION)
+    }
+
+    /// Groups of two regions may have the same name.
+    fn key(&self, name: &str) -> String {
+        match self.region() {
+            REGION => name.to_owned(),
+            region => format!("{region}/{name}"),
+        }
+    }
+
+    /// What was done so far, in order; what changed nothing is not among it.
+    #[must_use]
+    pub fn operations(&self) -> Vec<Operation> {
+        self.lock().operations.clone()
+    }
+
+    /// Sets when a group was created.
+    pub fn set_created(&self, name: &str, millis: i64) {
+        let key = self.key(name);
+        if let Some(stored) = self.lock().groups.get_mut(&key) {
+            stored.group.created_millis = millis;
+        }
+    }
+
+    /// Gives a group this tag, without a call.
+    pub fn tag(&self, name: &str, tag: &str, value: &str) {
+        let key = self.key(name);
+        if let Some(stored) = self.lock().groups.get_mut(&key) {
+            stored.group.tags.insert(tag.to_owned(), value.to_owned());
+        }
+    }
+
+    /// Suspends processes of a group, without a call.
+    pub fn suspend(&self, name: &str, processes: &[&str]) {
+        let key = self.key(name);
+        if let Some(stored) = self.lock().groups.get_mut(&key) {
+            for process in processes {
+                stored.group.suspended_processes.push((*process).to_owned());
+            }
+        }
+    }
+
+    /// The instances of these ids never become healthy, from now on.
+    pub fn mark_bad_instances(&self, ids: &[String]) {
+        self.lock().bad_instances.extend(ids.iter().cloned());
+    }
+
+    /// Takes instances out of a target group, without a call.
+    pub fn take_out(&self, arn: &str, ids: &[String]) {
+        let mut state = self.lock();
+        for id in ids {
+            state.deregistered.insert((arn.to_owned(), id.clone()));
+        }
+    }
+
+    /// Gives a group scaling policies or scheduled actions of these names.
+    pub fn add_scaling(&self, name: &str, scaling: &[&str]) {
+        let key = self.key(name);
+        if let Some(stored) = self.lock().groups.get_mut(&key) {
+            stored
+                .scaling
+                .extend(scaling.iter().map(|name| (*name).to_owned()));
+        }
+    }
+
+    /// The names of a group's scaling policies and scheduled actions; no call, never a fault.
+    #[must_use]
+    pub fn scaling(&self, name: &str) -> Vec<String> {
+        let key = self.key(name);
+        let state = self.lock();
+        let stored = state.groups.get(&key);
+        stored
+            .map(|stored| stored.scaling.iter().cloned().collect())
+            .unwrap_or_default()
+    }
+
+    /// What a group's instances are launched from; no call, never a fault.
+    #[must_use]
+    pub fn launch_data(&self, name: &str) -> Option<LaunchData> {
+        let template = self.group(name)?.launch_template?;
+        let number: usize = template.version.parse().ok()?;
+        let state = self.lock();
+        let version = state
+            .templates
+            .get(&template.id)?
+            .get(number.checked_sub(1)?);
+        version.map(|version| version.data.clone())
+    }
+
+    /// What else a group is made of; no call, never a fault.
+    #[must_use]
+    pub fn group_details(&self, name: &str) -> Option<GroupDetails> {
+        let key = self.key(name);
+        let state = self.lock();
+        state.groups.get(&key).map(|stored| stored.details.clone())
     }
 
     /// Now, in the world, UTC milliseconds.
@@ -365,20 +561,34 @@ impl World {
 
     /// Adds a group as if it had been created now, its instances launched from `image` and already booted.
     pub fn add_group(&self, name: &str, image: &str, capacity: Capacity, target_groups: &[String]) {
+        let key = self.key(name);
         let mut state = self.lock();
-        let template = format!("lt-{name}");
+        let template = format!("lt-{key}");
         state.templates.insert(
             template.clone(),
             vec![Version {
                 description: String::new(),
-                token: name.to_owned(),
+                token: key.clone(),
                 image: image.to_owned(),
+                data: LaunchData {
+                    image: image.to_owned(),
+                    instance_type: "t3.small".to_owned(),
+                    ..LaunchData::default()
+                },
             }],
         );
         let now = state.now;
         state.groups.insert(
-            name.to_owned(),
+            key.clone(),
             StoredGroup {
+                region: self.region().to_owned(),
+                details: GroupDetails {
+                    health_check_type: "EC2".to_owned(),
+                    ..GroupDetails::default()
+                },
+                scaling: BTreeSet::new(),
+                warm_pool: None,
+                warm_pool_gone_at: None,
                 group: Group {
                     name: name.to_owned(),
                     created_millis: now,
@@ -397,7 +607,7 @@ impl World {
         );
         state.settle();
         let booted = now.saturating_sub(state.behaviour.boot_millis);
-        if let Some(stored) = state.groups.get_mut(name) {
+        if let Some(stored) = state.groups.get_mut(&key) {
             for instance in &mut stored.instances {
                 instance.launched = booted;
             }
@@ -419,6 +629,7 @@ impl World {
         state
             .groups
             .values()
+            .filter(|stored| stored.region == self.region())
             .map(|stored| state.described(stored))
             .collect()
     }
@@ -471,7 +682,23 @@ impl World {
         let call = self.faults.before(operation, resource)?;
         let answer = {
             let mut state = self.lock();
+            let before = state.in_traffic();
             let answer = effect(&mut state);
+            let after = state.in_traffic();
+            for (key, enabled) in after {
+                let Some((region, group)) = state
+                    .groups
+                    .get(&key)
+                    .map(|stored| (stored.region.clone(), stored.group.name.clone()))
+                else {
+                    continue;
+                };
+                match (before.get(&key), enabled) {
+                    (Some(true), false) => state.note(&region, &group, Effect::Disabled),
+                    (Some(false), true) => state.note(&region, &group, Effect::Enabled),
+                    _ => {}
+                }
+            }
             state.settle();
             answer
         };
@@ -490,6 +717,7 @@ impl AutoScaling for World {
                 Ok(state
                     .groups
                     .values()
+                    .filter(|stored| stored.region == self.region())
                     .filter(|stored| stored.visible_at <= state.now)
                     .map(|stored| state.described(stored))
                     .collect())
@@ -504,7 +732,7 @@ impl AutoScaling for World {
             |state| {
                 Ok(names
                     .iter()
-                    .filter_map(|name| state.groups.get(name))
+                    .filter_map(|name| state.groups.get(&self.key(name)))
                     .filter(|stored| stored.visible_at <= state.now)
                     .map(|stored| state.described(stored))
                     .collect())
@@ -514,8 +742,9 @@ impl AutoScaling for World {
 
     async fn create_group(&self, new: &NewGroup) -> Result<(), CloudError> {
         const OPERATION: &str = "autoscaling:CreateAutoScalingGroup";
+        let key = self.key(&new.name);
         self.call(OPERATION, &new.name, |state| {
-            if state.groups.contains_key(&new.name) {
+            if state.groups.contains_key(&key) {
                 return Err(refused(
                     OPERATION,
                     &new.name,
@@ -533,9 +762,26 @@ impl AutoScaling for World {
             }
             let now = state.now;
             state.groups_made.push(new.name.clone());
+            state.note(self.region(), &new.name, Effect::Created(new.capacity));
             state.groups.insert(
-                new.name.clone(),
+                key,
                 StoredGroup {
+                    region: self.region().to_owned(),
+                    details: GroupDetails {
+                        subnets: new.subnets.clone(),
+                        health_check_type: new.health_check_type.clone(),
+                        health_check_grace_seconds: new.health_check_grace_seconds,
+                        cooldown_seconds: new.cooldown_seconds,
+                        termination_policies: new.termination_policies.clone(),
+                        capacity_rebalance: new.capacity_rebalance,
+                        enabled_metrics: Vec::new(),
+                        lifecycle_hooks: new.lifecycle_hooks.clone(),
+                        mixed_instances: new.mixed_instances.clone(),
+                        placement_group: new.placement_group.clone(),
+                    },
+                    scaling: BTreeSet::new(),
+                    warm_pool: None,
+                    warm_pool_gone_at: None,
                     group: Group {
                         name: new.name.clone(),
                         created_millis: now,
@@ -558,7 +804,11 @@ impl AutoScaling for World {
     async fn set_capacity(&self, name: &str, capacity: Capacity) -> Result<(), CloudError> {
         const OPERATION: &str = "autoscaling:UpdateAutoScalingGroup";
         self.call(OPERATION, name, |state| {
-            state.group_mut(OPERATION, name)?.capacity = capacity;
+            let group = state.group_mut(OPERATION, &self.key(name))?;
+            if group.capacity != capacity {
+                group.capacity = capacity;
+                state.note(self.region(), name, Effect::Resized(capacity));
+            }
             Ok(())
         })
     }
@@ -569,7 +819,9 @@ impl AutoScaling for World {
             return Ok(());
         }
         self.call(OPERATION, name, |state| {
-            let suspended = &mut state.group_mut(OPERATION, name)?.suspended_processes;
+            let suspended = &mut state
+                .group_mut(OPERATION, &self.key(name))?
+                .suspended_processes;
             for process in processes {
                 if !suspended.contains(process) {
                     suspended.push(process.clone());
@@ -586,7 +838,7 @@ impl AutoScaling for World {
         }
         self.call(OPERATION, name, |state| {
             state
-                .group_mut(OPERATION, name)?
+                .group_mut(OPERATION, &self.key(name))?
                 .suspended_processes
                 .retain(|process| !processes.contains(process));
             Ok(())
@@ -596,12 +848,20 @@ impl AutoScaling for World {
     async fn attach_target_groups(&self, name: &str, arns: &[String]) -> Result<(), CloudError> {
         const OPERATION: &str = "autoscaling:AttachLoadBalancerTargetGroups";
         self.call(OPERATION, name, |state| {
-            let attached = &mut state.group_mut(OPERATION, name)?.target_groups;
+            let attached = &mut state.group_mut(OPERATION, &self.key(name))?.target_groups;
             for arn in arns {
                 if !attached.contains(arn) {
                     attached.push(arn.clone());
                 }
             }
+            // Attached, a target group gets all instances of the group.
+            let instances = state.instance_ids(&self.key(name));
+            state
+                .deregistered
+                .retain(|(arn, instance)| !(arns.contains(arn) && instances.contains(instance)));
+            state
+                .draining
+                .retain(|(arn, instance), _| !(arns.contains(arn) && instances.contains(instance)));
             Ok(())
         })
     }
@@ -610,15 +870,11 @@ impl AutoScaling for World {
         const OPERATION: &str = "autoscaling:DetachLoadBalancerTargetGroups";
         self.call(OPERATION, name, |state| {
             state
-                .group_mut(OPERATION, name)?
+                .group_mut(OPERATION, &self.key(name))?
                 .target_groups
                 .retain(|arn| !arns.contains(arn));
             let until = state.now.saturating_add(state.behaviour.drain_millis);
-            let instances: Vec<String> = state
-                .groups
-                .get(name)
-                .map(|stored| stored.instances.iter().map(|i| i.id.clone()).collect())
-                .unwrap_or_default();
+            let instances = state.instance_ids(&self.key(name));
             for arn in arns {
                 for instance in &instances {
                     state
@@ -637,7 +893,10 @@ impl AutoScaling for World {
     ) -> Result<(), CloudError> {
         const OPERATION: &str = "autoscaling:CreateOrUpdateTags";
         self.call(OPERATION, name, |state| {
-            state.group_mut(OPERATION, name)?.tags.extend(tags.clone());
+            state
+                .group_mut(OPERATION, &self.key(name))?
+                .tags
+                .extend(tags.clone());
             Ok(())
         })
     }
@@ -649,7 +908,7 @@ impl AutoScaling for World {
         }
         self.call(OPERATION, name, |state| {
             state
-                .group_mut(OPERATION, name)?
+                .group_mut(OPERATION, &self.key(name))?
                 .tags
                 .retain(|key, _| !keys.contains(key));
             Ok(())
@@ -659,7 +918,11 @@ impl AutoScaling for World {
     async fn delete_group(&self, name: &str) -> Result<(), CloudError> {
         const OPERATION: &str = "autoscaling:DeleteAutoScalingGroup";
         self.call(OPERATION, name, |state| {
-            state.group_mut(OPERATION, name)?.deleting = true;
+            let group = state.group_mut(OPERATION, &self.key(name))?;
+            if !group.deleting {
+                group.deleting = true;
+                state.note(self.region(), name, Effect::Destroyed);
+            }
             Ok(())
         })
     }
@@ -667,6 +930,111 @@ impl AutoScaling for World {
     async fn failed_activities(&self, name: &str) -> Result<Vec<String>, CloudError> {
         self.call("autoscaling:DescribeScalingActivities", name, |_| {
             Ok(Vec::new())
+        })
+    }
+
+    async fn set_minimum(&self, name: &str, minimum: u32) -> Result<(), CloudError> {
+        const OPERATION: &str = "autoscaling:UpdateAutoScalingGroup";
+        self.call(OPERATION, name, |state| {
+            let group = state.group_mut(OPERATION, &self.key(name))?;
+            let capacity = Capacity::new(
+                minimum,
+                group.capacity.desired().max(minimum),
+                group.capacity.max(),
+            )
+            .map_err(|error| refused(OPERATION, name, "ValidationError", &error.to_string()))?;
+            if group.capacity != capacity {
+                group.capacity = capacity;
+                state.note(self.region(), name, Effect::Resized(capacity));
+            }
+            Ok(())
+        })
+    }
+
+    async fn details(&self, name: &str) -> Result<Option<GroupDetails>, CloudError> {
+        self.call("autoscaling:DescribeLifecycleHooks", name, |state| {
+            let stored = state.groups.get(&self.key(name));
+            Ok(stored.map(|stored| stored.details.clone()))
+        })
+    }
+
+    async fn copy_scaling(&self, from: &str, to: &str) -> Result<usize, CloudError> {
+        const OPERATION: &str = "autoscaling:PutScalingPolicy";
+        self.call(OPERATION, to, |state| {
+            let scaling = state
+                .groups
+                .get(&self.key(from))
+                .map(|stored| stored.scaling.clone())
+                .unwrap_or_default();
+            state.group_mut(OPERATION, &self.key(to))?;
+            if let Some(stored) = state.groups.get_mut(&self.key(to)) {
+                stored.scaling.extend(scaling.iter().cloned());
+            }
+            Ok(scaling.len())
+        })
+    }
+
+    async fn enable_metrics(&self, name: &str, metrics: &[String]) -> Result<(), CloudError> {
+        const OPERATION: &str = "autoscaling:EnableMetricsCollection";
+        if metrics.is_empty() {
+            return Ok(());
+        }
+        self.call(OPERATION, name, |state| {
+            state.group_mut(OPERATION, &self.key(name))?;
+            if let Some(stored) = state.groups.get_mut(&self.key(name)) {
+                stored.details.enabled_metrics = metrics.to_vec();
+            }
+            Ok(())
+        })
+    }
+
+    async fn warm_pool(&self, name: &str) -> Result<Option<WarmPool>, CloudError> {
+        const OPERATION: &str = "autoscaling:DescribeWarmPool";
+        self.call(OPERATION, name, |state| {
+            state.group_mut(OPERATION, &self.key(name))?;
+            let stored = state.groups.get(&self.key(name));
+            Ok(stored.and_then(|stored| stored.warm_pool.clone()))
+        })
+    }
+
+    async fn put_warm_pool(&self, name: &str, pool: &WarmPool) -> Result<(), CloudError> {
+        const OPERATION: &str = "autoscaling:PutWarmPool";
+        self.call(OPERATION, name, |state| {
+            state.group_mut(OPERATION, &self.key(name))?;
+            if let Some(stored) = state.groups.get_mut(&self.key(name)) {
+                let before = stored.warm_pool.clone().unwrap_or_default();
+                if before.deleting {
+                    return Err(refused(
+                        OPERATION,
+                        name,
+                        "ScalingActivityInProgress",
+                        "the warm pool is being deleted",
+                    ));
+                }
+                stored.warm_pool = Some(WarmPool {
+                    state: pool.state.clone().or(before.state),
+                    min_size: pool.min_size.or(before.min_size),
+                    max_prepared: pool.max_prepared.or(before.max_prepared),
+                    reuse_on_scale_in: pool.reuse_on_scale_in.or(before.reuse_on_scale_in),
+                    deleting: false,
+                });
+            }
+            Ok(())
+        })
+    }
+
+    async fn delete_warm_pool(&self, name: &str) -> Result<(), CloudError> {
+        const OPERATION: &str = "autoscaling:DeleteWarmPool";
+        self.call(OPERATION, name, |state| {
+            state.group_mut(OPERATION, &self.key(name))?;
+            let gone = state.now.saturating_add(state.behaviour.terminate_millis);
+            if let Some(stored) = state.groups.get_mut(&self.key(name))
+                && let Some(pool) = &mut stored.warm_pool
+            {
+                pool.deleting = true;
+                stored.warm_pool_gone_at = Some(gone);
+            }
+            Ok(())
         })
     }
 }
@@ -692,6 +1060,33 @@ impl LoadBalancing for World {
             state
                 .draining
                 .retain(|(drains, instance), _| drains != arn || !instances.contains(instance));
+            state
+                .deregistered
+                .retain(|(of, instance)| of != arn || !instances.contains(instance));
+            Ok(())
+        })
+    }
+
+    async fn deregister_targets(&self, arn: &str, instances: &[String]) -> Result<(), CloudError> {
+        self.call("elasticloadbalancing:DeregisterTargets", arn, |state| {
+            let until = state.now.saturating_add(state.behaviour.drain_millis);
+            let mut by_group: BTreeMap<String, usize> = BTreeMap::new();
+            for instance in instances {
+                let of = (arn.to_owned(), instance.clone());
+                if !state.deregistered.insert(of.clone()) {
+                    continue;
+                }
+                state.draining.insert(of, until);
+                let group = state
+                    .groups
+                    .values()
+                    .find(|stored| stored.instances.iter().any(|i| i.id == *instance))
+                    .map(|stored| stored.group.name.clone());
+                *by_group.entry(group.unwrap_or_default()).or_default() += 1;
+            }
+            for (group, count) in by_group {
+                state.note(self.region(), &group, Effect::PartlyDisabled(count));
+            }
             Ok(())
         })
     }
@@ -771,6 +1166,7 @@ impl Ec2 for World {
                         description: description.to_owned(),
                         token: token.to_owned(),
                         image: data.image.clone(),
+                        data: data.clone(),
                     });
                     versions.len() - 1
                 }
@@ -780,6 +1176,23 @@ impl Ec2 for World {
                 version: (position + 1).to_string(),
             })
         })
+    }
+
+    async fn template_data(
+        &self,
+        template: &TemplateVersion,
+    ) -> Result<Option<LaunchData>, CloudError> {
+        self.call(
+            "ec2:DescribeLaunchTemplateVersions",
+            &template.id,
+            |state| {
+                let number: usize = template.version.parse().unwrap_or(0);
+                Ok(number
+                    .checked_sub(1)
+                    .and_then(|at| state.templates.get(&template.id)?.get(at))
+                    .map(|version| version.data.clone()))
+            },
+        )
     }
 
     async fn template_image(
@@ -800,11 +1213,11 @@ impl Ec2 for World {
     }
 }
 
-/// The world is the same in every account and region.
+/// Images, subnets, security groups and target groups are the same in every account and region; groups have a region.
 #[async_trait]
 impl Ec2Clouds for World {
-    async fn ec2(&self, _account: &Account, _region: &str, _run: &Run) -> Arc<dyn Ec2> {
-        Arc::new(self.clone())
+    async fn ec2(&self, _account: &Account, region: &str, _run: &Run) -> Arc<dyn Ec2> {
+        Arc::new(self.in_region(region))
     }
 }
 
@@ -814,8 +1227,8 @@ impl Clouds for World {
         Place {
             account: account.clone(),
             region: region.to_owned(),
-            auto_scaling: Arc::new(self.clone()),
-            load_balancing: Arc::new(self.clone()),
+            auto_scaling: Arc::new(self.in_region(region)),
+            load_balancing: Arc::new(self.in_region(region)),
         }
     }
 }

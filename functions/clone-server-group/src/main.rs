@@ -1,0 +1,6 @@
+//! The `clone-server-group` function.
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), gennaker_lambda::Error> {
+    gennaker_lambda::run_stage(gennaker_clone_server_group::CloneServerGroup::connect).await
+}
