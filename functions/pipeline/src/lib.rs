@@ -109,18 +109,27 @@ fn about(id: &ExecutionId, name: &str) -> Map<String, Value> {
     ])
 }
 
-/// The child of this stage in this run.
-fn child_id(invocation: &Invocation<'_>, wanted: &Wanted) -> Result<ExecutionId, StageError> {
-    match &wanted.execution {
-        Some(known) => ExecutionId::try_from(known.clone())
-            .map_err(|error| StageError::invalid("executionId", error.to_string())),
-        None => Ok(child::of_stage(
-            invocation.run,
-            &invocation.stage.ref_id,
-            &wanted.pipeline,
-            invocation.started,
-        )),
+/// The child of this stage in this run, and whether it is there already.
+async fn child_of(
+    invocation: &Invocation<'_>,
+    wanted: &Wanted,
+) -> Result<(ExecutionId, bool), StageError> {
+    let known = invocation
+        .memory
+        .get("executionId")
+        .and_then(Value::as_str)
+        .map(str::to_owned);
+    if let Some(known) = known.or_else(|| wanted.execution.clone()) {
+        let id = ExecutionId::try_from(known)
+            .map_err(|error| StageError::invalid("executionId", error.to_string()))?;
+        return Ok((id, true));
     }
+    let ref_id = &invocation.stage.ref_id;
+    if let Some(id) = invocation.store().adopted(invocation.run, ref_id).await? {
+        return Ok((id, true));
+    }
+    let id = child::of_stage(invocation.run, ref_id, &wanted.pipeline, invocation.started);
+    Ok((id, false))
 }
 
 fn wanted(invocation: &Invocation<'_>) -> Result<Wanted, StageError> {
@@ -132,22 +141,25 @@ fn wanted(invocation: &Invocation<'_>) -> Result<Wanted, StageError> {
 impl Stage for Pipeline {
     async fn step(&self, invocation: &Invocation<'_>) -> Result<Step, StageError> {
         let wanted = wanted(invocation)?;
-        let id = child_id(invocation, &wanted)?;
-        if wanted.execution.is_none() && !invocation.memory.contains_key("executionId") {
+        let (id, there) = child_of(invocation, &wanted).await?;
+        if !invocation.memory.contains_key("executionId") {
             let undo = json!({ "execution": id, "wait": wanted.wait });
             invocation.intend(RUN_CHILD, undo).await?;
-            let child = Child {
-                id: &id,
-                application: wanted.application.as_deref(),
-                pipeline: &wanted.pipeline,
-                parameters: &wanted.parameters,
-                strategy: wanted.strategy,
-            };
-            match self.children.start(invocation, child).await? {
-                Started::Child => invocation.done(RUN_CHILD).await?,
-                Started::Refused(reason) => return Ok(Step::failed(reason)),
-                Started::Ending => return Err(StageError::Ending),
+            if !there {
+                let child = Child {
+                    id: &id,
+                    application: wanted.application.as_deref(),
+                    pipeline: &wanted.pipeline,
+                    parameters: &wanted.parameters,
+                    strategy: wanted.strategy,
+                };
+                match self.children.start(invocation, child).await? {
+                    Started::Child => {}
+                    Started::Refused(reason) => return Ok(Step::failed(reason)),
+                    Started::Ending => return Err(StageError::Ending),
+                }
             }
+            invocation.done(RUN_CHILD).await?;
         }
         if !wanted.wait {
             let child = invocation.store().execution(&id).await?;
@@ -165,7 +177,7 @@ impl Stage for Pipeline {
         // As Orca: where the failure is ignored, the child is not stopped either.
         let ignored = invocation.context.get("continuePipeline") == Some(&Value::Bool(true));
         if wanted.wait && !ignored {
-            let id = child_id(invocation, &wanted)?;
+            let (id, _) = child_of(invocation, &wanted).await?;
             self.children.cancel(invocation, &id).await?;
         }
         Ok(())
