@@ -15,7 +15,7 @@ const MAX_OUTPUT: usize = 4 * 1024 * 1024;
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 
 /// Steps that one rendering may take.
-const MAX_STEPS: usize = 1_000_000;
+const MAX_STEPS: usize = 100_000;
 
 /// Deepest nesting of blocks and of expressions.
 const MAX_NESTING: usize = 40;
