@@ -250,6 +250,7 @@ impl<'a> InLine<'a> {
             started,
             prefix: self.invocation.prefix,
             store: self.invocation.store,
+            scope: self.invocation.scope,
             within: Some(recorded),
         };
         let answer = |outputs: Map<String, Value>, context: Map<String, Value>| {
