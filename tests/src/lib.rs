@@ -7,13 +7,15 @@
 )]
 // A harness ends a test by a panic that says what is wrong.
 
+pub mod gate;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use gennaker_local::{LocalCloud, Options, Silent, World, functions};
+use gennaker_local::{FunctionArtifact, LocalCloud, Options, Silent, World, functions};
 use serde_json::{Value, json};
 
 /// Polls and retries are twenty times faster than on AWS.
@@ -101,13 +103,13 @@ pub fn corpus() -> Option<PathBuf> {
     directory.is_dir().then_some(directory)
 }
 
-/// Builds the command once.
-fn command() -> PathBuf {
+/// The command, built once.
+#[must_use]
+pub fn command() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT
         .get_or_init(|| {
-            let mut cargo = Command::new(env!("CARGO"));
-            let status = cargo
+            let status = functions::cargo()
                 .args(["build", "--quiet", "--package", "gennaker"])
                 .current_dir(workspace())
                 .status()
@@ -118,8 +120,16 @@ fn command() -> PathBuf {
         .clone()
 }
 
+/// The functions, built once.
+#[must_use]
+pub fn built() -> &'static [FunctionArtifact] {
+    static BUILT: OnceLock<Vec<FunctionArtifact>> = OnceLock::new();
+    BUILT.get_or_init(|| functions::build(&workspace(), "dev", &Silent).unwrap())
+}
+
 /// Cargo's target directory: a test binary is in `<target>/debug/deps`.
-fn target() -> PathBuf {
+#[must_use]
+pub fn target() -> PathBuf {
     let binary = std::env::current_exe().unwrap();
     binary.ancestors().nth(3).unwrap().to_owned()
 }
@@ -137,11 +147,29 @@ impl System {
     /// Starts a local cloud and deploys the template, with parameters of the template's own.
     #[must_use]
     pub fn start(parameters: &[(&str, &str)]) -> Self {
+        Self::start_with(parameters, BTreeMap::new())
+    }
+
+    /// As [`Self::start`], and the functions reach their table through a gate. It lasts as long as the process.
+    #[must_use]
+    pub fn start_behind(gate: &gate::Gate, parameters: &[(&str, &str)]) -> &'static Self {
+        let (name, endpoint) = gate.environment();
+        let environment = BTreeMap::from([(name.to_owned(), endpoint)]);
+        let system: &'static Self = Box::leak(Box::new(Self::start_with(parameters, environment)));
+        gate.lead_to(&system.cloud);
+        system
+    }
+
+    fn start_with(
+        parameters: &[(&str, &str)],
+        function_environment: BTreeMap<String, String>,
+    ) -> Self {
         let gennaker = command();
         let target = target();
-        let built = functions::build(&workspace(), "dev", &Silent).unwrap();
+        let built = built();
         let mut options = Options::new(&target);
         options.wait_scale = WAIT_SCALE;
+        options.function_environment = function_environment;
         options.world = World::parse(
             &json!({ "images": [
                 { "name": "bad-*", "healthy": false, "bootSeconds": 1 },
@@ -153,7 +181,7 @@ impl System {
         .unwrap();
         let cloud = LocalCloud::start(&options, &Silent).unwrap();
         let zips = cloud
-            .package(&built, &target.join("local").join("functions"), &Silent)
+            .package(built, &target.join("local").join("functions"), &Silent)
             .unwrap();
         let architecture = if cfg!(target_arch = "aarch64") {
             "arm64"
@@ -197,6 +225,30 @@ impl System {
     #[must_use]
     pub fn gennaker(&self, arguments: &[&str]) -> Answer {
         self.spawn(arguments).finish()
+    }
+
+    /// Runs the command as if this were AWS: only the table's endpoint is set, which is not how a local cloud looks.
+    #[must_use]
+    pub fn gennaker_on_aws(&self, arguments: &[&str]) -> Answer {
+        let mut command = Command::new(&self.gennaker);
+        let environment = self.cloud.environment();
+        command
+            .args(arguments)
+            .envs(
+                environment
+                    .iter()
+                    .filter(|(name, _)| !name.contains("ENDPOINT")),
+            )
+            .env_remove("AWS_ENDPOINT_URL")
+            .env(
+                "AWS_ENDPOINT_URL_DYNAMODB",
+                &environment["AWS_ENDPOINT_URL"],
+            )
+            .current_dir(workspace())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Running(command.spawn().unwrap()).finish()
     }
 
     /// Starts the command in this cloud; it runs while the test goes on.

@@ -12,7 +12,7 @@ use gennaker_cloud::step_functions::{AwsStepFunctions, MachineStatus};
 use gennaker_cloud::{Functions, Key, StepFunctions, Store, Write};
 use gennaker_domain::error_name::Poll;
 use gennaker_domain::rollup::Records;
-use gennaker_domain::{Ending, Execution, Intent, Plan, Run};
+use gennaker_domain::{Ending, Execution, ExecutionId, Intent, Plan, Run, Status, child};
 use gennaker_lambda::{Connection, Function, FunctionError};
 use serde_json::{Value, json};
 
@@ -65,6 +65,9 @@ impl Finalize {
     /// and of Step Functions. Every call may be repeated.
     pub async fn turn(&self, event: &Value, now: i64) -> Result<Value, FunctionError> {
         let text = |name: &str| event.get(name).and_then(Value::as_str);
+        if let Some(id) = text("ended") {
+            return self.ended(id, now).await;
+        }
         let run = text("run")
             .ok_or_else(|| FunctionError::Invalid("the event has no `run`".to_owned()))?;
         let run = Run::try_from(run.to_owned())
@@ -77,6 +80,7 @@ impl Finalize {
             return Ok(done);
         };
         if execution.run != run.number {
+            self.hand_over(&execution, &run, now).await?;
             return Ok(done);
         }
         let plan = self.plan(&execution.plan_hash).await?;
@@ -109,12 +113,49 @@ impl Finalize {
         }
         let settled = self.store.settle(&run, ending.status, now).await?;
         tracing::info!(execution = %run.execution, run = run.number, status = %ending.status, reason = ending.reason, settled, "execution settled");
-        let ended = Execution {
-            status: ending.status,
-            ..execution
-        };
-        self.follow_up(&ended, now).await?;
+        // As stored: what the end starts is named after its time.
+        let known = self.store.execution(&run.execution).await?;
+        let ended = known.filter(|known| known.run == run.number && known.status.is_complete());
+        if let Some(ended) = ended {
+            self.follow_up(&ended, now).await?;
+        }
         Ok(done)
+    }
+
+    /// The machine of an earlier run has ended: what still runs in it goes to the current run, which looks again.
+    async fn hand_over(
+        &self,
+        execution: &Execution,
+        ended: &Run,
+        now: i64,
+    ) -> Result<(), FunctionError> {
+        if execution.status.is_complete() || execution.ending.is_some() {
+            return Ok(());
+        }
+        let records = self.store.stages(&ended.execution).await?;
+        let left = records
+            .values()
+            .filter(|record| record.status == Status::Running && record.run == ended.number);
+        for record in left {
+            let held = record.lease.as_ref().filter(|lease| lease.until > now);
+            wait_for_leases(held.map(|lease| lease.until), now)?;
+            self.store
+                .hand_over_stage(&ended.execution, record, execution.run)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// The end of an execution that never ran: canceled in the queue, or failed before it began.
+    async fn ended(&self, id: &str, now: i64) -> Result<Value, FunctionError> {
+        let id = ExecutionId::try_from(id.to_owned())
+            .map_err(|error| FunctionError::Invalid(error.to_string()))?;
+        if let Some(execution) = self.store.execution(&id).await?
+            && execution.status.is_complete()
+        {
+            self.follow_up(&execution, now).await?;
+        }
+        Ok(json!({ "done": true }))
     }
 
     /// Sets `ending` from the machine's own end; whoever was faster wins.
@@ -214,8 +255,27 @@ impl Finalize {
         Ok(())
     }
 
-    /// What comes after the end: the queue of the pipeline, and people.
+    /// What comes after the end: the queue of the pipeline, people, the stages that wait for it, and the pipelines that
+    /// hear it. Each is safe to repeat; only when all is done does the execution leave the sweep's sight.
     async fn follow_up(&self, execution: &Execution, now: i64) -> Result<(), FunctionError> {
+        self.queue(execution, now).await?;
+        // An execution that never ran tells nobody that it failed: it told nobody that it starts.
+        if execution.run > 0
+            && let Some(when) = settle::notification(execution.status)
+        {
+            self.tell(&json!({ "execution": execution.id, "run": execution.run, "when": when }))
+                .await?;
+        }
+        for watcher in self.store.watchers(&execution.id).await? {
+            let payload = json!({ "run": watcher.run, "stage": watcher.stage });
+            self.call(&watcher.function, &payload).await?;
+        }
+        self.downstream(execution).await?;
+        Ok(self.store.followed_up(execution).await?)
+    }
+
+    /// Starts whoever waits for a slot.
+    async fn queue(&self, execution: &Execution, now: i64) -> Result<(), FunctionError> {
         let current = self
             .store
             .pipeline(&execution.application, &execution.pipeline_id)
@@ -230,36 +290,64 @@ impl Finalize {
             now,
         )
         .await;
-        let started = match promoted {
-            Ok(promoted) => promoted.started,
+        let promoted = match promoted {
+            Ok(promoted) => promoted,
             Err(error) if error.is_passing() => return Err(error.into()),
             Err(error) => {
                 // The sweep looks after the one that could not be started.
                 tracing::error!(pipeline = execution.pipeline_id, reason = %error, "the queue is stuck");
-                Vec::new()
+                return Ok(());
             }
         };
-        for id in started {
+        for id in promoted.started {
             self.tell(&json!({ "execution": id, "when": "pipeline.starting" }))
                 .await?;
         }
-        if let Some(when) = settle::notification(execution.status) {
-            self.tell(&json!({ "execution": execution.id, "run": execution.run, "when": when }))
-                .await?;
+        for id in promoted.canceled {
+            self.call("finalize", &json!({ "ended": id })).await?;
         }
         Ok(())
     }
 
-    async fn tell(&self, payload: &Value) -> Result<(), FunctionError> {
-        let notify = function_name(&self.prefix, "notify");
-        match self.functions.invoke_later(&notify, payload).await {
+    /// Starts the pipelines with a trigger that hears this end, one execution each.
+    async fn downstream(&self, execution: &Execution) -> Result<(), FunctionError> {
+        let run = execution.id.run(execution.run.max(1));
+        let ended = execution.end_time.unwrap_or(execution.build_time);
+        let mut started: Vec<String> = Vec::new();
+        let key = format!("pipeline#{}", execution.pipeline_id);
+        for entry in self.store.triggers(&key).await? {
+            let heard = child::hears(&entry.trigger, &execution.pipeline_id, execution.status);
+            tracing::info!(execution = %execution.id, application = entry.application, pipeline = entry.pipeline_id, trigger = entry.index, heard = heard.is_ok(), reason = heard.as_ref().err().map_or("", String::as_str), "trigger");
+            if heard.is_err() || started.contains(&entry.pipeline_id) {
+                continue;
+            }
+            let payload = json!({
+                "executionId": child::downstream(&run, &entry.pipeline_id, ended),
+                "application": entry.application,
+                "pipeline": entry.pipeline_id,
+                "parent": { "execution": execution.id },
+            });
+            self.call("start", &payload).await?;
+            started.push(entry.pipeline_id);
+        }
+        Ok(())
+    }
+
+    /// Hands a payload to a function of this installation.
+    async fn call(&self, function: &str, payload: &Value) -> Result<(), FunctionError> {
+        let name = function_name(&self.prefix, function);
+        match self.functions.invoke_later(&name, payload).await {
             Err(error) if error.is_passing() => Err(error.into()),
             Err(error) => {
-                tracing::error!(reason = %error, "nobody was told");
+                tracing::error!(function, reason = %error, "could not be called");
                 Ok(())
             }
             Ok(()) => Ok(()),
         }
+    }
+
+    async fn tell(&self, payload: &Value) -> Result<(), FunctionError> {
+        self.call("notify", payload).await
     }
 
     async fn plan(&self, hash: &str) -> Result<Plan, FunctionError> {

@@ -6,7 +6,7 @@ pub mod stores;
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use gennaker_cloud::{Connection, Key};
+use gennaker_cloud::Connection;
 use gennaker_domain::error_name::Poll;
 use gennaker_judge::{CanaryConfig, MetricPair, Mode, Thresholds};
 use gennaker_lambda::{Invocation, Stage, StageError, Step};
@@ -295,20 +295,10 @@ async fn metrics_account(
     else {
         return Ok(None);
     };
-    let item = invocation
-        .store()
-        .table()
-        .get(&Key::new(format!("METRICS#{name}"), "META"))
-        .await?;
-    let Some(item) = item else {
+    let Some(account) = invocation.store().metrics_account(name).await? else {
         // Spinnaker's account of the metrics: CloudWatch is read in the account of the installation.
         return Ok(None);
     };
-    let account = item
-        .get("account")
-        .and_then(Value::as_str)
-        .and_then(|text| serde_json::from_str(text).ok())
-        .unwrap_or(Value::Null);
     MetricsAccount::parse(name, &account)
         .map(Some)
         .map_err(|error| match error {
@@ -329,27 +319,25 @@ async fn configuration(
     {
         return Ok(inline.clone());
     }
-    let Some(id) = config.get("canaryConfigId").and_then(Value::as_str) else {
+    // Kayenta takes a name as well; here a configuration's name is its id unless it has one.
+    let Some(id) = ["canaryConfigId", "canaryConfigName"]
+        .iter()
+        .find_map(|field| config.get(*field).and_then(Value::as_str))
+        .filter(|id| !id.is_empty())
+    else {
         return Err(StageError::invalid(
             "canaryConfig.canaryConfigId",
             "is missing",
         ));
     };
-    let item = invocation
-        .store()
-        .table()
-        .get(&Key::new(format!("CANARY#{id}"), "CONFIG"))
-        .await?;
-    item.as_ref()
-        .and_then(|item| item.get("config"))
-        .and_then(Value::as_str)
-        .and_then(|text| serde_json::from_str(text).ok())
-        .ok_or_else(|| {
-            StageError::invalid(
-                "canaryConfig.canaryConfigId",
-                format!("canary configuration `{id}` not found"),
-            )
-        })
+    invocation.store().canary(id).await?.ok_or_else(|| {
+        StageError::invalid(
+            "canaryConfig.canaryConfigId",
+            format!(
+                "canary configuration `{id}` not found; gennaker canary list shows those there are"
+            ),
+        )
+    })
 }
 
 #[async_trait]

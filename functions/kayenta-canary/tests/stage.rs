@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use gennaker_cloud::CloudError;
 use gennaker_cloud::metrics::Metrics;
-use gennaker_cloud::{CloudError, Item, Key, Write};
 use gennaker_kayenta_canary::KayentaCanary;
 use gennaker_kayenta_canary::stores::Stores;
 use gennaker_metrics::cloudwatch::{DataQuery, What};
@@ -172,6 +172,54 @@ async fn passes_after_its_last_interval_and_keeps_every_score() {
 }
 
 #[tokio::test]
+async fn takes_the_stored_configuration_by_its_id_and_says_when_there_is_none() {
+    let drive = canary(
+        &Value::Null,
+        json!({ "configuration": null, "canaryConfigId": "errors" }),
+    )
+    .await;
+    let outside = Outside::new(&drive);
+    let begun = drive.world.now();
+    outside.points.put("shop-v001", begun, &STEADY);
+    outside.points.put("shop-v002", begun, &STEADY);
+    let unknown = canary(
+        &Value::Null,
+        json!({ "configuration": null, "canaryConfigId": "none" }),
+    )
+    .await;
+    match unknown
+        .to_end(&unknown.runtime(outside.stage(&unknown)), "1")
+        .await
+    {
+        End::Failed(reason) => assert!(reason.contains("`none` not found"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    let stored = configuration(&cloudwatch("Errors"));
+    drive
+        .store()
+        .save_canary("errors", &stored, 1)
+        .await
+        .unwrap();
+    let end = drive
+        .to_end(&drive.runtime(outside.stage(&drive)), "1")
+        .await;
+    assert_eq!(end, End::Done);
+    let listed = drive.store().canaries("Shop").await.unwrap();
+    assert_eq!(listed.len(), 1);
+    let mut moved = stored.clone();
+    moved["applications"] = json!(["web"]);
+    drive
+        .store()
+        .save_canary("errors", &moved, 2)
+        .await
+        .unwrap();
+    assert!(drive.store().canaries("shop").await.unwrap().is_empty());
+    assert!(drive.store().delete_canary("errors").await.unwrap());
+    assert!(!drive.store().delete_canary("errors").await.unwrap());
+    assert!(drive.store().canaries("web").await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn ends_at_the_first_interval_that_is_bad_and_says_which_metric() {
     let drive = canary(&cloudwatch("Errors"), json!({})).await;
     let outside = Outside::new(&drive);
@@ -258,13 +306,9 @@ async fn with_prometheus_for(more: Value, time: Value) -> (Drive, Outside) {
         .unwrap()
         .extend(time.as_object().unwrap().clone());
     let drive = canary(&query, config).await;
-    let item: Item = [("account".to_owned(), json!(account.to_string()))]
-        .into_iter()
-        .collect();
     drive
         .store()
-        .table()
-        .write(Write::put(Key::new("METRICS#prom", "META"), item))
+        .save_metrics_account("prom", &account)
         .await
         .unwrap();
     let outside = Outside::new(&drive);

@@ -84,6 +84,17 @@ fn key(trigger: &Value, home: &Home) -> Result<String, (String, String)> {
             .filter(|text| !text.is_empty())
     };
     let kind = text("type").unwrap_or("");
+    if kind == "pipeline" {
+        // The application that the trigger names does not matter: ids are unique.
+        return text("pipeline")
+            .map(|id| format!("pipeline#{id}"))
+            .ok_or_else(|| {
+                (
+                    "the trigger names no `pipeline`".to_owned(),
+                    "give the id of the pipeline whose end starts this one".to_owned(),
+                )
+            });
+    }
     let (account, region) = match kind {
         "docker" => {
             let registry = text("registry").or_else(|| text("account")).unwrap_or("");
@@ -162,6 +173,16 @@ mod tests {
                 ],
                 0
             )
+        );
+    }
+
+    #[test]
+    fn a_pipeline_trigger_is_found_by_the_pipeline_that_it_hears() {
+        let trigger = json!({"type": "pipeline", "enabled": true, "application": "other", "pipeline": "p-1", "status": ["successful"]});
+        let nameless = json!({"type": "pipeline", "enabled": true});
+        assert_eq!(
+            keys(json!([trigger, nameless])),
+            (vec!["pipeline#p-1".to_owned()], 1)
         );
     }
 

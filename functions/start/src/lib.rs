@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod child;
 pub mod parameters;
 pub mod restart;
 
@@ -10,10 +11,12 @@ use gennaker_cloud::concurrency::{self, launch, slot_count};
 use gennaker_cloud::dynamodb::DynamoDb;
 use gennaker_cloud::functions::{AwsFunctions, function_name};
 use gennaker_cloud::step_functions::AwsStepFunctions;
+use gennaker_cloud::store::children::ChildAnswer;
 use gennaker_cloud::store::pipelines::Pipeline;
 use gennaker_cloud::{Functions, StepFunctions, Store};
+use gennaker_domain::rollup::Rollup;
 use gennaker_domain::{Execution, ExecutionId, Plan, Problem, Status, artifact};
-use gennaker_lambda::{Connection, Function, FunctionError, Resolver};
+use gennaker_lambda::{Connection, Function, FunctionError, Resolver, parents};
 use serde_json::{Map, Value, json};
 
 use parameters::Required;
@@ -82,7 +85,13 @@ impl Start {
         let need = |name: &str| {
             text(name).ok_or_else(|| FunctionError::Invalid(format!("the event has no `{name}`")))
         };
-        let (application, pipeline) = (need("application")?, need("pipeline")?);
+        let parent = child::Begetter::of(event)?;
+        let pipeline = need("pipeline")?;
+        // A parent may name a pipeline by its id alone.
+        let application = match &parent {
+            Some(_) => text("application").unwrap_or_default(),
+            None => need("application")?,
+        };
         let mut trigger: Map<String, Value> = event
             .get("trigger")
             .and_then(Value::as_object)
@@ -102,7 +111,8 @@ impl Start {
         if let Some(known) = self.store.execution(&id).await? {
             return self.go_on(known, now).await;
         }
-        let Some(pipeline) = self.store.find_pipeline(application, pipeline).await? else {
+        let found = self.find(application, pipeline, parent.is_some()).await?;
+        let Some(pipeline) = found else {
             return Ok(refused(&[Problem::error(
                 "unknown-pipeline",
                 "$.pipeline",
@@ -118,23 +128,33 @@ impl Start {
             )]));
         }
         let plan = self.plan(&pipeline.plan_hash).await?;
-        let trigger = match self.trigger(&plan, &pipeline, trigger).await? {
-            Ok(trigger) => trigger,
-            Err(problems) => {
-                tracing::warn!(application, pipeline = pipeline.name, problems = ?problems, "not started");
+        if let Some(parent) = &parent {
+            match self
+                .trigger_of_child(parent, &plan, &pipeline, event)
+                .await?
+            {
+                Ok(own) => trigger = own,
+                Err(problem) => {
+                    tracing::warn!(application, pipeline = pipeline.name, problem = ?problem, "not started");
+                    return Ok(refused(&[problem]));
+                }
+            }
+        }
+        let mut failed = None;
+        if let Err(problems) = self.complete(&plan, &pipeline, &mut trigger).await? {
+            tracing::warn!(application, pipeline = pipeline.name, problems = ?problems, "not started");
+            if parent.is_none() {
                 return Ok(refused(&problems));
             }
-        };
-        // Before the execution is there: whoever runs one of its stages finds what its start made of the pipeline.
-        let processed = self
-            .resolver
-            .process(&self.store, &plan, &id, &trigger, now)
-            .await?;
-        if let Some(processed) = processed {
-            self.store.put_processed(&id, &processed).await?;
+            // As in Orca: whoever waits for it, and its history, see an execution that failed.
+            failed = Some(child::failed_on_startup(&problems, now));
         }
-        let limited = slot_count(&plan).is_some();
-        let execution = Execution {
+        let trigger = Value::Object(trigger);
+        if failed.is_none() {
+            self.process(&plan, &id, &trigger, now).await?;
+        }
+        let limited = slot_count(&plan).is_some() && failed.is_none();
+        let mut execution = Execution {
             id,
             application: pipeline.application.clone(),
             pipeline: pipeline.name.clone(),
@@ -150,12 +170,30 @@ impl Start {
             run: u32::from(!limited),
             ending: None,
             paused: false,
+            canceled: false,
             build_time: now,
             start_time: (!limited).then_some(now),
             end_time: None,
         };
+        if let Some(ending) = failed {
+            execution.status = ending.status;
+            execution.run = 0;
+            execution.start_time = None;
+            execution.end_time = Some(now);
+            execution.ending = Some(ending);
+        }
         // Where executions are limited, each one queues first: one path for those that wait and those that do not.
-        let created = if limited {
+        let created = if let Some(parent) = &parent {
+            let fence = parent.fence();
+            let answer = self
+                .store
+                .create_child(&execution, &trigger, fence.as_ref())
+                .await?;
+            if answer == ChildAnswer::ParentEnding {
+                return Ok(refused(&[child::parent_ending()]));
+            }
+            answer == ChildAnswer::Created
+        } else if limited {
             self.store.create_queued(&execution, &trigger).await?
         } else {
             self.store.create_execution(&execution, &trigger).await?
@@ -163,6 +201,27 @@ impl Start {
         tracing::info!(execution = %execution.id, application, pipeline = pipeline.name, revision = execution.revision, created, "execution created");
         let known = self.store.execution(&execution.id).await?;
         self.go_on(known.unwrap_or(execution), now).await
+    }
+
+    /// What the start makes of the pipeline's expressions, kept before the execution is there: whoever runs one of its
+    /// stages finds it.
+    async fn process(
+        &self,
+        plan: &Plan,
+        id: &ExecutionId,
+        trigger: &Value,
+        now: i64,
+    ) -> Result<(), FunctionError> {
+        let values = plan.stages.iter().flat_map(|stage| stage.context.values());
+        let whole = parents::complete(&self.store, values, trigger.clone()).await?;
+        let processed = self
+            .resolver
+            .process(&self.store, plan, id, &whole, now)
+            .await?;
+        if let Some(processed) = processed {
+            self.store.put_processed(id, &processed).await?;
+        }
+        Ok(())
     }
 
     /// Takes an execution that is stored as far as it can go: to a slot, and to Step Functions.
@@ -187,8 +246,15 @@ impl Start {
                     self.tell(&started).await;
                 }
             }
+            for id in &promoted.canceled {
+                self.follow_up(id).await;
+            }
             let now_is = self.store.execution(&execution.id).await?;
             return Ok(answer(now_is.as_ref().unwrap_or(&execution)));
+        }
+        if execution.status == Status::Terminal && execution.run == 0 {
+            // It failed before it began.
+            self.follow_up(&execution.id).await;
         }
         let begun = matches!(execution.status, Status::Running | Status::Paused);
         if begun && execution.ending.is_none() {
@@ -212,6 +278,20 @@ impl Start {
         }
     }
 
+    /// Has `finalize` tell the end of an execution that never ran to whoever waits for it. The sweep does it if this fails.
+    async fn follow_up(&self, id: &ExecutionId) {
+        let told = self
+            .functions
+            .invoke_later(
+                &function_name(&self.prefix, "finalize"),
+                &json!({ "ended": id }),
+            )
+            .await;
+        if let Err(error) = told {
+            tracing::warn!(execution = %id, reason = %error, "its end is left to the sweep");
+        }
+    }
+
     async fn plan(&self, hash: &str) -> Result<Plan, FunctionError> {
         self.store
             .plan(hash)
@@ -219,13 +299,14 @@ impl Start {
             .ok_or_else(|| FunctionError::Invalid(format!("plan {hash} not found")))
     }
 
-    /// The trigger as the execution carries it: parameters and artifacts resolved.
-    async fn trigger(
+    /// Completes the trigger as the execution carries it: parameters and artifacts. The parameters are there even where
+    /// artifacts cannot be bound.
+    async fn complete(
         &self,
         plan: &Plan,
         pipeline: &Pipeline,
-        mut trigger: Map<String, Value>,
-    ) -> Result<Result<Value, Vec<Problem>>, FunctionError> {
+        trigger: &mut Map<String, Value>,
+    ) -> Result<Result<(), Vec<Problem>>, FunctionError> {
         let kind = trigger
             .get("type")
             .and_then(Value::as_str)
@@ -262,22 +343,7 @@ impl Start {
             Vec::new()
         };
         let artifacts = artifact::resolve(&plan.expected_artifacts, &ids, &received, &prior);
-        let (parameters, artifacts) = match (parameters, artifacts) {
-            (Ok(parameters), Ok(artifacts)) => (parameters, artifacts),
-            (parameters, artifacts) => {
-                let mut problems = parameters.err().unwrap_or_default();
-                problems.extend(artifacts.err().unwrap_or_default());
-                return Ok(Err(problems));
-            }
-        };
         trigger.insert("type".to_owned(), kind.into());
-        trigger.insert("parameters".to_owned(), Value::Object(parameters));
-        trigger.insert("artifacts".to_owned(), artifacts.artifacts.into());
-        trigger.insert(
-            "resolvedExpectedArtifacts".to_owned(),
-            artifacts.expected.clone().into(),
-        );
-        trigger.insert("expectedArtifacts".to_owned(), artifacts.expected.into());
         // Orca's trigger always has these.
         for (name, value) in [
             ("user", Value::from("anonymous")),
@@ -288,7 +354,29 @@ impl Start {
         ] {
             trigger.entry(name).or_insert(value);
         }
-        Ok(Ok(Value::Object(trigger)))
+        let mut problems = Vec::new();
+        match parameters {
+            Ok(parameters) => {
+                trigger.insert("parameters".to_owned(), Value::Object(parameters));
+            }
+            Err(missing) => problems.extend(missing),
+        }
+        match artifacts {
+            Ok(artifacts) => {
+                trigger.insert("artifacts".to_owned(), artifacts.artifacts.into());
+                trigger.insert(
+                    "resolvedExpectedArtifacts".to_owned(),
+                    artifacts.expected.clone().into(),
+                );
+                trigger.insert("expectedArtifacts".to_owned(), artifacts.expected.into());
+            }
+            Err(unbound) => problems.extend(unbound),
+        }
+        Ok(if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(problems)
+        })
     }
 
     /// Artifacts of the pipeline's latest execution.
@@ -306,7 +394,7 @@ impl Start {
             .unwrap_or_default())
     }
 
-    /// Begins an ended execution anew at one of its stages: a new run.
+    /// Begins an execution anew at one of its stages that does not run: a new run.
     async fn restart(
         &self,
         request: &Value,
@@ -336,13 +424,14 @@ impl Start {
         if began_anew || waits_anew {
             return self.go_on(execution, now).await;
         }
-        if !execution.status.is_complete() {
+        let running = execution.status == Status::Running && execution.ending.is_none();
+        if !execution.status.is_complete() && !running {
             return Ok(refused(&[Problem::error(
                 "execution-running",
                 "$.restart.execution",
-                format!("execution `{id}` has not ended"),
+                format!("execution `{id}` is {} and has not ended", execution.status),
             )
-            .with_hint("cancel it first, or wait for its end")]));
+            .with_hint("wait for its end, or resume it first if it is paused")]));
         }
         let plan = self.plan(&execution.plan_hash).await?;
         let Some(stages) = restart::reset(&plan, ref_id) else {
@@ -352,7 +441,28 @@ impl Start {
                 format!("execution `{id}` has no top-level stage `{ref_id}`"),
             )]));
         };
-        let limited = slot_count(&plan).is_some();
+        let records = self.store.stages(&id).await?;
+        let rollup = Rollup::new(&plan, &records);
+        if !matches!(rollup.status(ref_id), Status::NotStarted)
+            && !rollup.status(ref_id).is_complete()
+        {
+            return Ok(refused(&[Problem::error(
+                "stage-running",
+                "$.restart.stage",
+                format!("stage `{ref_id}` of execution `{id}` runs"),
+            )
+            .with_hint("wait for its end, or cancel the execution first")]));
+        }
+        // What runs runs on: a running dependant keeps its record, and its own run carries it to its end.
+        let stages: Vec<String> = stages
+            .into_iter()
+            .filter(|stage| {
+                plan.top_level(stage)
+                    .is_none_or(|top| rollup.status(&top.ref_id).is_complete())
+            })
+            .collect();
+        // A running execution has its slot.
+        let limited = slot_count(&plan).is_some() && !running;
         let user = event.get("user").and_then(Value::as_str).unwrap_or("");
         let begun = self
             .store

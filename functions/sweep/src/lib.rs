@@ -6,9 +6,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use gennaker_cloud::concurrency::{launch, promote};
 use gennaker_cloud::dynamodb::DynamoDb;
+use gennaker_cloud::functions::{AwsFunctions, function_name};
 use gennaker_cloud::step_functions::{AwsStepFunctions, MachineRun, MachineStatus, execution_arn};
-use gennaker_cloud::{StepFunctions, Store};
-use gennaker_domain::{Ending, Execution, Run, Status};
+use gennaker_cloud::{Functions, StepFunctions, Store};
+use gennaker_domain::{Ending, Execution, ExecutionId, Run, Status};
 use gennaker_lambda::{Connection, Function, FunctionError};
 use serde_json::{Value, json};
 
@@ -26,6 +27,8 @@ pub const FINALIZE_TRIES: u32 = 20;
 pub struct Sweep {
     store: Store,
     step_functions: Arc<dyn StepFunctions>,
+    functions: Arc<dyn Functions>,
+    prefix: String,
     finalize_machine: String,
 }
 
@@ -40,6 +43,8 @@ pub enum Care {
     Stop,
     /// Its machine has ended, or never began and never will.
     Finalize(MachineStatus),
+    /// It ended, and not everybody who waits for that was told.
+    FollowUp,
 }
 
 /// What an execution needs, as its record and its machine stand.
@@ -48,6 +53,13 @@ pub fn care(execution: &Execution, machine: Option<&MachineRun>, now: i64) -> Ca
     let since = execution.start_time.unwrap_or(execution.build_time);
     let ending_since = execution.ending.as_ref().map(|ending| ending.at);
     let old = |since: i64| now.saturating_sub(since) >= GRACE_MILLIS;
+    if execution.status.is_complete() {
+        return if old(execution.end_time.unwrap_or(execution.build_time)) {
+            Care::FollowUp
+        } else {
+            Care::Leave
+        };
+    }
     match (machine.map(|run| run.status), ending_since) {
         (None, None) if old(since) => Care::Launch,
         (None, Some(at)) if old(at) => Care::Finalize(MachineStatus::Aborted),
@@ -58,15 +70,20 @@ pub fn care(execution: &Execution, machine: Option<&MachineRun>, now: i64) -> Ca
 }
 
 impl Sweep {
-    /// On a store and Step Functions; `finalize_machine` is the ARN of the machine that settles executions.
+    /// On a store, Step Functions and the functions of an installation; `finalize_machine` is the ARN of the machine that
+    /// settles executions.
     pub fn new(
         store: Store,
         step_functions: Arc<dyn StepFunctions>,
+        functions: Arc<dyn Functions>,
+        prefix: impl Into<String>,
         finalize_machine: impl Into<String>,
     ) -> Self {
         Self {
             store,
             step_functions,
+            functions,
+            prefix: prefix.into(),
             finalize_machine: finalize_machine.into(),
         }
     }
@@ -78,6 +95,8 @@ impl Sweep {
         Self::new(
             Store::new(Arc::new(table)),
             Arc::new(AwsStepFunctions::new(connection)),
+            Arc::new(AwsFunctions::new(connection)),
+            gennaker_lambda::prefix(),
             gennaker_lambda::setting("FINALIZE_MACHINE").unwrap_or_default(),
         )
     }
@@ -114,7 +133,36 @@ impl Sweep {
             cause: text("cause").or_else(|| text("error")).map(str::to_owned),
         };
         self.finalize(&run, &ended, 1).await?;
+        self.stop_others(&run).await?;
         Ok(json!({ "finalizing": run }))
+    }
+
+    /// A restart of a running execution has two machines at work: when the execution ends with one, the other stops.
+    async fn stop_others(&self, ended: &Run) -> Result<(), FunctionError> {
+        /// Runs that are looked at: earlier ones have ended long ago.
+        const RUNS: u32 = 10;
+        let Some(execution) = self.store.execution(&ended.execution).await? else {
+            return Ok(());
+        };
+        let over = execution.ending.is_some() || ended.number == execution.run;
+        if execution.run < 2 || !over {
+            return Ok(());
+        }
+        for number in execution.run.saturating_sub(RUNS)..=execution.run {
+            let run = execution.id.run(number);
+            if number == 0 || number == ended.number {
+                continue;
+            }
+            let Some(arn) = execution_arn(&execution.state_machine, &run.to_string()) else {
+                continue;
+            };
+            let running = self.step_functions.describe(&arn).await?;
+            if running.is_some_and(|machine| machine.status == MachineStatus::Running) {
+                let reason = format!("the execution ended with run {}", ended.number);
+                self.step_functions.stop(&arn, "Ending", &reason).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Starts the machine that settles a run; the first try is `<run>-end`, the second `<run>-end-2`.
@@ -130,7 +178,7 @@ impl Sweep {
     async fn all(&self, now: i64) -> Result<Value, FunctionError> {
         let mut cared: BTreeMap<String, String> = BTreeMap::new();
         let mut queues: BTreeMap<String, Execution> = BTreeMap::new();
-        for execution in self.store.running_executions(LOOKED_AT).await? {
+        for execution in self.store.open_executions(LOOKED_AT).await? {
             if execution.status == Status::NotStarted {
                 queues.insert(execution.pipeline_id.clone(), execution);
                 continue;
@@ -156,6 +204,15 @@ impl Sweep {
         Ok(json!({ "cared": cared }))
     }
 
+    /// Has `finalize` tell an end to whoever waits for it.
+    async fn follow_up(&self, id: &ExecutionId) -> Result<(), FunctionError> {
+        let finalize = function_name(&self.prefix, "finalize");
+        Ok(self
+            .functions
+            .invoke_later(&finalize, &json!({ "ended": id }))
+            .await?)
+    }
+
     async fn queue(
         &self,
         pipeline_id: &str,
@@ -178,10 +235,20 @@ impl Sweep {
             now,
         )
         .await?;
+        for id in &promoted.canceled {
+            self.follow_up(id).await?;
+        }
         Ok(promoted.started.iter().map(ToString::to_string).collect())
     }
 
     async fn one(&self, execution: &Execution, now: i64) -> Result<Care, FunctionError> {
+        if execution.status.is_complete() {
+            let care = care(execution, None, now);
+            if care == Care::FollowUp {
+                self.follow_up(&execution.id).await?;
+            }
+            return Ok(care);
+        }
         let run = execution.id.run(execution.run);
         let Some(arn) = execution_arn(&execution.state_machine, &run.to_string()) else {
             return Err(FunctionError::Invalid(format!(
@@ -192,7 +259,7 @@ impl Sweep {
         let machine = self.step_functions.describe(&arn).await?;
         let mut care = care(execution, machine.as_ref(), now);
         match care {
-            Care::Leave => {}
+            Care::Leave | Care::FollowUp => {}
             Care::Stop => {
                 let reason = execution.ending.as_ref().map_or("", |e| e.reason.as_str());
                 self.step_functions.stop(&arn, "Ending", reason).await?;

@@ -7,13 +7,16 @@ use gennaker_cloud::step_functions::MachineStatus;
 use gennaker_cloud::{StepFunctions, Store};
 use gennaker_domain::{Ending, Execution, Status};
 use gennaker_sweep::{GRACE_MILLIS, Sweep};
-use gennaker_testkit::{Faults, MemoryStepFunctions, MemoryTable, at_every_call, sample};
+use gennaker_testkit::{
+    Faults, MemoryFunctions, MemoryStepFunctions, MemoryTable, at_every_call, sample,
+};
 use serde_json::{Value, json};
 
 struct World {
     faults: Faults,
     store: Store,
     step_functions: MemoryStepFunctions,
+    functions: MemoryFunctions,
     sweep: Sweep,
     execution: Execution,
 }
@@ -38,8 +41,16 @@ async fn world(launched: bool) -> World {
             .await
             .unwrap();
     }
+    let functions = MemoryFunctions::with_faults(faults.clone());
     World {
-        sweep: Sweep::new(store.clone(), Arc::new(step_functions.clone()), finalize),
+        sweep: Sweep::new(
+            store.clone(),
+            Arc::new(step_functions.clone()),
+            Arc::new(functions.clone()),
+            "g",
+            finalize,
+        ),
+        functions,
         faults,
         store,
         step_functions,
@@ -186,4 +197,37 @@ async fn an_execution_whose_machine_is_gone_ends_with_that_reason() {
     assert!(execution.ending.unwrap().reason.contains("does not exist"));
     world.scheduled(LATER + GRACE_MILLIS).await;
     assert!(world.has(&format!("{}-end", world.run())));
+}
+
+#[tokio::test]
+async fn an_end_that_was_told_to_nobody_is_told_by_the_schedule() {
+    let world = world(true).await;
+    world
+        .step_functions
+        .end(&world.run(), MachineStatus::Succeeded, None);
+    let run = world.execution.id.run(1);
+    world
+        .store
+        .settle(&run, Status::Succeeded, 2)
+        .await
+        .unwrap();
+    world.scheduled(2).await;
+    assert!(world.functions.invoked().is_empty(), "it may be under way");
+    world.scheduled(2 + GRACE_MILLIS).await;
+    assert_eq!(
+        world.functions.invoked(),
+        [(
+            "g-finalize:live".to_owned(),
+            json!({"ended": world.execution.id})
+        )]
+    );
+    let ended = world
+        .store
+        .execution(&run.execution)
+        .await
+        .unwrap()
+        .unwrap();
+    world.store.followed_up(&ended).await.unwrap();
+    world.scheduled(2 + 2 * GRACE_MILLIS).await;
+    assert_eq!(world.functions.invoked().len(), 1);
 }

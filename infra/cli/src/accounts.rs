@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use gennaker_cloud::{Item, Key, Write};
+use gennaker_cloud::Account;
 use gennaker_local::World;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::installation::Installation;
@@ -35,6 +35,38 @@ fn visit(value: &Value, found: &mut BTreeSet<String>) {
     }
 }
 
+/// The literal account names that a pipeline's server-group stages deploy to, each once, with JSON path and stage.
+pub(crate) fn of_stages(pipeline: &Value) -> Vec<(String, String, String)> {
+    let mut found: Vec<(String, String, String)> = Vec::new();
+    let stages = pipeline.get("stages").and_then(Value::as_array);
+    for (index, stage) in stages.into_iter().flatten().enumerate() {
+        let ref_id = stage
+            .get("refId")
+            .map_or_else(|| (index + 1).to_string(), crate::output::bare);
+        let mut see = |path: String, holder: &Value, field: &str| {
+            if let Some(name) = holder.get(field).and_then(Value::as_str)
+                && !name.trim().is_empty()
+                && !name.contains("${")
+                && !found.iter().any(|(_, _, known)| known == name)
+            {
+                found.push((format!("{path}.{field}"), ref_id.clone(), name.to_owned()));
+            }
+        };
+        let path = format!("$.stages[{index}]");
+        see(path.clone(), stage, "credentials");
+        let clusters = stage.get("clusters").and_then(Value::as_array);
+        for (number, cluster) in clusters.into_iter().flatten().enumerate() {
+            see(format!("{path}.clusters[{number}]"), cluster, "account");
+        }
+        // As old deploy stages have it.
+        if let Some(cluster) = stage.get("cluster").filter(|cluster| cluster.is_object()) {
+            see(format!("{path}.cluster"), cluster, "account");
+            see(path.clone(), stage, "account");
+        }
+    }
+    found
+}
+
 /// The names in a world.
 pub(crate) fn of_world(world: &World) -> BTreeSet<String> {
     world
@@ -62,19 +94,13 @@ pub(crate) async fn register(
     installation: &Installation,
 ) -> Result<(), Failure> {
     for name in names {
-        let item: Item = [
-            ("name".to_owned(), json!(name)),
-            ("accountId".to_owned(), json!(ACCOUNT)),
-            ("regions".to_owned(), json!([])),
-        ]
-        .into_iter()
-        .collect();
-        let write =
-            Write::put(Key::account(name), item).only_if(gennaker_cloud::Condition::no_item());
-        match installation.store.table().write(write).await {
-            Ok(()) => {}
-            Err(error) if error.is_condition() => {}
-            Err(error) => return Err(error.into()),
+        if Account::find(&installation.store, name).await?.is_none() {
+            let account = Account {
+                name: name.clone(),
+                account_id: ACCOUNT.to_owned(),
+                ..Account::default()
+            };
+            account.save(&installation.store).await?;
         }
     }
     Ok(())
@@ -83,6 +109,7 @@ pub(crate) async fn register(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn every_literal_account_of_a_pipeline_is_found() {
@@ -92,6 +119,29 @@ mod tests {
         assert_eq!(
             named(&pipeline).into_iter().collect::<Vec<_>>(),
             ["prod", "test"]
+        );
+    }
+
+    #[test]
+    fn the_accounts_that_stages_deploy_to_have_their_place() {
+        let pipeline = json!({ "triggers": [{ "account": "ecr" }], "stages": [
+            { "refId": "a", "clusters": [{ "account": "prod" }, { "account": "test" }] },
+            { "credentials": "prod" },
+            { "refId": "c", "account": "old", "cluster": {} },
+            { "refId": "d", "credentials": "${trigger.account}", "cluster": "shop-prod" },
+        ] });
+        let found = of_stages(&pipeline);
+        let found: Vec<_> = found
+            .iter()
+            .map(|(a, b, c)| (a.as_str(), b.as_str(), c.as_str()))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("$.stages[0].clusters[0].account", "a", "prod"),
+                ("$.stages[0].clusters[1].account", "a", "test"),
+                ("$.stages[2].account", "c", "old"),
+            ]
         );
     }
 

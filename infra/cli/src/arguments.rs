@@ -62,12 +62,27 @@ pub(crate) enum Command {
     /// Judge canaries and check their configurations, without a cloud.
     #[command(subcommand)]
     Canary(Canary),
+    /// Tell what an event starts, and why not.
+    #[command(subcommand)]
+    Trigger(Trigger),
+    /// Read raw webhooks as events.
+    #[command(subcommand)]
+    Webhook(Webhook),
+    /// Match and resolve artifacts.
+    #[command(subcommand)]
+    Artifact(Artifact),
+    /// Compute the times of cron triggers.
+    #[command(subcommand)]
+    Cron(Cron),
     /// A whole installation on this machine.
     #[command(subcommand)]
     Local(Local),
     /// Start executions, look at them and act on them, on AWS and in the local cloud alike.
     #[command(subcommand)]
     Execution(Execution),
+    /// The AWS accounts behind the account names in pipelines.
+    #[command(subcommand)]
+    Account(Account),
     /// Build every function for Lambda and write the template that `sam deploy` takes.
     #[command(
         after_help = "Example:\n  gennaker package --architecture arm64 --out target/package\n  sam deploy --template-file target/package/template.yaml --stack-name gennaker --resolve-s3 --capabilities CAPABILITY_NAMED_IAM"
@@ -273,6 +288,163 @@ pub(crate) enum Canary {
         #[arg(long, value_name = "N")]
         points: Option<u64>,
     },
+    /// Read the metrics of a configuration, as `canary judge` and `canary power` take them.
+    #[command(
+        after_help = "Example:\n  gennaker canary fetch --config canary.json --scope shop-web-v002 --baseline shop-web-v001"
+    )]
+    Fetch(Fetch),
+    /// Check a canary configuration and store it; a stage names it by its id.
+    #[command(after_help = "Example:\n  gennaker canary save canary.json")]
+    Save {
+        /// Kayenta's canary configuration; its id is `id`, or else its name.
+        file: PathBuf,
+    },
+    /// List the stored canary configurations of an application.
+    #[command(after_help = "Example:\n  gennaker canary list --application shop")]
+    List {
+        /// The application.
+        #[arg(long, value_name = "APP")]
+        application: String,
+    },
+    /// Print a stored canary configuration.
+    #[command(after_help = "Example:\n  gennaker canary show errors")]
+    Show {
+        /// Its id.
+        id: String,
+    },
+    /// Delete a stored canary configuration.
+    #[command(after_help = "Example:\n  gennaker canary delete errors")]
+    Delete {
+        /// Its id.
+        id: String,
+    },
+    /// Accounts of metric stores: what a stage calls `metricsAccountName`.
+    #[command(subcommand)]
+    Account(MetricsAccount),
+}
+
+/// Metrics accounts.
+#[derive(Debug, Subcommand)]
+pub(crate) enum MetricsAccount {
+    /// Store an account; credentials are references.
+    #[command(after_help = "Example:\n  gennaker canary account save datadog datadog.json")]
+    Save {
+        /// Its name.
+        name: String,
+        /// `{"type","endpoint","region","credentials":{…}}`.
+        file: PathBuf,
+    },
+    /// List the accounts.
+    #[command(after_help = "Example:\n  gennaker canary account list")]
+    List,
+}
+
+/// What to read, of whom, and when.
+#[derive(Debug, Args)]
+pub(crate) struct Fetch {
+    /// Kayenta's canary configuration.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// The canary: a server group, as a rule.
+    #[arg(long)]
+    pub scope: String,
+    /// The baseline; without it, only the scope's own history is read, for `canary power`.
+    #[arg(long)]
+    pub baseline: Option<String>,
+    /// Region; without it, the one that the SDK's own settings name.
+    #[arg(long)]
+    pub location: Option<String>,
+    /// Start of the time, inclusive; without it, an hour before its end.
+    #[arg(long, value_name = "RFC3339")]
+    pub start: Option<String>,
+    /// End of the time, exclusive; without it, now.
+    #[arg(long, value_name = "RFC3339")]
+    pub end: Option<String>,
+    /// Seconds of one point.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub step: u32,
+    /// An extended scope parameter.
+    #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = name_and_value)]
+    pub parameters: Vec<(String, String)>,
+    /// Metrics account; CloudWatch needs none.
+    #[arg(long, value_name = "NAME")]
+    pub account: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Trigger {
+    /// Tell for each trigger of each pipeline whether an event matches it, why not, and what the execution would carry.
+    #[command(
+        after_help = "Example:\n  gennaker trigger explain --pipelines pipelines/ --event push.json"
+    )]
+    Explain {
+        /// A pipeline, a list of them, or a folder of such files.
+        #[arg(long, value_name = "DIR|FILE", required_unless_present = "cases")]
+        pipelines: Option<PathBuf>,
+        /// The event as it would arrive.
+        #[arg(long, value_name = "FILE", required_unless_present = "cases")]
+        event: Option<PathBuf>,
+        /// Secrets: `{"gitSharedSecret": "…"}`.
+        #[arg(long, value_name = "FILE")]
+        secrets: Option<PathBuf>,
+        /// When the event arrives.
+        #[arg(long, value_name = "RFC3339")]
+        now: Option<String>,
+        /// JSON lines in, JSON lines out in the same order.
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["pipelines", "event", "secrets", "now"])]
+        cases: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Webhook {
+    /// Answer cases: JSON lines in, JSON lines out in the same order.
+    #[command(
+        after_help = "Example:\n  echo '{\"id\":\"1\",\"type\":\"git\",\"source\":\"github\",\"headers\":{},\"raw\":\"{}\"}' | gennaker webhook evaluate --cases -"
+    )]
+    Evaluate {
+        /// The cases; their payload files lie beside them.
+        #[arg(long, value_name = "FILE")]
+        cases: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Artifact {
+    /// Answer cases: JSON lines in, JSON lines out in the same order.
+    #[command(
+        after_help = "Example:\n  echo '{\"id\":\"1\",\"function\":\"readArtifact\",\"artifact\":{\"type\":\"s3/object\"}}' | gennaker artifact evaluate --cases -"
+    )]
+    Evaluate {
+        /// The cases.
+        #[arg(long, value_name = "FILE")]
+        cases: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Cron {
+    /// Print the next times that a Quartz expression names, one a line.
+    #[command(
+        after_help = "Example:\n  gennaker cron next --expression '0 0 9 ? * MON-FRI' --time-zone Europe/Berlin --count 3"
+    )]
+    Next {
+        /// `seconds minutes hours day-of-month month day-of-week [year]`.
+        #[arg(long, value_name = "E", required_unless_present = "cases")]
+        expression: Option<String>,
+        /// Time zone.
+        #[arg(long, value_name = "ZONE", default_value = gennaker_triggers::DEFAULT_ZONE)]
+        time_zone: String,
+        /// Times later than this; without it, later than now.
+        #[arg(long, value_name = "RFC3339")]
+        after: Option<String>,
+        /// How many.
+        #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+        count: u64,
+        /// JSON lines in, JSON lines out in the same order.
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["expression", "after"])]
+        cases: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -393,7 +565,47 @@ impl Answer {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum Account {
+    /// Save an account under the name that pipelines have for it.
+    #[command(
+        after_help = "Example:\n  gennaker account save --name prod --account-id 123456789012 --role role/gennaker --region us-east-1"
+    )]
+    Save(SaveAccount),
+    /// List the accounts.
+    #[command(after_help = "Example:\n  gennaker account list --json")]
+    List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SaveAccount {
+    /// Accounts in Spinnaker's JSON: one, a list, or what is under `aws.accounts`.
+    #[arg(required_unless_present = "name", conflicts_with_all = ["name", "account_id", "role", "regions"])]
+    pub file: Option<PathBuf>,
+    /// Name in pipelines (`account`, `credentials`).
+    #[arg(long, value_name = "NAME", requires = "account_id")]
+    pub name: Option<String>,
+    /// AWS account id, twelve digits.
+    #[arg(long, value_name = "ID", requires = "name")]
+    pub account_id: Option<String>,
+    /// Role that stages assume there: an ARN, or `role/NAME`. Without it, the functions' own account.
+    #[arg(long, value_name = "ROLE", requires = "name")]
+    pub role: Option<String>,
+    /// A region that may be deployed to; without any, all.
+    #[arg(long = "region", value_name = "REGION", requires = "name")]
+    pub regions: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum Execution {
+    /// Run whole executions in virtual time by the functions' own code, without a cloud.
+    #[command(
+        after_help = "Example:\n  echo '{\"id\":\"1\",\"pipeline\":{\"application\":\"shop\",\"name\":\"p\",\"stages\":[{\"refId\":\"1\",\"type\":\"wait\"}]},\"outcomes\":{\"1\":{\"status\":\"TERMINAL\",\"seconds\":5}}}' | gennaker execution evaluate --cases -"
+    )]
+    Evaluate {
+        /// JSON lines, one case each; - for standard input.
+        #[arg(long, value_name = "FILE")]
+        cases: PathBuf,
+    },
     /// Start a pipeline by hand.
     #[command(
         after_help = "Example:\n  gennaker execution start shop/release --parameter version=1.4"

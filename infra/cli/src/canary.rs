@@ -11,13 +11,15 @@ use serde_json::{Value, json};
 use crate::arguments::Canary;
 use crate::failure::Failure;
 use crate::input;
+use crate::installation::Installation;
 use crate::output::{Output, plain, table};
+use crate::{canary_metrics, canary_saved};
 
 /// Seed of the noise that the original adds; a verdict never depends on the clock.
 const COMPATIBLE: Mode = Mode::KayentaCompatible { seed: 0 };
 
 /// Runs the command.
-pub(crate) fn run(command: Canary, output: &Output) -> Result<(), Failure> {
+pub(crate) async fn run(command: Canary, prefix: &str, output: &Output) -> Result<(), Failure> {
     match command {
         Canary::Judge {
             config,
@@ -56,6 +58,28 @@ pub(crate) fn run(command: Canary, output: &Output) -> Result<(), Failure> {
         }
         Canary::Power { config, history } => power(&config, &history, output),
         Canary::Lint { file, points } => lint(&input::json(&file)?, points, output),
+        Canary::Fetch(wanted) => canary_metrics::fetch(&wanted, prefix, output).await,
+        Canary::Save { file } => {
+            let config = input::json(&file)?;
+            let found = problems_of(&config, None);
+            if found.iter().any(Problem::is_error) {
+                return Err(Failure::Input { problems: found });
+            }
+            output.problems(&found);
+            canary_saved::save(&config, &Installation::connect(prefix).await, output).await
+        }
+        Canary::List { application } => {
+            canary_saved::list(&application, &Installation::connect(prefix).await, output).await
+        }
+        Canary::Show { id } => {
+            canary_saved::show(&id, &Installation::connect(prefix).await, output).await
+        }
+        Canary::Delete { id } => {
+            canary_saved::delete(&id, &Installation::connect(prefix).await, output).await
+        }
+        Canary::Account(command) => {
+            canary_metrics::account(command, &Installation::connect(prefix).await, output).await
+        }
     }
 }
 
@@ -159,11 +183,15 @@ fn power(config: &Path, history: &Path, output: &Output) -> Result<(), Failure> 
     Ok(())
 }
 
-fn lint(config: &Value, points: Option<u64>, output: &Output) -> Result<(), Failure> {
-    let found: Vec<Problem> = gennaker_judge::lint(config, points)
+fn problems_of(config: &Value, points: Option<u64>) -> Vec<Problem> {
+    gennaker_judge::lint(config, points)
         .iter()
         .map(problem)
-        .collect();
+        .collect()
+}
+
+fn lint(config: &Value, points: Option<u64>, output: &Output) -> Result<(), Failure> {
+    let found = problems_of(config, points);
     if found.iter().any(Problem::is_error) {
         return Err(Failure::Input { problems: found });
     }
@@ -190,8 +218,8 @@ mod tests {
         })
     }
 
-    #[test]
-    fn a_report_is_written_with_the_verdict_and_a_refused_configuration_writes_none() {
+    #[tokio::test]
+    async fn a_report_is_written_with_the_verdict_and_a_refused_configuration_writes_none() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, value: &Value| {
             let path = folder.path().join(name);
@@ -203,7 +231,7 @@ mod tests {
             &json!({ "pairs": [{ "name": "errors", "values": {
                 "control": [1, 2, 1, 3, 2, 1, 2, 2], "experiment": [9, 8, 9, 7, 9, 8, 9, 8] } }] }),
         );
-        let command = |config: &Value, report: &str| {
+        let command = async |config: &Value, report: &str| {
             let report = folder.path().join(report);
             let command = Canary::Judge {
                 config: Some(write("config.json", config)),
@@ -214,12 +242,13 @@ mod tests {
                 cases: None,
                 report: Some(report.clone()),
             };
-            (run(command, &Output::new(true, Color::Never, true)), report)
+            let output = Output::new(true, Color::Never, true);
+            (run(command, "gennaker", &output).await, report)
         };
-        let (answer, report) = command(&configuration("increase"), "fail.html");
+        let (answer, report) = command(&configuration("increase"), "fail.html").await;
         answer.unwrap();
         assert!(std::fs::read_to_string(report).unwrap().contains("Fail"));
-        let (answer, report) = command(&configuration("sideways"), "refused.html");
+        let (answer, report) = command(&configuration("sideways"), "refused.html").await;
         assert!(matches!(answer, Err(Failure::Input { .. })));
         assert!(!report.exists());
     }

@@ -17,20 +17,20 @@ pub(crate) struct Named {
 /// The clusters that the stages of a pipeline name literally, wherever they stand.
 pub(crate) fn named(pipeline: &Value) -> BTreeSet<Named> {
     let mut found = BTreeSet::new();
-    visit(pipeline, &mut found);
+    visit(pipeline, "", &mut found);
     found
 }
 
-fn visit(value: &Value, found: &mut BTreeSet<Named>) {
+/// `around`: the account of what the value stands in. The one `cluster` of an old deploy stage has its stage's.
+fn visit(value: &Value, around: &str, found: &mut BTreeSet<Named>) {
     match value {
-        Value::Array(list) => list.iter().for_each(|one| visit(one, found)),
+        Value::Array(list) => list.iter().for_each(|one| visit(one, around, found)),
         Value::Object(object) => {
             let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
-            let account = if text("account").is_empty() {
-                text("credentials")
-            } else {
-                text("account")
-            };
+            let account = [text("account"), text("credentials"), around]
+                .into_iter()
+                .find(|account| !account.is_empty())
+                .unwrap_or_default();
             let name = if text("cluster").is_empty() {
                 let mut name = text("application").to_owned();
                 let (stack, detail) = (text("stack"), text("freeFormDetails"));
@@ -53,7 +53,7 @@ fn visit(value: &Value, found: &mut BTreeSet<Named>) {
                     cluster: name,
                 });
             }
-            object.values().for_each(|one| visit(one, found));
+            object.values().for_each(|one| visit(one, account, found));
         }
         _ => {}
     }
@@ -133,5 +133,18 @@ mod tests {
             .map(|one| format!("{} {}", one.account, one.cluster))
             .collect();
         assert_eq!(names, ["a shop--d", "prod shop-prod-web", "test shop--x"]);
+    }
+
+    #[test]
+    fn the_one_cluster_of_an_old_deploy_stage_has_the_stages_account() {
+        let pipeline = json!({"application": "shop", "stages": [
+            {"type": "deploy", "account": "test", "cluster": {"application": "shop", "stack": "test", "freeFormDetails": "",
+                "source": {"account": "other", "asgName": "shop-test-v016"}}},
+        ]});
+        let names: Vec<String> = named(&pipeline)
+            .into_iter()
+            .map(|one| format!("{} {}", one.account, one.cluster))
+            .collect();
+        assert_eq!(names, ["test shop-test"]);
     }
 }

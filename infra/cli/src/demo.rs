@@ -14,7 +14,7 @@ use crate::cluster::{lines, named};
 use crate::execution::{attend, verdict};
 use crate::failure::Failure;
 use crate::input;
-use crate::local::{self, Setting};
+use crate::local::{self, Ground, Setting, StaysUp};
 use crate::output::{BOLD, Output, elapsed};
 use crate::run::{Answers, Hand, price_line, started_by_event, summary_json, transitions};
 use crate::saved::save_pipeline;
@@ -52,6 +52,19 @@ pub(crate) async fn run(arguments: Demo, prefix: &str, output: &Output) -> Resul
         detached: arguments.keep,
     };
     let ground = local::start(setting.clone(), output).await?;
+    let _stays = arguments.keep.then(|| StaysUp(*output));
+    let outcome = release(&ground, &arguments, &setting, prefix, output).await;
+    ground.explain(outcome).await
+}
+
+/// From the push to the end, in a cloud that is up.
+async fn release(
+    ground: &Ground,
+    arguments: &Demo,
+    setting: &Setting,
+    prefix: &str,
+    output: &Output,
+) -> Result<(), Failure> {
     let began = now();
     let pipeline = input::parse(PIPELINE, "the demo's pipeline")?;
     let seeding = pipeline.clone();
@@ -76,7 +89,7 @@ pub(crate) async fn run(arguments: Demo, prefix: &str, output: &Output) -> Resul
     let event = ground
         .with(|cloud| cloud.push_image(REPOSITORY, TAG, "the second release"))
         .await?;
-    local::send(&ground, &event, false).await?;
+    local::send(ground, &event, false).await?;
     say(output, &format!("pushed {REPOSITORY}:{TAG}"));
     let id = started_by_event(&installation, &pipeline_id).await?;
     let execution = installation.execution(id.as_str()).await?;
@@ -96,7 +109,7 @@ pub(crate) async fn run(arguments: Demo, prefix: &str, output: &Output) -> Resul
     };
     let snapshot = attend(&installation, output, execution, LOOK_EVERY, &mut hand).await?;
     let after = ground.with(LocalCloud::clusters).await?;
-    let transitions = transitions(&ground, &installation, &snapshot).await?;
+    let transitions = transitions(ground, &installation, &snapshot).await?;
     if output.json {
         output.compact(&summary_json(
             &snapshot,
@@ -127,11 +140,6 @@ pub(crate) async fn run(arguments: Demo, prefix: &str, output: &Output) -> Resul
             snapshot.execution.status,
             elapsed(seconds)
         ))?;
-    }
-    if arguments.keep {
-        output.say(
-            "the local cloud stays up: eval \"$(gennaker local env)\"; gennaker local down ends it",
-        );
     }
     verdict(&snapshot)?;
     if snapshot.execution.status == Status::Succeeded {

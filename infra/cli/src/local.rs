@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use gennaker_cloud::Connection;
 use gennaker_domain::Problem;
-use gennaker_local::{Error, LocalCloud, Options, Progress, World, functions};
+use gennaker_local::{Error, LocalCloud, Options, Progress, Python, World, functions};
 use serde_json::{Value, json};
 
 use crate::arguments::Local;
@@ -26,13 +27,18 @@ const FUNCTION_TIMEOUT_SECONDS: u32 = 20;
 /// `disableCluster` waits 90 s on AWS, so that connections drain; nothing drains here.
 const DISABLE_CLUSTER_MIN_SECONDS: u32 = 2;
 
+/// How long after a failed call it may take until a dead emulator is reported: the rest is ended first.
+const DEATH_PATIENCE: Duration = Duration::from_secs(8);
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let mut message = error.to_string();
         if let Some(source) = std::error::Error::source(&error) {
             message = format!("{message}: {source}");
         }
-        if error.exit_status() == 2 {
+        if matches!(error, Error::Interrupted) {
+            Self::Interrupted
+        } else if error.exit_status() == 2 {
             Self::input(Problem::error("invalid-local-input", "$", message))
         } else {
             Self::environment(message)
@@ -87,6 +93,17 @@ impl Ground {
         blocking(move || work(&cloud).map_err(Failure::from)).await
     }
 
+    /// What ended a command that failed in this cloud: an emulator that died, if one did, is the better explanation.
+    pub(crate) async fn explain<T>(&self, outcome: Result<T, Failure>) -> Result<T, Failure> {
+        match outcome {
+            Err(failure @ Failure::Environment { .. }) => {
+                let found = self.with(|cloud| cloud.check_for(DEATH_PATIENCE)).await;
+                Err(found.err().unwrap_or(failure))
+            }
+            other => other,
+        }
+    }
+
     /// The installation in it.
     pub(crate) async fn installation(&self, prefix: &str) -> Installation {
         let connection =
@@ -94,6 +111,17 @@ impl Ground {
                 .await
                 .at(&self.cloud.endpoints().aws, REGION, ACCOUNT);
         Installation::on(connection, prefix)
+    }
+}
+
+/// Says that a cloud stays up, however the command ends that was to keep it.
+pub(crate) struct StaysUp(pub Output);
+
+impl Drop for StaysUp {
+    fn drop(&mut self) {
+        self.0.say(
+            "the local cloud stays up: eval \"$(gennaker local env)\"; gennaker local down ends it",
+        );
     }
 }
 
@@ -145,6 +173,8 @@ pub(crate) async fn start(setting: Setting, output: &Output) -> Result<Ground, F
 fn start_blocking(setting: &Setting, progress: &dyn Progress) -> Result<Ground, Failure> {
     let workspace = workspace_directory()?;
     let target = target_directory();
+    // First what a person may have to install: a build takes minutes.
+    Python::set_up(&target, progress)?;
     let built = functions::build(&workspace, "dev", progress)?;
     let mut options = Options::new(&target);
     options.port = setting.port;

@@ -1,13 +1,17 @@
 #![doc = include_str!("../README.md")]
 
+mod account;
 mod accounts;
 mod arguments;
 mod canary;
+mod canary_metrics;
+mod canary_saved;
 mod cluster;
 mod decision;
 mod demo;
 mod difference;
 mod elf;
+mod evaluation;
 mod execution;
 mod expression;
 mod failure;
@@ -21,15 +25,16 @@ mod pipeline;
 mod progress;
 mod run;
 mod saved;
-mod spinnaker;
 mod surroundings;
+mod trigger;
 mod view;
 
 use std::process::ExitCode;
 
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 
-use crate::arguments::{Arguments, Command};
+use crate::arguments::{Arguments, Command, Execution};
 use crate::failure::Failure;
 use crate::installation::Installation;
 use crate::output::Output;
@@ -62,27 +67,26 @@ fn main() -> ExitCode {
 }
 
 /// Runs the command until it ends or Ctrl-C does it: what the command holds is dropped then, a local cloud with all
-/// its processes.
+/// its processes; what works on a thread, a build above all, is ended.
 async fn until_interrupted(arguments: Arguments, output: Output) -> Result<(), Failure> {
+    // Heard from the first moment, not only once something else had to wait.
+    let mut signals = [
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+    ]
+    .map(signal);
+    let [Ok(interrupted), Ok(terminated), Ok(hung_up)] = &mut signals else {
+        return Err(Failure::environment("signals cannot be heard"));
+    };
     tokio::select! {
-        outcome = run(arguments, output) => outcome,
-        signal = tokio::signal::ctrl_c() => match signal {
-            Ok(()) => Err(Failure::Interrupted),
-            Err(error) => Err(Failure::environment(format!("signals cannot be heard: {error}"))),
-        },
-        () = terminated() => Err(Failure::Interrupted),
+        outcome = run(arguments, output) => return outcome,
+        _ = interrupted.recv() => {}
+        _ = terminated.recv() => {}
+        _ = hung_up.recv() => {}
     }
-}
-
-/// Ends when somebody asks this process to end.
-async fn terminated() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut stream) => {
-            stream.recv().await;
-        }
-        Err(_) => std::future::pending().await,
-    }
+    gennaker_local::interrupt();
+    Err(Failure::Interrupted)
 }
 
 async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
@@ -93,12 +97,20 @@ async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
     match arguments.command {
         Command::Pipeline(command) => pipeline::run(command, &prefix, &output).await,
         Command::Expression(command) => expression::run(command, &output),
-        Command::Canary(command) => canary::run(command, &output),
+        Command::Canary(command) => canary::run(command, &prefix, &output).await,
         Command::Decision(command) => decision::run(command, &output),
+        Command::Trigger(command) => trigger::run(command, &output),
+        Command::Webhook(command) => trigger::webhook(command, &output),
+        Command::Artifact(command) => trigger::artifact(command, &output),
+        Command::Cron(command) => trigger::cron(command, &output),
+        Command::Execution(Execution::Evaluate { cases }) => evaluation::run(&cases, &output).await,
         Command::Execution(command) => {
             execution::run(command, &Installation::connect(&prefix).await, &output).await
         }
         Command::Local(command) => local::run(command, &prefix, &output).await,
+        Command::Account(command) => {
+            account::run(command, &Installation::connect(&prefix).await, &output).await
+        }
         Command::Package(arguments) => package::run(arguments, &output).await,
         Command::Completion { shell } => manual::completion(shell),
         Command::Man { out } => manual::pages(out.as_deref(), &output),

@@ -247,7 +247,7 @@ impl Zig {
 
     /// `cargo zigbuild` for the architecture.
     fn cargo(&self, architecture: Architecture, profile: Profile, target: &Path) -> Command {
-        let mut cargo = Command::new("cargo");
+        let mut cargo = gennaker_local::functions::cargo();
         cargo
             .args(["zigbuild", "--locked", "--profile", profile.as_str()])
             .args([

@@ -16,7 +16,7 @@ use crate::execution::{Attendant, attend, decision, start, verdict};
 use crate::failure::Failure;
 use crate::input;
 use crate::installation::Installation;
-use crate::local::{self, Ground, Setting};
+use crate::local::{self, Ground, Setting, StaysUp};
 use crate::output::{Output, bare, plain};
 use crate::saved::save_pipeline;
 use crate::surroundings::now_millis;
@@ -64,7 +64,43 @@ pub(crate) async fn run(arguments: Run, prefix: &str, output: &Output) -> Result
             (local::start(setting, output).await?, arguments.wait_scale)
         }
     };
+    let _stays = (ground.own && arguments.keep).then(|| StaysUp(*output));
     let wait_scale = wait_scale.min(arguments.wait_scale);
+    let trial = Trial {
+        text,
+        pipeline,
+        event,
+        names,
+        wait_scale,
+    };
+    let outcome = try_out(&ground, trial, arguments, prefix, output).await;
+    ground.explain(outcome).await
+}
+
+/// What is run.
+struct Trial {
+    text: String,
+    pipeline: Value,
+    event: Option<Value>,
+    names: BTreeSet<String>,
+    wait_scale: f64,
+}
+
+/// One execution, in a cloud that is up.
+async fn try_out(
+    ground: &Ground,
+    trial: Trial,
+    arguments: Run,
+    prefix: &str,
+    output: &Output,
+) -> Result<(), Failure> {
+    let Trial {
+        text,
+        pipeline,
+        event,
+        mut names,
+        wait_scale,
+    } = trial;
     let resolved = resolved(&pipeline, &arguments.parameters, event.as_ref());
     let seeding = resolved.clone();
     tell(
@@ -99,7 +135,7 @@ pub(crate) async fn run(arguments: Run, prefix: &str, output: &Output) -> Result
         }
         Some(event) => {
             let pipeline_id = saved.get("id").map(bare).unwrap_or_default();
-            local::send(&ground, event, false).await?;
+            local::send(ground, event, false).await?;
             started_by_event(&installation, &pipeline_id).await?
         }
     };
@@ -122,7 +158,7 @@ pub(crate) async fn run(arguments: Run, prefix: &str, output: &Output) -> Result
     let snapshot = attend(&installation, output, execution, LOOK_EVERY, &mut hand).await?;
     let over_time = hand.over_time;
     let observed = ground.with(gennaker_local::LocalCloud::clusters).await?;
-    let transitions = transitions(&ground, &installation, &snapshot).await?;
+    let transitions = transitions(ground, &installation, &snapshot).await?;
     let named = named(&resolved);
     let observed = if ground.own {
         observed

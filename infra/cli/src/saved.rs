@@ -105,6 +105,13 @@ pub(crate) async fn save(
     installation: &Installation,
     output: &Output,
 ) -> Result<(), Failure> {
+    let pipeline = input::parse(text, "the pipeline")?;
+    if crate::surroundings::is_local_cloud() {
+        // Every account name is the emulated account there.
+        crate::accounts::register(&crate::accounts::named(&pipeline), installation).await?;
+    } else {
+        crate::account::check(&pipeline, installation).await?;
+    }
     let answer = save_pipeline(text, application, installation, output).await?;
     if output.json {
         return output.data(&answer);

@@ -27,6 +27,15 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// Whether the SDK's own settings lead to this machine: `eval "$(gennaker local env)"`.
+pub(crate) fn is_local_cloud() -> bool {
+    variable("AWS_ENDPOINT_URL").is_some_and(|endpoint| {
+        ["http://127.0.0.1:", "http://localhost:"]
+            .iter()
+            .any(|local| endpoint.starts_with(local))
+    })
+}
+
 /// Cargo's target directory: where the local cloud, builds and packages live.
 ///
 /// The one that this binary was built into; `CARGO_TARGET_DIR` wins.

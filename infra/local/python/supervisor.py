@@ -4,7 +4,8 @@
 
 The specification: {"run": directory, "scripts": directory, "bin": the virtual environment's bin directory,
 "port": 0 or the wanted port of the main emulator, "wait_scale": number, "detached": bool,
-"state": path of the state file or null, "path": PATH for functions and builds}.
+"state": path of the state file or null, "path": PATH for functions and builds, "function_environment": what
+functions have in their environment besides}.
 
 One JSON object a line is written to standard output: {"event": "waiting", "name"} while a process is not
 answering yet, {"event": "ready", "endpoints", "pids", "environment"} once, and {"event": "failed", "name",
@@ -240,7 +241,9 @@ class Supervisor:
                     # Its MQTT listener would take port 8883 on every interface.
                     "IOT_MTLS_ENABLED": "0",
                     "LOG_LEVEL": "WARNING",
-                },
+                }
+                # Functions have the environment of the emulator that starts them.
+                | self.spec["function_environment"],
             )
             try:
                 if not self.wait_until_answering("ministack", f"http://127.0.0.1:{port}/_ministack/health"):

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -11,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::children::{Program, go_on};
 use crate::session::Session;
 use crate::surroundings;
 use crate::{Error, Progress, Python, Step, World};
@@ -36,6 +36,9 @@ pub struct Options {
     pub world: World,
     /// True for `gennaker local up`: the cloud outlives this process and is written to the state file.
     pub detached: bool,
+    /// What the functions have in their environment besides. `AWS_ENDPOINT_URL_DYNAMODB` leads one service's calls
+    /// through a test's own process, and nobody's else: [`LocalCloud::environment`] does not have it.
+    pub function_environment: BTreeMap<String, String>,
 }
 
 impl Options {
@@ -48,6 +51,7 @@ impl Options {
             wait_scale: 1.0,
             world: World::default(),
             detached: false,
+            function_environment: BTreeMap::new(),
         }
     }
 }
@@ -101,7 +105,7 @@ pub struct LocalCloud {
 /// The supervisor as its parent sees it. Its standard input is what keeps it alive.
 #[derive(Debug)]
 struct Owner {
-    child: Child,
+    supervisor: Program,
     detached: bool,
     news: Arc<News>,
 }
@@ -150,7 +154,7 @@ impl LocalCloud {
     ///
     /// # Errors
     /// [`Error::Python`] and [`Error::Install`] from the set-up, [`Error::Start`] when a process does not come up or
-    /// the port is in use, [`Error::AlreadyUp`] for a second detached cloud, [`Error::File`].
+    /// the port is in use, [`Error::AlreadyUp`] for a second detached cloud, [`Error::File`], [`Error::Interrupted`].
     pub fn start(options: &Options, progress: &dyn Progress) -> Result<Self, Error> {
         let python = Python::set_up(&options.target_dir, progress)?;
         let local = options.target_dir.join("local");
@@ -180,28 +184,31 @@ impl LocalCloud {
             "detached": options.detached,
             "state": options.detached.then_some(&state_path),
             "path": surroundings::path().to_string_lossy(),
+            "function_environment": options.function_environment,
         });
         let specification_path = run.join("cloud.json");
         write_json(&specification_path, &specification)?;
         let log_path = run.join("supervisor.log");
         let log = fs::File::create(&log_path).map_err(Error::file(&log_path))?;
-        let mut child = python
-            .script("supervisor.py")
+        let mut command = python.script("supervisor.py");
+        command
             .arg(&specification_path)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(log)
-            // Ctrl-C in the terminal reaches the command line only, which then ends the cloud in order.
-            .process_group(0)
-            .spawn()
-            .map_err(|error| Error::Python {
+            .stderr(log);
+        let mut supervisor = Program::start(&mut command).map_err(|why| {
+            why.or(|error| Error::Python {
                 reason: error.to_string(),
-            })?;
-        let outcome = wait_until_ready(&mut child, progress, &log_path);
+            })
+        })?;
+        let outcome = wait_until_ready(&mut supervisor.child, progress, &log_path);
+        let outcome = outcome.or_else(|error| go_on().and(Err(error)));
+        supervisor.release();
         let (mut state, news) = match outcome {
             Ok(ready) => ready,
             Err(error) => {
-                end(&mut child);
+                request_stop(&run);
+                end(&mut supervisor.child);
                 return Err(error);
             }
         };
@@ -211,7 +218,7 @@ impl LocalCloud {
             state,
             state_path,
             owner: Some(Owner {
-                child,
+                supervisor,
                 detached: options.detached,
                 news,
             }),
@@ -375,7 +382,7 @@ impl LocalCloud {
     pub fn stop(mut self) -> Result<(), Error> {
         if let Some(owner) = &mut self.owner {
             request_stop(&self.state.run);
-            end(&mut owner.child);
+            end(&mut owner.supervisor.child);
             self.owner = None;
             return Ok(());
         }
@@ -405,7 +412,7 @@ impl Drop for LocalCloud {
         if let Some(owner) = &mut self.owner
             && !owner.detached
         {
-            end(&mut owner.child);
+            end(&mut owner.supervisor.child);
         }
     }
 }

@@ -73,6 +73,9 @@ pub enum Error {
         /// The end of what cargo said.
         reason: String,
     },
+    /// [`crate::interrupt`] was called.
+    #[error("interrupted")]
+    Interrupted,
     /// The file system.
     #[error("`{path}`")]
     File {
@@ -86,11 +89,12 @@ pub enum Error {
 
 impl Error {
     /// The exit status of a command that ends with this error: 2 for an input, 3 for the environment,
-    /// 1 for an answer that was no.
+    /// 130 for an interruption, 1 for an answer that was no.
     #[must_use]
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Input { .. } => 2,
+            Self::Interrupted => 130,
             Self::Call { .. } | Self::Build { .. } => 1,
             Self::Python { .. }
             | Self::Install { .. }

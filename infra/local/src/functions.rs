@@ -6,8 +6,9 @@ use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Serialize};
 
+use crate::children::Program;
 use crate::python::last_lines;
-use crate::{Error, Progress, Step};
+use crate::{Error, Progress, Step, surroundings};
 
 /// A function's name and its binary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,18 +48,30 @@ struct Message {
     executable: Option<PathBuf>,
 }
 
+/// A Cargo that builds the same whoever starts it. `cargo gennaker` and `cargo test` tell their program which package it
+/// is, and build scripts (ring's) that look at the same variables would run anew, and everything above them be compiled
+/// anew, at each change between the two.
+#[must_use]
+pub fn cargo() -> Command {
+    let mut cargo = Command::new("cargo");
+    for name in surroundings::of_outer_cargo() {
+        cargo.env_remove(name);
+    }
+    cargo
+}
+
 /// Builds every function of the workspace for this machine with the given profile (`dev`); in order of their names.
 ///
 /// A second call without a change takes a second. Cargo's own lock makes concurrent calls wait for each other.
 ///
 /// # Errors
-/// [`Error::Build`] with the end of what Cargo said.
+/// [`Error::Build`] with the end of what Cargo said, [`Error::Interrupted`].
 pub fn build(
     workspace: &Path,
     profile: &str,
     progress: &dyn Progress,
 ) -> Result<Vec<FunctionArtifact>, Error> {
-    let mut cargo = Command::new("cargo");
+    let mut cargo = cargo();
     cargo.args(["build", "--profile", profile]);
     build_with(cargo, workspace, &[], progress)
 }
@@ -97,9 +110,16 @@ pub fn build_with(
         cargo.args(["--package", &package.name]);
     }
     let failed = |reason: String| Error::Build { reason };
-    let mut child = cargo.spawn().map_err(|error| failed(error.to_string()))?;
+    // Before anything is compiled: another Cargo may hold the target directory for a while.
+    progress.report(Step {
+        title: "building the functions".to_owned(),
+        detail: String::new(),
+        done: None,
+    });
+    let mut program =
+        Program::start(&mut cargo).map_err(|why| why.or(|error| failed(error.to_string())))?;
     // Both pipes are read at once: a full one would stop Cargo.
-    let errors = child.stderr.take().map(|mut pipe| {
+    let errors = program.child.stderr.take().map(|mut pipe| {
         std::thread::spawn(move || {
             let mut text = String::new();
             // What cannot be read is not shown; Cargo's exit status decides.
@@ -109,7 +129,7 @@ pub fn build_with(
     });
     let mut built = Vec::new();
     let mut count = 0;
-    if let Some(pipe) = child.stdout.take() {
+    if let Some(pipe) = program.child.stdout.take() {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
             let Ok(message) = serde_json::from_str::<Message>(&line) else {
                 continue;
@@ -134,11 +154,11 @@ pub fn build_with(
             });
         }
     }
-    let status = child.wait().map_err(|error| failed(error.to_string()))?;
+    let succeeded = program.wait(failed)?;
     let errors = errors
         .and_then(|thread| thread.join().ok())
         .unwrap_or_default();
-    if !status.success() {
+    if !succeeded {
         return Err(failed(last_lines(&errors, 12)));
     }
     built.sort_by(|left, right| left.name.cmp(&right.name));
@@ -148,7 +168,7 @@ pub fn build_with(
 /// The packages below `functions/` that have a binary.
 fn functions_of(workspace: &Path) -> Result<Vec<Package>, Error> {
     let failed = |reason: String| Error::Build { reason };
-    let output = Command::new("cargo")
+    let output = cargo()
         .args(["metadata", "--no-deps", "--format-version", "1"])
         .current_dir(workspace)
         .stdin(Stdio::null())

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod children;
 mod cloud;
 mod error;
 pub mod functions;
@@ -11,6 +12,7 @@ mod session;
 mod surroundings;
 mod world;
 
+pub use children::interrupt;
 pub use cloud::{Endpoints, LocalCloud, Options, StateFile};
 pub use error::Error;
 pub use functions::FunctionArtifact;

@@ -1,10 +1,12 @@
 //! The Python environment with the pinned emulators, made once below the target directory.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use crate::children::{Program, go_on};
 use crate::{Error, Progress, Step};
 
 /// What is installed. Both emulators move fast, so every version is pinned; nothing else is installed, because
@@ -14,6 +16,9 @@ pub const PINS: [&str; 3] = [
     "moto[server]==5.2.5",
     "aws-sam-translator==1.115.0",
 ];
+
+/// How often it is looked whether another process has made the environment.
+const LOCK_TICK: Duration = Duration::from_millis(50);
 
 /// About how many packages pip collects for [`PINS`], for the progress bar.
 const PACKAGES: u64 = 46;
@@ -56,7 +61,7 @@ impl Python {
         let key = format!("{}\n{}\n", PINS.join("\n"), venv.display());
         let lock_path = local.join("venv.lock");
         let lock = File::create(&lock_path).map_err(Error::file(&lock_path))?;
-        lock.lock().map_err(Error::file(&lock_path))?;
+        take(&lock, &lock_path)?;
         if fs::read_to_string(&marker).ok().as_deref() != Some(&key) {
             make(&venv, progress)?;
             fs::write(&marker, &key).map_err(Error::file(&marker))?;
@@ -115,21 +120,47 @@ fn make(venv: &Path, progress: &dyn Progress) -> Result<(), Error> {
             venv.display().to_string(),
         ],
     ] {
-        let output = Command::new("python3")
-            .args(&arguments)
-            .stdin(Stdio::null())
-            .output()
-            .map_err(|error| Error::Python {
-                reason: error.to_string(),
-            })?;
-        if !output.status.success() {
-            let text = [output.stdout, output.stderr].concat();
-            return Err(Error::Python {
-                reason: last_lines(&String::from_utf8_lossy(&text), 4),
-            });
-        }
+        run(Command::new("python3").args(&arguments))?;
     }
     install(venv, &say)
+}
+
+/// Runs Python itself, for the set-up.
+fn run(command: &mut Command) -> Result<(), Error> {
+    let failed = |reason: String| Error::Python { reason };
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut program =
+        Program::start(command).map_err(|why| why.or(|error| failed(error.to_string())))?;
+    // Little is said: one pipe after the other.
+    let mut text = String::new();
+    if let Some(mut pipe) = program.child.stdout.take() {
+        let _ = pipe.read_to_string(&mut text);
+    }
+    if let Some(mut pipe) = program.child.stderr.take() {
+        let _ = pipe.read_to_string(&mut text);
+    }
+    if program.wait(failed)? {
+        Ok(())
+    } else {
+        Err(failed(last_lines(&text, 4)))
+    }
+}
+
+/// Waits for the lock that another process may hold while it makes the environment.
+fn take(lock: &File, path: &Path) -> Result<(), Error> {
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) => {
+                go_on()?;
+                std::thread::sleep(LOCK_TICK);
+            }
+            Err(TryLockError::Error(error)) => return Err(Error::file(path)(error)),
+        }
+    }
 }
 
 /// Runs pip and counts what it collects.
@@ -138,22 +169,22 @@ fn install(venv: &Path, say: &dyn Fn(&str, u64)) -> Result<(), Error> {
         pins: PINS.join(" "),
         reason,
     };
-    let mut pip = Command::new(venv.join("bin/python"))
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--disable-pip-version-check",
-            "--no-input",
-        ])
-        .args(PINS)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| failed(error.to_string()))?;
+    let mut pip = Command::new(venv.join("bin/python"));
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--disable-pip-version-check",
+        "--no-input",
+    ])
+    .args(PINS)
+    .stdin(Stdio::null())
+    .stdout(Stdio::piped())
+    .stderr(Stdio::piped());
+    let mut program =
+        Program::start(&mut pip).map_err(|why| why.or(|error| failed(error.to_string())))?;
     // Both pipes are read at once: a full one would stop pip.
-    let errors = pip.stderr.take().map(|mut pipe| {
+    let errors = program.child.stderr.take().map(|mut pipe| {
         std::thread::spawn(move || {
             let mut text = String::new();
             // What cannot be read is not shown; pip's exit status decides.
@@ -162,7 +193,7 @@ fn install(venv: &Path, say: &dyn Fn(&str, u64)) -> Result<(), Error> {
         })
     });
     let mut count = 0;
-    if let Some(pipe) = pip.stdout.take() {
+    if let Some(pipe) = program.child.stdout.take() {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
             if let Some(package) = line.strip_prefix("Collecting ") {
                 count += 1;
@@ -172,11 +203,11 @@ fn install(venv: &Path, say: &dyn Fn(&str, u64)) -> Result<(), Error> {
             }
         }
     }
-    let status = pip.wait().map_err(|error| failed(error.to_string()))?;
+    let succeeded = program.wait(failed)?;
     let errors = errors
         .and_then(|thread| thread.join().ok())
         .unwrap_or_default();
-    if status.success() {
+    if succeeded {
         Ok(())
     } else {
         Err(failed(last_lines(&errors, 4)))

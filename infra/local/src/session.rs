@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::process::{ChildStdin, ChildStdout, Stdio};
 
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::children::{Program, go_on};
 use crate::{Error, Progress, Python, Step, surroundings};
 
 /// The process, and both of its pipes.
 #[derive(Debug)]
 pub(crate) struct Session {
-    child: Child,
+    program: Program,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
 }
@@ -44,19 +45,19 @@ impl Session {
             operation: "a call".to_owned(),
             reason,
         };
-        let mut child = python
-            .script("cloud.py")
+        let mut command = python.script("cloud.py");
+        command
             .env_clear()
             .env("PATH", surroundings::path())
             .env("LANG", "C.UTF-8")
             .envs(environment)
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| failed(error.to_string()))?;
-        match (child.stdin.take(), child.stdout.take()) {
+            .stdout(Stdio::piped());
+        let mut program = Program::start(&mut command)
+            .map_err(|why| why.or(|error| failed(error.to_string())))?;
+        match (program.child.stdin.take(), program.child.stdout.take()) {
             (Some(input), Some(output)) => Ok(Self {
-                child,
+                program,
                 input,
                 output: BufReader::new(output),
             }),
@@ -66,7 +67,7 @@ impl Session {
 
     /// True once the process has ended.
     pub(crate) fn is_over(&mut self) -> bool {
-        !matches!(self.child.try_wait(), Ok(None))
+        !matches!(self.program.child.try_wait(), Ok(None))
     }
 
     /// One call. `title` names it for a person.
@@ -82,7 +83,10 @@ impl Session {
             reason,
         };
         let request = serde_json::json!({"operation": operation, "arguments": arguments});
-        writeln!(self.input, "{request}").map_err(|error| failed(error.to_string()))?;
+        if let Err(error) = writeln!(self.input, "{request}") {
+            go_on()?;
+            return Err(failed(error.to_string()));
+        }
         loop {
             let mut line = String::new();
             let length = self
@@ -90,6 +94,7 @@ impl Session {
                 .read_line(&mut line)
                 .map_err(|error| failed(error.to_string()))?;
             if length == 0 {
+                go_on()?;
                 return Err(failed("the process that makes the calls ended".to_owned()));
             }
             match serde_json::from_str::<Line>(&line) {
@@ -121,7 +126,6 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         // Nothing is lost: every call has been answered.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.program.kill();
     }
 }

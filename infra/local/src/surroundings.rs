@@ -13,6 +13,18 @@ pub(crate) fn path() -> OsString {
     std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/local/bin:/usr/bin:/bin"))
 }
 
+/// The variables by which Cargo tells a program that it runs which package that is.
+pub(crate) fn of_outer_cargo() -> Vec<OsString> {
+    let prefixes = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+    std::env::vars_os()
+        .map(|(name, _)| name)
+        .filter(|name| {
+            let name = name.to_string_lossy();
+            prefixes.iter().any(|prefix| name.starts_with(prefix))
+        })
+        .collect()
+}
+
 /// A name that no other cloud on this machine has while this process lives.
 pub(crate) fn run_name() -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);

@@ -9,13 +9,13 @@ use aws_sdk_ec2::types as sdk;
 use gennaker_cloud::auto_scaling::TemplateVersion;
 use gennaker_cloud::ec2::{BlockDevice, Image, LaunchData, Placement, SecurityGroup, Subnet};
 use gennaker_cloud::error::from_sdk;
-use gennaker_cloud::{Account, CloudError, Connection, Ec2, Ec2Clouds};
+use gennaker_cloud::{Account, CloudError, Connection, Ec2, Ec2Clouds, Lazy};
 use gennaker_domain::Run;
 
 /// EC2 in one account and region.
 #[derive(Clone, Debug)]
 pub struct AwsEc2 {
-    client: Client,
+    client: Lazy<Client>,
 }
 
 impl AwsEc2 {
@@ -23,7 +23,7 @@ impl AwsEc2 {
     #[must_use]
     pub fn new(connection: &Connection) -> Self {
         Self {
-            client: Client::new(connection.config()),
+            client: connection.client(Client::new),
         }
     }
 

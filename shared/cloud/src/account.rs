@@ -5,7 +5,7 @@ use gennaker_domain::Run;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{CloudError, Connection, Key, Store};
+use crate::{CloudError, Connection, Item, Key, Store, Write};
 
 /// What an account name (`account` or `credentials` in a pipeline) stands for; the record `ACCOUNT#<name>`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,45 @@ impl Account {
         })?;
         account.name = name.to_owned();
         Ok(Some(account))
+    }
+
+    /// Writes the record and its entry in the list of accounts, over what was there. A second call changes nothing.
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub async fn save(&self, store: &Store) -> Result<(), CloudError> {
+        let item = match serde_json::to_value(self) {
+            Ok(Value::Object(item)) => item,
+            Ok(_) => Item::new(),
+            Err(error) => {
+                return Err(CloudError::Unreadable {
+                    what: format!("account {}", self.name),
+                    message: error.to_string(),
+                });
+            }
+        };
+        let record = Write::put(Key::account(&self.name), item.clone());
+        let entry = Write::put(Key::account_entry(&self.name), item);
+        store.table().transact(vec![record, entry]).await
+    }
+
+    /// All accounts that were saved, by name.
+    ///
+    /// # Errors
+    /// Those of the table, and [`CloudError::Unreadable`] for an entry that is none.
+    pub async fn all(store: &Store) -> Result<Vec<Self>, CloudError> {
+        let items = store.table().query(Key::ACCOUNTS, "").await?;
+        items
+            .into_iter()
+            .map(|item| {
+                serde_json::from_value(Value::Object(item)).map_err(|error| {
+                    CloudError::Unreadable {
+                        what: "the list of accounts".to_owned(),
+                        message: error.to_string(),
+                    }
+                })
+            })
+            .collect()
     }
 
     /// Whether the account may be deployed to in that region.

@@ -8,7 +8,7 @@ use aws_sdk_autoscaling::types as sdk;
 use gennaker_domain::deployment::Capacity;
 
 use crate::error::from_sdk;
-use crate::{CloudError, Connection};
+use crate::{CloudError, Connection, Lazy};
 
 /// Names that one `DescribeAutoScalingGroups` takes.
 const NAMES_PER_CALL: usize = 50;
@@ -251,7 +251,7 @@ pub trait AutoScaling: Send + Sync {
 /// Auto Scaling in one account and region.
 #[derive(Clone, Debug)]
 pub struct AwsAutoScaling {
-    client: Client,
+    client: Lazy<Client>,
 }
 
 impl AwsAutoScaling {
@@ -259,7 +259,7 @@ impl AwsAutoScaling {
     #[must_use]
     pub fn new(connection: &Connection) -> Self {
         Self {
-            client: Client::new(connection.config()),
+            client: connection.client(Client::new),
         }
     }
 

@@ -7,7 +7,7 @@ use aws_sdk_codebuild::Client;
 use aws_sdk_codebuild::types::{EnvironmentVariable, EnvironmentVariableType};
 
 use crate::error::from_sdk;
-use crate::{CloudError, Connection};
+use crate::{CloudError, Connection, Lazy};
 
 /// A build as CodeBuild describes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub trait CodeBuild: Send + Sync {
 /// CodeBuild in one account and region.
 #[derive(Clone, Debug)]
 pub struct AwsCodeBuild {
-    client: Client,
+    client: Lazy<Client>,
 }
 
 impl AwsCodeBuild {
@@ -54,7 +54,7 @@ impl AwsCodeBuild {
     #[must_use]
     pub fn new(connection: &Connection) -> Self {
         Self {
-            client: Client::new(connection.config()),
+            client: connection.client(Client::new),
         }
     }
 }

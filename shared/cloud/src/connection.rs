@@ -1,10 +1,20 @@
 //! One lazily built connection that every client shares.
 
+use std::ops::Deref;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use aws_config::default_provider::credentials::DefaultCredentialsChain;
+use aws_config::environment::credentials::EnvironmentVariableCredentialsProvider;
+use aws_config::environment::region::EnvironmentVariableRegionProvider;
+use aws_config::meta::region::ProvideRegion;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig, timeout::TimeoutConfig};
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::{
+    self, ProvideCredentials, SharedCredentialsProvider,
+    future::ProvideCredentials as FutureCredentials,
+};
 use aws_smithy_http_client::{Builder, tls};
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
@@ -81,8 +91,15 @@ impl Connection {
             roots,
             client: OnceLock::new(),
         });
-        let config = aws_config::defaults(BehaviorVersion::latest())
+        let chain = ProviderConfig::without_region().with_http_client(http.clone());
+        let mut loader = aws_config::defaults(BehaviorVersion::latest());
+        // As with the credentials: the SDK asks the environment first, but makes all of its chain before.
+        if let Some(region) = EnvironmentVariableRegionProvider::new().region().await {
+            loader = loader.region(region);
+        }
+        let config = loader
             .http_client(http)
+            .credentials_provider(EnvironmentFirst::new(chain))
             .timeout_config(
                 TimeoutConfig::builder()
                     .connect_timeout(Duration::from_secs(3))
@@ -98,8 +115,7 @@ impl Connection {
     /// environment names it. The credentials are an account's id, as emulators read them.
     #[must_use]
     pub fn at(&self, endpoint: &str, region: &str, account: &str) -> Self {
-        let credentials =
-            aws_credential_types::Credentials::new(account, "local", None, None, "emulator");
+        let credentials = Credentials::new(account, "local", None, None, "emulator");
         Self {
             config: self
                 .config
@@ -108,6 +124,16 @@ impl Connection {
                 .region(Region::new(region.to_owned()))
                 .credentials_provider(SharedCredentialsProvider::new(credentials))
                 .build(),
+        }
+    }
+
+    /// An SDK client of this configuration, made by `new` at its first use.
+    #[must_use]
+    pub fn client<C>(&self, new: fn(&SdkConfig) -> C) -> Lazy<C> {
+        Lazy {
+            config: self.config.clone(),
+            new,
+            client: OnceLock::new(),
         }
     }
 
@@ -139,5 +165,74 @@ impl Connection {
                 .credentials_provider(SharedCredentialsProvider::new(provider))
                 .build(),
         }
+    }
+}
+
+/// The SDK's default chain of credentials, made only if the environment has none.
+///
+/// In Lambda it has, and the chain asks it first; but to make the chain means a client for STS and one for the
+/// instance's metadata: half of a cold start for what is never asked.
+#[derive(Debug)]
+struct EnvironmentFirst {
+    chain: ProviderConfig,
+    credentials: tokio::sync::OnceCell<DefaultCredentialsChain>,
+}
+
+impl EnvironmentFirst {
+    fn new(chain: ProviderConfig) -> Self {
+        Self {
+            chain,
+            credentials: tokio::sync::OnceCell::new(),
+        }
+    }
+
+    async fn default_credentials(&self) -> provider::Result {
+        let environment = EnvironmentVariableCredentialsProvider::new();
+        // Only what is not there is looked for elsewhere: the chain stops at a setting that is wrong, too.
+        match environment.provide_credentials().await {
+            Err(provider::error::CredentialsError::CredentialsNotLoaded(_)) => {}
+            answer => return answer,
+        }
+        self.credentials
+            .get_or_init(|| {
+                DefaultCredentialsChain::builder()
+                    .configure(self.chain.clone())
+                    .build()
+            })
+            .await
+            .provide_credentials()
+            .await
+    }
+}
+
+impl ProvideCredentials for EnvironmentFirst {
+    fn provide_credentials<'a>(&'a self) -> FutureCredentials<'a>
+    where
+        Self: 'a,
+    {
+        FutureCredentials::new(self.default_credentials())
+    }
+
+    fn fallback_on_interrupt(&self) -> Option<Credentials> {
+        self.credentials.get()?.fallback_on_interrupt()
+    }
+}
+
+/// An SDK client that is made at its first use and kept.
+///
+/// Making one costs half a million instructions. A function is started with every client it may ever need, and most of
+/// its calls need one or two of them: what they never use costs no cold start.
+#[derive(Clone, Debug)]
+pub struct Lazy<C> {
+    config: SdkConfig,
+    new: fn(&SdkConfig) -> C,
+    client: OnceLock<C>,
+}
+
+impl<C> Deref for Lazy<C> {
+    type Target = C;
+
+    fn deref(&self) -> &C {
+        self.client.get_or_init(|| (self.new)(&self.config))
     }
 }

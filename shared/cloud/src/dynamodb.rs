@@ -12,12 +12,12 @@ use aws_sdk_dynamodb::types::{
 use serde_json::{Map, Number, Value};
 
 use crate::error::from_sdk;
-use crate::{Action, CloudError, Condition, Connection, Index, Item, Key, Table, Write};
+use crate::{Action, CloudError, Condition, Connection, Index, Item, Key, Lazy, Table, Write};
 
 /// A DynamoDB table.
 #[derive(Clone, Debug)]
 pub struct DynamoDb {
-    client: Client,
+    client: Lazy<Client>,
     table: String,
 }
 
@@ -26,7 +26,7 @@ impl DynamoDb {
     #[must_use]
     pub fn new(connection: &Connection, table: impl Into<String>) -> Self {
         Self {
-            client: Client::new(connection.config()),
+            client: connection.client(Client::new),
             table: table.into(),
         }
     }

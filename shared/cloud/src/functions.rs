@@ -7,7 +7,7 @@ use aws_sdk_lambda::types::InvocationType;
 use serde_json::Value;
 
 use crate::error::from_sdk;
-use crate::{CloudError, Connection};
+use crate::{CloudError, Connection, Lazy};
 
 /// What a function answered.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,7 +43,7 @@ pub fn function_name(prefix: &str, function: &str) -> String {
 /// Lambda on AWS.
 #[derive(Clone, Debug)]
 pub struct AwsFunctions {
-    client: Client,
+    client: Lazy<Client>,
 }
 
 impl AwsFunctions {
@@ -51,7 +51,7 @@ impl AwsFunctions {
     #[must_use]
     pub fn new(connection: &Connection) -> Self {
         Self {
-            client: Client::new(connection.config()),
+            client: connection.client(Client::new),
         }
     }
 }

@@ -32,6 +32,15 @@ impl Key {
         Self::new(format!("ACCOUNT#{name}"), "META")
     }
 
+    /// The account's entry in the list of all accounts: no account has the empty name, so its partition is the list.
+    #[must_use]
+    pub fn account_entry(name: &str) -> Self {
+        Self::new(Self::ACCOUNTS, name)
+    }
+
+    /// Partition of the list of all accounts.
+    pub const ACCOUNTS: &'static str = "ACCOUNT#";
+
     /// The pipeline's current revision.
     #[must_use]
     pub fn pipeline(application: &str, id: &str) -> Self {

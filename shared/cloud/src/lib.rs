@@ -21,7 +21,7 @@ pub mod table;
 pub use account::Account;
 pub use auto_scaling::AutoScaling;
 pub use code_build::CodeBuild;
-pub use connection::{Connection, Roots};
+pub use connection::{Connection, Lazy, Roots};
 pub use ec2::{Ec2, Ec2Clouds};
 pub use error::CloudError;
 pub use functions::Functions;

@@ -5,7 +5,7 @@ use aws_sdk_elasticloadbalancingv2::Client;
 use aws_sdk_elasticloadbalancingv2::types::{TargetDescription, TargetGroup as SdkTargetGroup};
 
 use crate::error::from_sdk;
-use crate::{CloudError, Connection};
+use crate::{CloudError, Connection, Lazy};
 
 /// A target group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub trait LoadBalancing: Send + Sync {
 /// Elastic Load Balancing in one account and region.
 #[derive(Clone, Debug)]
 pub struct AwsLoadBalancing {
-    client: Client,
+    client: Lazy<Client>,
 }
 
 impl AwsLoadBalancing {
@@ -56,7 +56,7 @@ impl AwsLoadBalancing {
     #[must_use]
     pub fn new(connection: &Connection) -> Self {
         Self {
-            client: Client::new(connection.config()),
+            client: connection.client(Client::new),
         }
     }
 }

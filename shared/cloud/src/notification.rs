@@ -5,7 +5,7 @@ use aws_sdk_sns::Client;
 use aws_sdk_sns::types::MessageAttributeValue;
 
 use crate::error::from_sdk;
-use crate::{CloudError, Connection};
+use crate::{CloudError, Connection, Lazy};
 
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub fn subject(text: &str) -> String {
 /// SNS on AWS.
 #[derive(Clone, Debug)]
 pub struct AwsNotifications {
-    client: Client,
+    client: Lazy<Client>,
 }
 
 impl AwsNotifications {
@@ -52,7 +52,7 @@ impl AwsNotifications {
     #[must_use]
     pub fn new(connection: &Connection) -> Self {
         Self {
-            client: Client::new(connection.config()),
+            client: connection.client(Client::new),
         }
     }
 }

@@ -6,7 +6,7 @@ use aws_sdk_sfn::types::{ExecutionStatus, StateMachineType};
 use serde_json::Value;
 
 use crate::error::from_sdk;
-use crate::{CloudError, Connection};
+use crate::{CloudError, Connection, Lazy};
 
 /// A state machine as it now stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,7 +160,7 @@ fn clipped(text: &str) -> String {
 /// Step Functions on AWS.
 #[derive(Clone, Debug)]
 pub struct AwsStepFunctions {
-    client: Client,
+    client: Lazy<Client>,
 }
 
 impl AwsStepFunctions {
@@ -168,7 +168,7 @@ impl AwsStepFunctions {
     #[must_use]
     pub fn new(connection: &Connection) -> Self {
         Self {
-            client: Client::new(connection.config()),
+            client: connection.client(Client::new),
         }
     }
 }

@@ -39,6 +39,10 @@ pub fn normal(artifact: &Value) -> Option<Value> {
         .cloned()
         .unwrap_or_default();
     for (name, value) in given.iter().filter(|(_, value)| !value.is_null()) {
+        if name == "kind" {
+            // What old pipelines call a kind of their own; the original forgets it.
+            continue;
+        }
         if !OWN.contains(&name.as_str()) {
             metadata.insert(name.clone(), value.clone());
         } else if name != "metadata" {
@@ -76,12 +80,17 @@ fn flag(expected: &Value, name: &str) -> bool {
     expected.get(name) == Some(&Value::Bool(true))
 }
 
-fn unmatched(expected: &Value) -> Problem {
-    let name = ["displayName", "id"]
+fn name_of(expected: &Value) -> String {
+    ["displayName", "id"]
         .iter()
         .filter_map(|field| expected.get(field).and_then(Value::as_str))
         .find(|name| !name.is_empty())
-        .unwrap_or("unnamed");
+        .unwrap_or("unnamed")
+        .to_owned()
+}
+
+fn unmatched(expected: &Value) -> Problem {
+    let name = name_of(expected);
     Problem::error(
         "unmatched-artifact",
         "$.expectedArtifacts",
@@ -102,8 +111,10 @@ pub fn resolve(
     received: &[Value],
     prior: &[Value],
 ) -> Result<Resolved, Vec<Problem>> {
+    let normals = |list: &[Value]| -> Vec<Value> { list.iter().filter_map(normal).collect() };
+    let (received, prior) = (&normals(received), &normals(prior));
     let mut resolved = Resolved {
-        artifacts: received.to_vec(),
+        artifacts: received.clone(),
         expected: Vec::new(),
     };
     let mut problems = Vec::new();
@@ -132,11 +143,7 @@ pub fn resolve(
             found = fitting(prior);
         }
         if found.is_empty() && use_default {
-            found.extend(
-                one.get("defaultArtifact")
-                    .filter(|a| a.is_object())
-                    .cloned(),
-            );
+            found.extend(one.get("defaultArtifact").and_then(normal));
         }
         match found.as_slice() {
             [] => problems.push(unmatched(one)),
@@ -167,6 +174,143 @@ pub fn resolve(
     } else {
         Err(problems)
     }
+}
+
+/// Why expected artifacts were not bound.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unbound {
+    /// Nothing matches.
+    #[error("Unmatched expected artifact `{name}` could not be resolved.")]
+    Unmatched {
+        /// The expected artifact's display name, or its id.
+        name: String,
+    },
+    /// Several match, and one was wanted.
+    #[error("Expected artifact `{name}` matches multiple artifacts ({count})")]
+    Ambiguous {
+        /// The expected artifact's display name, or its id.
+        name: String,
+        /// How many.
+        count: usize,
+    },
+}
+
+/// Expected artifacts with what each was bound to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Bound {
+    /// What they were bound to, each once.
+    pub artifacts: Vec<Value>,
+    /// The expected artifacts, each with its `boundArtifact`.
+    pub expected: Vec<Value>,
+}
+
+impl Bound {
+    /// As a stage's outputs: `artifacts` and `resolvedExpectedArtifacts`.
+    #[must_use]
+    pub fn outputs(&self) -> Map<String, Value> {
+        Map::from_iter([
+            ("artifacts".to_owned(), json!(self.artifacts)),
+            ("resolvedExpectedArtifacts".to_owned(), json!(self.expected)),
+        ])
+    }
+}
+
+/// Binds every one of the expected artifacts, as Orca's `ArtifactResolver` does: to a current artifact that matches, else
+/// (`usePriorArtifact`) to a prior one, else (`useDefaultArtifact`) to its default. Without `unique` the first match counts.
+///
+/// # Errors
+/// [`Unbound`] for the first that cannot be bound.
+pub fn bind(
+    expected: &[Value],
+    current: &[Value],
+    prior: &[Value],
+    unique: bool,
+) -> Result<Bound, Unbound> {
+    let mut bound = Bound::default();
+    for one in expected {
+        let matcher = one.get("matchArtifact").unwrap_or(&Value::Null);
+        let fitting = |candidates: &[Value]| -> Result<Option<Value>, Unbound> {
+            let fitting: Vec<Value> = candidates
+                .iter()
+                .filter(|candidate| matches(matcher, candidate))
+                .filter_map(normal)
+                .collect();
+            if unique && fitting.len() > 1 {
+                return Err(Unbound::Ambiguous {
+                    name: name_of(one),
+                    count: fitting.len(),
+                });
+            }
+            Ok(fitting.into_iter().next())
+        };
+        let mut found = fitting(current)?;
+        if found.is_none() && flag(one, "usePriorArtifact") {
+            found = fitting(prior)?;
+        }
+        if found.is_none() && flag(one, "useDefaultArtifact") {
+            found = one.get("defaultArtifact").and_then(normal);
+        }
+        let Some(found) = found else {
+            return Err(Unbound::Unmatched { name: name_of(one) });
+        };
+        bound.expected.push(with_bound(one, &found));
+        if !bound.artifacts.contains(&found) {
+            bound.artifacts.push(found);
+        }
+    }
+    Ok(bound)
+}
+
+/// An expected artifact as Spinnaker writes it back, bound.
+fn with_bound(expected: &Value, bound: &Value) -> Value {
+    let mut written: Map<String, Value> = expected
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    for name in ["matchArtifact", "defaultArtifact"] {
+        if let Some(artifact) = written.get(name).and_then(normal) {
+            written.insert(name.to_owned(), artifact);
+        }
+    }
+    for name in ["usePriorArtifact", "useDefaultArtifact"] {
+        written.entry(name).or_insert(Value::Bool(false));
+    }
+    written
+        .entry("id")
+        .or_insert_with(|| Value::String(String::new()));
+    written.insert("boundArtifact".to_owned(), bound.clone());
+    Value::Object(written)
+}
+
+/// Everything that an execution made and was started with: artifacts of its stages' outputs, of later stages first,
+/// then those of its trigger. `stages` are in the order in which they ran; `without` names a stage that does not count.
+#[must_use]
+pub fn of_execution(execution: &Value, without: Option<&str>) -> Vec<Value> {
+    let list = |value: Option<&Value>| -> Vec<Value> {
+        value
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(normal)
+            .collect()
+    };
+    let mut all: Vec<Value> = execution
+        .get("stages")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter(|stage| {
+            without
+                .is_none_or(|without| stage.get("refId").and_then(Value::as_str) != Some(without))
+        })
+        .flat_map(|stage| list(stage.pointer("/outputs/artifacts")))
+        .collect();
+    all.reverse();
+    all.extend(list(execution.pointer("/trigger/artifacts")));
+    all
 }
 
 #[cfg(test)]
@@ -202,9 +346,10 @@ mod tests {
         let bound = |received: &[Value], prior: &[Value]| {
             resolve(&expected, &[], received, prior).unwrap().expected[0]["boundArtifact"].clone()
         };
-        assert_eq!(bound(&[image("2")], &[image("1")]), image("2"));
-        assert_eq!(bound(&[], &[image("1")]), image("1"));
-        assert_eq!(bound(&[], &[]), image("default"));
+        let normal = |version: &str| normal(&image(version)).unwrap();
+        assert_eq!(bound(&[image("2")], &[image("1")]), normal("2"));
+        assert_eq!(bound(&[], &[image("1")]), normal("1"));
+        assert_eq!(bound(&[], &[]), normal("default"));
     }
 
     #[test]
@@ -229,6 +374,33 @@ mod tests {
         );
         let problems = resolve(&expected, &["image"], &[image("1")], &[]).unwrap_err();
         assert_eq!(problems[0].code, "unmatched-artifact");
+    }
+
+    #[test]
+    fn produced_artifacts_are_all_bound_and_each_is_listed_once() {
+        let one = expected(json!({"type": "docker/image"}));
+        let found = [image("1"), image("2")];
+        let bound = bind(&[one.clone(), one.clone()], &found, &[], false).unwrap();
+        assert_eq!(bound.artifacts, [normal(&image("1")).unwrap()]);
+        assert_eq!(bound.expected.len(), 2);
+        let ambiguous = bind(&[one.clone()], &found, &[], true).unwrap_err();
+        assert!(matches!(ambiguous, Unbound::Ambiguous { count: 2, .. }));
+        let unmatched = bind(&[one], &[], &found, false).unwrap_err();
+        assert!(unmatched.to_string().contains("`image`"), "{unmatched}");
+    }
+
+    #[test]
+    fn an_executions_artifacts_are_those_of_its_later_stages_first() {
+        let stage = |id: &str, version: &str| json!({"refId": id, "outputs": {"artifacts": [image(version)]}});
+        let execution = json!({"stages": [stage("1", "1"), stage("2", "2")], "trigger": {"artifacts": [image("0")]}});
+        let versions = |without: Option<&str>| -> Vec<String> {
+            of_execution(&execution, without)
+                .iter()
+                .map(|artifact| artifact["version"].as_str().unwrap().to_owned())
+                .collect()
+        };
+        assert_eq!(versions(None), ["2", "1", "0"]);
+        assert_eq!(versions(Some("2")), ["1", "0"]);
     }
 
     #[test]

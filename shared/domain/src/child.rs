@@ -430,6 +430,24 @@ pub struct Watched {
     pub outputs: Map<String, Value>,
 }
 
+/// An execution that has not ended, or whose stages nobody can read.
+#[must_use]
+pub fn open(execution: &Execution) -> Watched {
+    let halted = execution.status.is_halt();
+    Watched {
+        id: execution.id.to_string(),
+        application: execution.application.clone(),
+        name: execution.pipeline.clone(),
+        status: execution.status,
+        exception: halted.then(|| json!({ "source": no_stage(), "details": { "errors": [] } })),
+        outputs: Map::new(),
+    }
+}
+
+fn no_stage() -> Value {
+    json!({ "executionId": null, "stageId": null, "stageName": null, "stageIndex": 0 })
+}
+
 /// What a stage that waits needs to know of an execution.
 #[must_use]
 pub fn watched(plan: &Plan, execution: &Execution, records: &Records) -> Watched {
@@ -517,17 +535,14 @@ fn exception(plan: &Plan, execution: &Execution, records: &Records) -> Value {
             execution.pipeline, ending.reason
         ));
     }
-    let source = failed.first().map_or_else(
-        || json!({ "executionId": null, "stageId": null, "stageName": null, "stageIndex": 0 }),
-        |(index, stage)| {
-            json!({
-                "executionId": execution.id,
-                "stageId": stage_id(execution, &stage.ref_id),
-                "stageName": stage.name,
-                "stageIndex": index,
-            })
-        },
-    );
+    let source = failed.first().map_or_else(no_stage, |(index, stage)| {
+        json!({
+            "executionId": execution.id,
+            "stageId": stage_id(execution, &stage.ref_id),
+            "stageName": stage.name,
+            "stageIndex": index,
+        })
+    });
     json!({ "source": source, "details": { "errors": errors } })
 }
 

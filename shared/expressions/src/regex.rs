@@ -54,6 +54,11 @@ impl JavaRegex {
         self.whole.is_match(text).map_err(costly)
     }
 
+    /// Whether there is a match anywhere.
+    pub(crate) fn finds(&self, text: &str) -> Eval<bool> {
+        self.find.is_match(text).map_err(costly)
+    }
+
     /// The next match at or after a byte position.
     pub(crate) fn find_from(&self, text: &str, from: usize) -> Eval<Option<Found>> {
         if from > text.len() {
@@ -111,7 +116,7 @@ fn translate(pattern: &str) -> Eval<String> {
                         let rest: String = chars.get(index..).unwrap_or_default().iter().collect();
                         let quoted = rest.split("\\E").next().unwrap_or_default();
                         for c in quoted.chars() {
-                            push_literal(c, &mut out);
+                            flags.push_literal(c, in_class, &mut out);
                         }
                         index += quoted.chars().count() + 2;
                     }
@@ -212,7 +217,7 @@ fn translate(pattern: &str) -> Eval<String> {
                             index.saturating_sub(1)
                         )));
                     }
-                    c => push_literal(c, &mut out),
+                    c => flags.push_literal(c, in_class, &mut out),
                 }
                 continue;
             }
@@ -291,6 +296,17 @@ fn translate(pattern: &str) -> Eval<String> {
                         continue;
                     }
                 }
+                // The name of a group starts with a letter in Java.
+                if at(index + 1) == '?'
+                    && at(index + 2) == '<'
+                    && !matches!(at(index + 3), '=' | '!')
+                    && !at(index + 3).is_ascii_alphabetic()
+                {
+                    return Err(Fault::new(format!(
+                        "capturing group name does not start with a Latin letter near index {} {pattern}",
+                        index + 3
+                    )));
+                }
                 out.push('(');
             }
             ')' => {
@@ -304,9 +320,15 @@ fn translate(pattern: &str) -> Eval<String> {
                 if !at(index + 1).is_ascii_digit() {
                     return Err(Fault::new(format!("Illegal repetition {pattern}")));
                 }
+                if !counts(&chars, index) {
+                    return Err(Fault::new(format!(
+                        "Unclosed counted closure or illegal repetition range near index {index} {pattern}"
+                    )));
+                }
                 out.push('{');
             }
-            c => out.push(c),
+            c if c.is_ascii() => out.push(c),
+            c => flags.push_literal(c, false, &mut out),
         }
         index += 1;
     }
@@ -323,6 +345,8 @@ fn translate(pattern: &str) -> Eval<String> {
 struct Flags {
     dot_all: bool,
     multi_line: bool,
+    ignore_case: bool,
+    unicode_case: bool,
 }
 
 impl Flags {
@@ -334,10 +358,40 @@ impl Flags {
                 '-' => on = false,
                 's' => flags.dot_all = on,
                 'm' => flags.multi_line = on,
+                'i' => flags.ignore_case = on,
+                'u' => flags.unicode_case = on,
                 _ => {}
             }
         }
         flags
+    }
+
+    /// Without `u`, Java's `i` ignores the case of ASCII letters only.
+    fn push_literal(self, c: char, in_class: bool, out: &mut String) {
+        if !c.is_ascii() && self.ignore_case && !self.unicode_case && !in_class {
+            out.push_str("(?-i:");
+            out.push(c);
+            out.push(')');
+        } else {
+            push_literal(c, out);
+        }
+    }
+}
+
+/// Whether the repetition that starts here is `{n}`, `{n,}` or `{n,m}` with a maximum that is not below its minimum.
+fn counts(chars: &[char], open: usize) -> bool {
+    let rest = chars.get(open + 1..).unwrap_or_default();
+    let Some(close) = rest.iter().position(|c| *c == '}') else {
+        return false;
+    };
+    let text: String = rest.get(..close).unwrap_or_default().iter().collect();
+    let number = |text: &str| text.parse::<u32>().ok();
+    match text.split_once(',') {
+        None => number(&text).is_some(),
+        Some((from, "")) => number(from).is_some(),
+        Some((from, to)) => number(from)
+            .zip(number(to))
+            .is_some_and(|(from, to)| from <= to),
     }
 }
 

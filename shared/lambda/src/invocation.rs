@@ -1,9 +1,11 @@
 //! What a stage is given: its configuration, the execution around it, the intent log.
 
 use gennaker_cloud::store::IntentAnswer;
+use gennaker_cloud::store::children::Watcher;
 use gennaker_cloud::{CloudError, Store};
+use gennaker_domain::child::{self, Watched};
 use gennaker_domain::rollup::Records;
-use gennaker_domain::{Execution, Intent, Plan, PlanStage, Run};
+use gennaker_domain::{Execution, ExecutionId, Intent, Plan, PlanStage, Run};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -90,6 +92,12 @@ impl Invocation<'_> {
         self.scope.value(self.stage, self.context, text).await
     }
 
+    /// The same call with another context: what the stage has learned since its configuration was resolved.
+    #[must_use]
+    pub fn with_context<'b>(&'b self, context: &'b Map<String, Value>) -> Invocation<'b> {
+        Invocation { context, ..*self }
+    }
+
     /// Milliseconds since the stage started.
     #[must_use]
     pub fn waited(&self) -> i64 {
@@ -133,6 +141,42 @@ impl Invocation<'_> {
             .await
     }
 
+    /// An execution as it stands, for a stage that waits for its end: this stage's function is called when it ends. None
+    /// if there is no such execution.
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub async fn watch(&self, id: &ExecutionId) -> Result<Option<Watched>, CloudError> {
+        let watcher = Watcher {
+            run: self.run.clone(),
+            stage: self.stage.ref_id.clone(),
+            function: self.stage.function.clone().unwrap_or_default(),
+        };
+        // First, so that an end between the two is told.
+        self.store.watch(id, &watcher).await?;
+        let Some(execution) = self.store.execution(id).await? else {
+            return Ok(None);
+        };
+        if !execution.status.is_complete() {
+            return Ok(Some(child::open(&execution)));
+        }
+        let Some(plan) = self.store.plan(&execution.plan_hash).await? else {
+            return Ok(Some(child::open(&execution)));
+        };
+        let records = self.store.stages(id).await?;
+        Ok(Some(child::watched(&plan, &execution, &records)))
+    }
+
+    /// Whether a person asked this stage to wait no more (`gennaker execution skip`).
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub async fn is_skipped(&self) -> Result<bool, CloudError> {
+        self.store
+            .is_skipped(&self.run.execution, &self.stage.ref_id)
+            .await
+    }
+
     /// The stage that the intents are recorded for: the one that the plan has.
     fn recorded(&self) -> &PlanStage {
         self.within.unwrap_or(self.stage)
@@ -162,12 +206,6 @@ impl Invocation<'_> {
                 .filter_map(|intent| in_line::own_intent(&self.stage.ref_id, intent))
                 .collect(),
         })
-    }
-
-    /// The same call with another context, for a stage that completes its own before it reads it.
-    #[must_use]
-    pub fn with_context<'b>(&'b self, context: &'b Map<String, Value>) -> Invocation<'b> {
-        Invocation { context, ..*self }
     }
 
     /// The store, for stages that keep records of their own (approvals, bakes).

@@ -1,7 +1,7 @@
 //! The way from a completed record to its sleeping Task: `wake` is invoked and reads the record itself.
 
 use async_trait::async_trait;
-use gennaker_cloud::{CloudError, Connection, error::from_sdk};
+use gennaker_cloud::{CloudError, Connection, Lazy, error::from_sdk};
 use serde_json::Value;
 
 /// Invokes `wake`.
@@ -15,7 +15,7 @@ pub trait Wake: Send + Sync {
 /// Invokes the function `<prefix>-wake` asynchronously.
 #[derive(Clone, Debug)]
 pub struct WakeFunction {
-    client: aws_sdk_lambda::Client,
+    client: Lazy<aws_sdk_lambda::Client>,
     name: String,
 }
 
@@ -24,7 +24,7 @@ impl WakeFunction {
     #[must_use]
     pub fn new(connection: &Connection, prefix: &str) -> Self {
         Self {
-            client: aws_sdk_lambda::Client::new(connection.config()),
+            client: connection.client(aws_sdk_lambda::Client::new),
             name: format!("{prefix}-wake:live"),
         }
     }

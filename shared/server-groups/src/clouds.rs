@@ -99,12 +99,22 @@ pub async fn account_named(invocation: &Invocation<'_>, name: &str) -> Result<Ac
             "the stage names no account",
         ));
     }
-    Account::find(invocation.store(), name)
+    let store = invocation.store();
+    if let Some(account) = Account::find(store, name).await? {
+        return Ok(account);
+    }
+    let known: Vec<String> = Account::all(store)
         .await?
-        .ok_or_else(|| {
-            StageError::invalid(
-                "credentials",
-                format!("account `{name}` is not known here: there is no record `ACCOUNT#{name}`"),
-            )
-        })
+        .into_iter()
+        .map(|account| account.name)
+        .collect();
+    let known = if known.is_empty() {
+        "none is".to_owned()
+    } else {
+        format!("known are {}", known.join(", "))
+    };
+    Err(StageError::invalid(
+        "credentials",
+        format!("account `{name}` is not known here, {known}; `gennaker account save` adds one"),
+    ))
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -10,6 +11,7 @@ use gennaker_cloud::notification::Message;
 use gennaker_cloud::registry::Repository;
 use gennaker_cloud::step_functions::{Machine, MachineRun, MachineStatus, Started, execution_arn};
 use gennaker_cloud::{CloudError, Functions, Notifications, Registry, StepFunctions};
+use gennaker_lambda::Function;
 use serde_json::Value;
 
 use crate::Faults;
@@ -386,11 +388,22 @@ impl StepFunctions for MemoryStepFunctions {
     }
 }
 
-/// Lambda in memory: keeps what was handed over, and answers nothing. Clones are the same.
-#[derive(Clone, Debug, Default)]
+/// Lambda in memory: keeps what was handed over; a function that is served answers, every other one answers null. Clones
+/// are the same.
+#[derive(Clone, Default)]
 pub struct MemoryFunctions {
     invoked: Arc<Mutex<Vec<(String, Value)>>>,
+    served: Arc<Mutex<BTreeMap<String, Arc<dyn Function>>>>,
+    now: Arc<AtomicI64>,
     faults: Faults,
+}
+
+impl std::fmt::Debug for MemoryFunctions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemoryFunctions")
+            .field("invoked", &self.invoked)
+            .finish_non_exhaustive()
+    }
 }
 
 impl MemoryFunctions {
@@ -404,9 +417,51 @@ impl MemoryFunctions {
     #[must_use]
     pub fn with_faults(faults: Faults) -> Self {
         Self {
-            invoked: Arc::default(),
             faults,
+            ..Self::default()
         }
+    }
+
+    /// Answers synchronous calls of a function, such as `g-start:live`, with the function itself. What is invoked later
+    /// is only kept: see [`MemoryFunctions::deliver`].
+    pub fn serve(&self, name: &str, function: Arc<dyn Function>) {
+        locked(&self.served).insert(name.to_owned(), function);
+    }
+
+    /// The clock of functions that are served, UTC milliseconds.
+    pub fn set_now(&self, now: i64) {
+        self.now.store(now, Ordering::Relaxed);
+    }
+
+    /// Calls a served function with what it was handed to be called later, from `since` on; answers how many calls
+    /// there are in all, for the next time. A call that fails is made again, as Lambda does, ten times.
+    ///
+    /// # Panics
+    /// If it fails ten times.
+    #[allow(clippy::panic)] // For tests alone.
+    pub async fn deliver(&self, since: usize) -> usize {
+        let invoked = self.invoked();
+        for (name, payload) in invoked.iter().skip(since) {
+            let served = locked(&self.served).get(name).cloned();
+            let Some(function) = served else { continue };
+            let mut last = None;
+            let mut done = false;
+            for _ in 0..10 {
+                match function
+                    .handle(payload.clone(), self.now.load(Ordering::Relaxed))
+                    .await
+                {
+                    Ok(_) => {
+                        done = true;
+                        break;
+                    }
+                    Err(error) => last = Some(error),
+                }
+                self.faults.revive();
+            }
+            assert!(done, "`{name}` failed ten times: {last:?}");
+        }
+        invoked.len()
     }
 
     /// Functions and payloads, in order.
@@ -438,8 +493,25 @@ impl Functions for MemoryFunctions {
     }
 
     async fn invoke(&self, function: &str, payload: &Value) -> Result<Answer, CloudError> {
-        self.invoke_later(function, payload).await?;
-        Ok(Answer::Value(Value::Null))
+        const OPERATION: &str = "lambda:InvokeFunction";
+        let call = self.faults.before(OPERATION, function)?;
+        locked(&self.invoked).push((function.to_owned(), payload.clone()));
+        let served = locked(&self.served).get(function).cloned();
+        let answer = match served {
+            None => Answer::Value(Value::Null),
+            Some(served) => {
+                let now = self.now.load(Ordering::Relaxed);
+                match served.handle(payload.clone(), now).await {
+                    Ok(value) => Answer::Value(value),
+                    Err(error) => Answer::Error {
+                        name: error.name().to_owned(),
+                        message: error.to_string(),
+                    },
+                }
+            }
+        };
+        self.faults.after(call, OPERATION, function)?;
+        Ok(answer)
     }
 }
 

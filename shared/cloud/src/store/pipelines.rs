@@ -230,6 +230,23 @@ impl Store {
         Ok(found.filter(|pipeline| !pipeline.deleted))
     }
 
+    /// The pipeline of this id in whatever application; no deleted one.
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub async fn pipeline_anywhere(&self, id: &str) -> Result<Option<Pipeline>, CloudError> {
+        let claim = self.table.get(&claim_key(id)).await?;
+        let Some(application) = claim
+            .as_ref()
+            .and_then(|item| item.get("application"))
+            .and_then(Value::as_str)
+        else {
+            return Ok(None);
+        };
+        let found = self.pipeline(application, id).await?;
+        Ok(found.filter(|pipeline| !pipeline.deleted))
+    }
+
     /// All pipelines of an application, by id; no deleted ones.
     ///
     /// # Errors

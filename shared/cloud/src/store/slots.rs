@@ -8,8 +8,8 @@ use gennaker_domain::{Ending, Execution, ExecutionId, Status};
 use serde_json::{Value, json};
 
 use super::approvals::skip_key;
-use super::{Store, execution_item, held, object, read, text};
-use crate::{CloudError, Condition, Key, Write};
+use super::{RUNNING, Store, execution_item, held, object, read, text};
+use crate::{CloudError, Condition, Index, Key, Write};
 
 /// Who has a slot now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,7 +33,7 @@ fn slots_key(pipeline_id: &str) -> Key {
     Key::new(format!("PIPELINE#{pipeline_id}"), "SLOTS")
 }
 
-fn queue_key(pipeline_id: &str, queued: &Queued) -> Key {
+pub(super) fn queue_key(pipeline_id: &str, queued: &Queued) -> Key {
     Key::new(
         format!("PIPELINE#{pipeline_id}"),
         // Zeros in front, so that the order of the keys is that of the times (13 digits until the year 2286).
@@ -185,8 +185,11 @@ impl Store {
             end_time: Some(ending.at),
             ..execution.clone()
         };
+        let mut item = execution_item(&ended)?;
+        // Somebody may wait for its end, or hear it: see `Store::followed_up`.
+        item.insert(Index::Running.attribute().to_owned(), RUNNING.into());
         let writes = vec![
-            Write::put(Key::execution(&execution.id), execution_item(&ended)?)
+            Write::put(Key::execution(&execution.id), item)
                 .only_if(Condition::equals("status", Status::NotStarted.as_str()))
                 .only_if(Condition::equals("run", execution.run)),
             Write::delete(queue_key(&execution.pipeline_id, queued)),
@@ -194,7 +197,7 @@ impl Store {
         held(self.table.transact(writes).await)
     }
 
-    /// Begins an ended execution anew: removes the records of `stages` and makes it RUNNING in its next run, or puts
+    /// Begins an ended execution anew, or a running one beside what runs: removes the records of `stages` and makes it RUNNING in its next run, or puts
     /// it into the queue of its pipeline. False if it has not ended, or began anew since it was read.
     ///
     /// Records beyond what one transaction takes are removed before it; a call that died in between is repeated.
@@ -222,6 +225,7 @@ impl Store {
             ending: None,
             end_time: None,
             paused: false,
+            canceled: false,
             ..execution.clone()
         };
         if queue {
@@ -230,11 +234,14 @@ impl Store {
             again.status = Status::Running;
             again.run = execution.run.saturating_add(1);
         }
-        let mut writes = vec![
-            Write::put(Key::execution(&execution.id), execution_item(&again)?)
-                .only_if(Condition::equals("status", execution.status.as_str()))
-                .only_if(Condition::equals("run", execution.run)),
-        ];
+        let mut meta = Write::put(Key::execution(&execution.id), execution_item(&again)?)
+            .only_if(Condition::equals("status", execution.status.as_str()))
+            .only_if(Condition::equals("run", execution.run));
+        if !execution.status.is_complete() {
+            // Whoever ends it meanwhile is heard.
+            meta = meta.only_if(Condition::Absent("ending".to_owned()));
+        }
+        let mut writes = vec![meta];
         for stage in last {
             writes.push(Write::delete(Key::stage(&execution.id, stage)));
             writes.push(Write::delete(skip_key(&execution.id, stage)));

@@ -1,0 +1,318 @@
+//! Pipelines that start, watch, hear and store pipelines, on the local cloud.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+use std::io::Write;
+use std::time::Duration;
+
+use gennaker_tests::{Answer, pipeline, system};
+use serde_json::{Value, json};
+
+fn wait(ref_id: &str, after: &[&str], seconds: u32) -> Value {
+    json!({ "refId": ref_id, "type": "wait", "name": format!("Wait {ref_id}"), "requisiteStageRefIds": after, "waitTime": seconds })
+}
+
+/// A stage that holds, or fails with a message.
+fn check(ref_id: &str, expression: &str) -> Value {
+    json!({ "refId": ref_id, "type": "checkPreconditions", "name": "Check", "requisiteStageRefIds": [],
+        "preconditions": [{ "type": "expression", "failPipeline": true,
+            "context": { "expression": expression, "failureMessage": "the child says no" } }] })
+}
+
+/// A stage that runs the pipeline of this id.
+fn child(ref_id: &str, application: &str, id: &str, more: &Value) -> Value {
+    let mut stage = json!({ "refId": ref_id, "type": "pipeline", "name": format!("Run {id}"), "requisiteStageRefIds": [],
+        "application": application, "pipeline": id, "waitForCompletion": true });
+    let fields = more.as_object().unwrap().clone();
+    stage.as_object_mut().unwrap().extend(fields);
+    stage
+}
+
+fn named(application: &str, name: &str, id: &str, stages: &[Value], more: &Value) -> Value {
+    let mut all = pipeline(application, stages);
+    all["name"] = json!(name);
+    all["id"] = json!(id);
+    let fields = more.as_object().unwrap().clone();
+    all.as_object_mut().unwrap().extend(fields);
+    all
+}
+
+fn save(config: &Value) {
+    let mut file = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
+    file.write_all(config.to_string().as_bytes()).unwrap();
+    let path = file.path().to_string_lossy().into_owned();
+    let answer = system().gennaker(&["pipeline", "save", &path, "--json"]);
+    assert_eq!(answer.status, 0, "{answer:#?}");
+}
+
+/// Executions of an application, newest first.
+fn executions(application: &str) -> Vec<Value> {
+    let answer = system().gennaker(&["execution", "list", "--application", application, "--json"]);
+    answer.summary().as_array().cloned().unwrap_or_default()
+}
+
+fn of_pipeline(application: &str, name: &str) -> Vec<Value> {
+    let mut all = executions(application);
+    all.retain(|execution| execution["name"] == name);
+    all
+}
+
+fn show(id: &str) -> Value {
+    let answer = system().gennaker(&["execution", "show", id, "--json"]);
+    assert_eq!(answer.status, 0, "{answer:#?}");
+    answer.summary().clone()
+}
+
+fn start(reference: &str, more: &[&str]) -> String {
+    let mut arguments = vec!["execution", "start", reference, "--json"];
+    arguments.extend(more);
+    let answer = system().gennaker(&arguments);
+    assert_eq!(answer.status, 0, "{answer:#?}");
+    let id = &answer.summary()["executionId"];
+    id.as_str().unwrap().to_owned()
+}
+
+/// Waits until something is so.
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..300 {
+        if let Some(found) = look() {
+            return found;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    panic!("{what}: not within a minute");
+}
+
+fn ended(id: &str) -> Value {
+    until(&format!("the end of {id}"), || {
+        let execution = show(id);
+        let status = execution["status"].as_str().unwrap().to_owned();
+        let over = !["NOT_STARTED", "RUNNING", "PAUSED"].contains(&status.as_str());
+        over.then_some(execution)
+    })
+}
+
+fn stage<'a>(execution: &'a Value, ref_id: &str) -> &'a Value {
+    let stages = execution["stages"].as_array().unwrap();
+    stages
+        .iter()
+        .find(|stage| stage["refId"] == ref_id)
+        .unwrap()
+}
+
+fn verdict(answer: &Answer) -> (i32, Option<&str>) {
+    (answer.status, answer.summary()["status"].as_str())
+}
+
+#[test]
+fn a_child_runs_with_its_parameters_and_what_it_did_is_known_to_its_parent() {
+    let stages = [
+        check(
+            "1",
+            "${ parameters.size == '3' && trigger.parentExecution.name == 'parent of one' }",
+        ),
+        wait("2", &["1"], 1),
+    ];
+    let parameters = json!({ "parameterConfig": [{ "name": "size", "required": true }, { "name": "color", "default": "blue" }] });
+    save(&named(
+        "one-down",
+        "child",
+        "one-child",
+        &stages,
+        &parameters,
+    ));
+    let stage_ = child(
+        "1",
+        "one-down",
+        "one-child",
+        &json!({ "pipelineParameters": { "size": "3" } }),
+    );
+    let mut after = check(
+        "2",
+        "${ #stage('Run one-child')['context']['status'].toString() == 'SUCCEEDED' }",
+    );
+    after["requisiteStageRefIds"] = json!(["1"]);
+    let parent = named(
+        "one-up",
+        "parent of one",
+        "one-parent",
+        &[stage_, after],
+        &json!({}),
+    );
+    let answer = system().run(&parent, &[]);
+    assert_eq!(verdict(&answer), (0, Some("SUCCEEDED")), "{answer:#?}");
+    let children = of_pipeline("one-down", "child");
+    assert_eq!(children.len(), 1, "one child");
+    let child = show(children[0]["id"].as_str().unwrap());
+    assert_eq!(child["status"], "SUCCEEDED");
+    assert_eq!(
+        child["trigger"]["parameters"],
+        json!({ "size": "3", "color": "blue" })
+    );
+    let parent = answer.summary()["execution"].clone();
+    assert_eq!(
+        child["trigger"]["parentExecution"]["id"], parent,
+        "{answer:#?}"
+    );
+    let parent = show(parent.as_str().unwrap());
+    assert_eq!(stage(&parent, "1")["context"]["executionId"], child["id"]);
+    assert_eq!(stage(&parent, "1")["context"]["executionName"], "child");
+}
+
+#[test]
+fn a_failed_child_fails_its_parent_and_says_where() {
+    save(&named(
+        "two-down",
+        "child",
+        "two-child",
+        &[check("1", "${ false }")],
+        &json!({}),
+    ));
+    let stages = [
+        child("1", "two-down", "two-child", &json!({})),
+        wait("2", &["1"], 1),
+    ];
+    let answer = system().run(&pipeline("two-up", &stages), &[]);
+    assert_eq!(verdict(&answer), (1, Some("TERMINAL")), "{answer:#?}");
+    assert_eq!(answer.stage("2"), "NOT_STARTED");
+    let parent = show(answer.summary()["execution"].as_str().unwrap());
+    let exception = &stage(&parent, "1")["context"]["exception"];
+    let errors = exception["details"]["errors"].to_string();
+    assert!(errors.contains("the child says no"), "{exception}");
+    assert_eq!(exception["source"]["stageName"], "Check");
+}
+
+#[test]
+fn a_stage_whose_time_runs_out_cancels_its_child() {
+    save(&named(
+        "three-down",
+        "child",
+        "three-child",
+        &[wait("1", &[], 600)],
+        &json!({}),
+    ));
+    let stages = [child(
+        "1",
+        "three-down",
+        "three-child",
+        &json!({ "stageTimeoutMs": 4_000 }),
+    )];
+    let answer = system().run(&pipeline("three-up", &stages), &[]);
+    assert_eq!(verdict(&answer), (1, Some("TERMINAL")), "{answer:#?}");
+    let children = of_pipeline("three-down", "child");
+    let child = ended(children[0]["id"].as_str().unwrap());
+    assert_eq!(child["status"], "CANCELED");
+    assert_eq!(child["canceledBy"], "parent pipeline");
+}
+
+#[test]
+fn a_parent_that_is_canceled_cancels_its_child_and_whom_that_started() {
+    save(&named(
+        "four",
+        "grandchild",
+        "four-grandchild",
+        &[wait("1", &[], 600)],
+        &json!({}),
+    ));
+    let stages = [child("1", "four", "four-grandchild", &json!({}))];
+    save(&named("four", "child", "four-child", &stages, &json!({})));
+    let stages = [child("1", "four", "four-child", &json!({}))];
+    save(&named("four", "parent", "four-parent", &stages, &json!({})));
+    let id = start("four/parent", &[]);
+    until("the grandchild", || of_pipeline("four", "grandchild").pop());
+    let answer = system().gennaker(&[
+        "execution",
+        "cancel",
+        &id,
+        "--reason",
+        "not today",
+        "--json",
+    ]);
+    assert_eq!(answer.status, 0, "{answer:#?}");
+    assert_eq!(ended(&id)["status"], "CANCELED");
+    for name in ["child", "grandchild"] {
+        let found = of_pipeline("four", name);
+        assert_eq!(found.len(), 1);
+        let ended = ended(found[0]["id"].as_str().unwrap());
+        assert_eq!(ended["status"], "CANCELED", "{name}");
+        assert_eq!(ended["canceledBy"], "parent pipeline", "{name}");
+    }
+}
+
+#[test]
+fn a_pipeline_trigger_hears_the_end_that_it_names_and_no_other() {
+    let hears = |status: &str| json!({ "triggers": [{ "type": "pipeline", "enabled": true, "application": "five", "pipeline": "five-up", "status": [status] }] });
+    let one = [wait("1", &[], 1)];
+    save(&named(
+        "five",
+        "after success",
+        "five-success",
+        &one,
+        &hears("successful"),
+    ));
+    save(&named(
+        "five",
+        "after failure",
+        "five-failure",
+        &one,
+        &hears("failed"),
+    ));
+    let answer = system().run(&named("five", "up", "five-up", &one, &json!({})), &[]);
+    assert_eq!(verdict(&answer), (0, Some("SUCCEEDED")), "{answer:#?}");
+    let heard = until("the execution that the end starts", || {
+        of_pipeline("five", "after success").pop()
+    });
+    let heard = ended(heard["id"].as_str().unwrap());
+    assert_eq!(heard["status"], "SUCCEEDED");
+    assert_eq!(heard["trigger"]["type"], "pipeline");
+    assert_eq!(
+        heard["trigger"]["parentExecution"]["id"],
+        answer.summary()["execution"]
+    );
+    assert!(of_pipeline("five", "after failure").is_empty());
+}
+
+#[test]
+fn executions_that_run_already_are_waited_for() {
+    let id_of_other = json!({ "parameterConfig": [{ "name": "other", "required": true }] });
+    save(&named(
+        "six",
+        "slow",
+        "six-slow",
+        &[wait("1", &[], 6)],
+        &json!({}),
+    ));
+    let monitor = json!({ "refId": "1", "type": "monitorPipeline", "name": "Monitor", "requisiteStageRefIds": [],
+        "executionIds": ["${ parameters.other }"], "monitorBehavior": "WaitForAllToComplete" });
+    let depends = json!({ "refId": "2", "type": "dependsOnExecution", "name": "Depend", "requisiteStageRefIds": [],
+        "executionType": "pipeline", "executionId": "${ parameters.other }" });
+    save(&named(
+        "six",
+        "waits",
+        "six-waits",
+        &[monitor, depends],
+        &id_of_other,
+    ));
+    let other = start("six/slow", &[]);
+    let parameter = format!("other={other}");
+    let id = start("six/waits", &["--parameter", &parameter]);
+    let waits = ended(&id);
+    assert_eq!(waits["status"], "SUCCEEDED", "{waits:#}");
+    let other_ended = show(&other)["endTime"].as_i64().unwrap();
+    for ref_id in ["1", "2"] {
+        assert!(stage(&waits, ref_id)["endTime"].as_i64().unwrap() >= other_ended);
+    }
+    let statuses = &stage(&waits, "1")["outputs"]["executionStatuses"];
+    assert_eq!(statuses[other.as_str()]["status"], "SUCCEEDED");
+    // One that is not there.
+    let nobody = start(
+        "six/waits",
+        &["--parameter", "other=01J0000000000000000000000A"],
+    );
+    assert_eq!(ended(&nobody)["status"], "TERMINAL");
+}
