@@ -7,6 +7,10 @@ use serde_json::Value;
 /// The conditions and the fills of a stage of a plan.
 #[must_use]
 pub fn of(stage: &PlanStage) -> (Vec<Condition>, Vec<Fill>) {
+    if !stage.conditions.is_empty() || !stage.fills.is_empty() {
+        return (stage.conditions.clone(), stage.fills.clone());
+    }
+    // A plan of an earlier release.
     let mut only_if = Vec::new();
     if stage.only_if.as_deref() == Some("source-server-group") {
         only_if.push(Condition::Source);
