@@ -8,6 +8,9 @@ use serde_json::Value;
 /// fills.
 #[must_use]
 pub fn of(stage: &PlanStage) -> (Vec<Condition>, Vec<Fill>) {
+    if !stage.conditions.is_empty() || !stage.fills.is_empty() {
+        return (stage.conditions.clone(), stage.fills.clone());
+    }
     let written = stage.only_if.as_deref().unwrap_or_default();
     let only_if = written
         .split(',')
