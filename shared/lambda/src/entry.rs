@@ -106,7 +106,9 @@ pub async fn run_stage<S: Stage + 'static>(
     let wake = Arc::new(WakeFunction::new(&connection, &prefix()));
     // Makes no call and reads no certificates before an expression asks for an address.
     let resolver = Resolver::new().with_http(Arc::new(internet()));
-    let runtime = Runtime::new(connect(&connection), store, wake, prefix()).with_resolver(resolver);
+    let runtime = Runtime::new(connect(&connection), store, wake, prefix())
+        .counting_failures()
+        .with_resolver(resolver);
     let runtime = Arc::new(runtime);
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| {
         let runtime = Arc::clone(&runtime);

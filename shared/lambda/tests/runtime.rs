@@ -137,6 +137,7 @@ async fn world(stages: Vec<PlanStage>) -> World {
         run: 1,
         ending: None,
         paused: false,
+        canceled: false,
         build_time: 1,
         start_time: Some(1),
         end_time: None,

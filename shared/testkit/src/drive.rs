@@ -117,6 +117,7 @@ impl Drive {
             run: 1,
             ending: None,
             paused: false,
+            canceled: false,
             build_time: now,
             start_time: Some(now),
             end_time: None,

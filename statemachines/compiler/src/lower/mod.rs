@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::{
     catalog::{self, StageType, Waiting},
     graph::{Flow, Walk},
-    options::Options,
+    options::{Options, SubStage, SubStages},
     parse::{Pipeline, Stage},
     validate::Requisites,
 };
@@ -175,10 +175,32 @@ fn spec(stage: &Stage, options: &Options, problems: &mut Vec<Problem>) -> Spec {
         }
         _ => Spec::of(&stage.stage_type, &stage.name, stage.context.clone()),
     };
+    if let Some(given) = options.sub_stages.get(&stage.ref_id) {
+        add(&mut spec, given, 0);
+    }
     if let Some(window) = window::before(stage, options, problems) {
         spec.before.insert(0, vec![window]);
     }
     spec
+}
+
+/// Adds sub-stages that the caller gives a stage.
+fn add(spec: &mut Spec, given: &SubStages, level: usize) {
+    /// Deeper ones are left out: recursion is bounded.
+    const MAX_LEVELS: usize = 8;
+    if level >= MAX_LEVELS {
+        return;
+    }
+    let of = |given: &SubStage| {
+        let mut spec = Spec::of(&given.stage_type, &given.name, given.context.clone());
+        add(&mut spec, &given.sub_stages, level + 1);
+        spec
+    };
+    for row in &given.before {
+        spec.before.push(row.iter().map(of).collect());
+    }
+    spec.after.extend(given.after.iter().map(of));
+    spec.on_failure.extend(given.on_failure.iter().map(of));
 }
 
 fn whole(ref_id: &str) -> Predecessor {

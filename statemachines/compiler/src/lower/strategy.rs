@@ -65,6 +65,11 @@ pub(super) fn plan(
         capacity_of_the_source(spec, &common);
     }
     rollback(spec, &strategy, &common, options, stage, path, problems);
+    // Each is tried, also when one before it failed; the deploy stays failed.
+    spec.on_failure = std::mem::take(&mut spec.on_failure)
+        .into_iter()
+        .map(best_effort)
+        .collect();
 }
 
 /// What every sub-stage of a strategy carries.
