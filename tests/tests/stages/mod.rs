@@ -216,14 +216,6 @@ impl Planner {
                 json!(true),
             );
         }
-        if !stage.fills.is_empty() {
-            context.insert("fills".to_owned(), json!(stage.fills));
-        }
-        let only_if: Vec<String> = stage
-            .only_if
-            .iter()
-            .filter_map(|one| json!(one).as_str().map(str::to_owned))
-            .collect();
         let siblings = parent.map(|_| after.iter().map(|p| p.ref_id.clone()).collect());
         self.stages.push(PlanStage {
             ref_id: ref_id.clone(),
@@ -238,7 +230,9 @@ impl Planner {
             starts_after: after,
             opens: Vec::new(),
             defers_failure: defers,
-            only_if: (!only_if.is_empty()).then(|| only_if.join(",")),
+            only_if: None,
+            conditions: stage.only_if.clone(),
+            fills: stage.fills.clone(),
             context,
         });
         if stage.type_ == "shrinkCluster"
