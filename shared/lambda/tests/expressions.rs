@@ -291,6 +291,7 @@ async fn under_v3_the_start_evaluates_the_whole_pipeline_once_with_its_trigger_a
 
     let world4 = world("v4", stages).await;
     world4.run("1", 2_000).await;
+    world4.call_at("2<1", 2_500).await.unwrap();
     world4.call_at("2", 3_000).await.unwrap();
     // Under v4 nothing was evaluated at the start: the expression in an expression fails and skips the stage.
     assert_eq!(world4.record("2").await.status, Status::Skipped);
