@@ -1,30 +1,92 @@
 #![doc = include_str!("../README.md")]
 
+pub mod cluster_size;
+
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use gennaker_cloud::Connection;
 use gennaker_domain::rollup;
 use gennaker_lambda::{Invocation, Stage, StageError, Step};
+use gennaker_server_groups::{AwsClouds, Clouds, clouds, observe};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use cluster_size::{ClusterSize, Found};
+
 /// The `checkPreconditions` stage.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct CheckPreconditions;
+pub struct CheckPreconditions {
+    clouds: Arc<dyn Clouds>,
+}
 
 impl CheckPreconditions {
-    /// Needs no client of its own.
+    /// Over these clouds.
     #[must_use]
-    pub fn connect(_connection: &Connection) -> Self {
-        Self
+    pub fn new(clouds: Arc<dyn Clouds>) -> Self {
+        Self { clouds }
+    }
+
+    /// On AWS.
+    #[must_use]
+    pub fn connect(connection: &Connection) -> Self {
+        Self::new(Arc::new(AwsClouds::new(connection)))
+    }
+
+    /// The server groups of a cluster in each region, compared with what is expected.
+    async fn cluster_size(
+        &self,
+        invocation: &Invocation<'_>,
+        context: &Map<String, Value>,
+    ) -> Result<Verdict, StageError> {
+        let wanted = ClusterSize::of(context)?;
+        let mut found = Vec::with_capacity(wanted.regions.len());
+        for region in &wanted.regions {
+            let place =
+                clouds::place(&*self.clouds, invocation, &wanted.credentials, region).await?;
+            let groups = observe::cluster_groups(&place, &wanted.cluster).await?;
+            let names = observe::without_health(&place, &groups)
+                .into_iter()
+                .filter(|group| group.enabled || !wanted.only_enabled)
+                .map(|group| group.name)
+                .collect();
+            found.push(Found {
+                region: region.clone(),
+                names,
+            });
+        }
+        Ok(wanted.verdict(&found))
     }
 }
 
-/// The stage's configuration.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub struct Config {
-    /// All of them must hold.
-    #[serde(default)]
-    pub preconditions: Vec<Precondition>,
+/// The stage's preconditions: a list, or the one that a deployment's own check is.
+///
+/// # Errors
+/// [`StageError::InvalidConfiguration`] for what is no precondition.
+pub fn preconditions(context: &Map<String, Value>) -> Result<Vec<Precondition>, StageError> {
+    let read = |value: Value| {
+        serde_json::from_value(value)
+            .map_err(|error| StageError::invalid("preconditions", error.to_string()))
+    };
+    if let Some(kind) = context.get("preconditionType").and_then(Value::as_str) {
+        let mut own = match context.get("context") {
+            Some(Value::Object(own)) => own.clone(),
+            _ => context.clone(),
+        };
+        for name in ["credentials", "cloudProvider"] {
+            if let (false, Some(value)) = (own.contains_key(name), context.get(name)) {
+                own.insert(name.to_owned(), value.clone());
+            }
+        }
+        return Ok(vec![Precondition {
+            kind: kind.to_owned(),
+            context: own,
+            fail_pipeline: None,
+        }]);
+    }
+    match context.get("preconditions") {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(list) => read(list.clone()),
+    }
 }
 
 /// One precondition as Spinnaker writes it.
@@ -166,17 +228,19 @@ fn stage_status(
 #[async_trait]
 impl Stage for CheckPreconditions {
     async fn step(&self, invocation: &Invocation<'_>) -> Result<Step, StageError> {
-        let config: Config = invocation.config()?;
-        let mut verdicts = Vec::with_capacity(config.preconditions.len());
-        for precondition in config.preconditions {
+        let preconditions = preconditions(invocation.context)?;
+        let mut verdicts = Vec::with_capacity(preconditions.len());
+        for precondition in preconditions {
+            let context = &precondition.context;
             let verdict = match precondition.kind.as_str() {
-                "expression" => expression(invocation, &precondition.context),
-                "stageStatus" => stage_status(invocation, &precondition.context)?,
+                "clusterSize" => self.cluster_size(invocation, context).await?,
+                "expression" => expression(invocation, context),
+                "stageStatus" => stage_status(invocation, context)?,
                 other => {
                     return Err(StageError::invalid(
                         "preconditions[].type",
                         format!(
-                            "`{other}` is not a precondition; there are expression, stageStatus"
+                            "`{other}` is not a precondition; there are clusterSize, expression, stageStatus"
                         ),
                     ));
                 }

@@ -26,6 +26,7 @@ mod progress;
 mod run;
 mod saved;
 mod surroundings;
+mod trigger;
 mod view;
 
 use std::process::ExitCode;
@@ -98,6 +99,10 @@ async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         Command::Expression(command) => expression::run(command, &output),
         Command::Canary(command) => canary::run(command, &prefix, &output).await,
         Command::Decision(command) => decision::run(command, &output),
+        Command::Trigger(command) => trigger::run(command, &output),
+        Command::Webhook(command) => trigger::webhook(command, &output),
+        Command::Artifact(command) => trigger::artifact(command, &output),
+        Command::Cron(command) => trigger::cron(command, &output),
         Command::Execution(Execution::Evaluate { cases }) => evaluation::run(&cases, &output).await,
         Command::Execution(command) => {
             execution::run(command, &Installation::connect(&prefix).await, &output).await

@@ -14,6 +14,7 @@ pub mod policy;
 pub mod problem;
 pub mod rollup;
 pub mod status;
+pub mod window;
 
 pub use execution::{Ending, Execution, Failure, Lease, StageRecord};
 pub use ids::{ExecutionId, IdError, Run};

@@ -8,7 +8,7 @@ use jiff::{
 use serde_json::{Map, Value};
 
 /// The time zone of windows where an installation names none: Spinnaker's.
-const ZONE: &str = "America/Los_Angeles";
+pub const TIME_ZONE: &str = "America/Los_Angeles";
 
 /// Minutes of a day between which a stage may start, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,34 +23,60 @@ const LAST_MINUTE: i64 = 24 * 60 - 1;
 ///
 /// A jitter counts with its shortest delay: a simulation does not roll dice. Without a window that could open, or
 /// with one that cannot be read, it does not wait.
-pub(crate) fn waits_millis(context: &Map<String, Value>, now: i64, manual: bool) -> i64 {
+#[must_use]
+pub fn waits_millis(context: &Map<String, Value>, now: i64, manual: bool) -> i64 {
     let Some(window) = context
         .get("restrictedExecutionWindow")
         .and_then(Value::as_object)
     else {
         return 0;
     };
-    let opens = opens_in_millis(window, now).unwrap_or(0);
-    opens.saturating_add(jitter_millis(window, manual))
+    let opens = opens_in_millis(window, TIME_ZONE, now)
+        .ok()
+        .flatten()
+        .unwrap_or(0);
+    let jitter = jitter_seconds(window, manual).map_or(0, |(shortest, _)| shortest);
+    opens.saturating_add(jitter.saturating_mul(1_000))
 }
 
-fn jitter_millis(window: &Map<String, Value>, manual: bool) -> i64 {
-    let Some(jitter) = window.get("jitter") else {
-        return 0;
-    };
+/// Shortest and longest seconds that a stage waits once its window is open; none if it does not.
+#[must_use]
+pub fn jitter_seconds(window: &Map<String, Value>, manual: bool) -> Option<(i64, i64)> {
+    let jitter = window.get("jitter")?;
     let is = |name: &str| jitter.get(name) == Some(&Value::Bool(true));
     if !is("enabled") || (manual && is("skipManual")) {
-        return 0;
+        return None;
     }
-    jitter
-        .get("minDelay")
-        .and_then(Value::as_i64)
-        .unwrap_or(0)
-        .clamp(0, 86_400)
-        * 1000
+    let seconds = |name: &str| {
+        jitter
+            .get(name)
+            .and_then(Value::as_i64)
+            .unwrap_or(0)
+            .clamp(0, 86_400)
+    };
+    let shortest = seconds("minDelay");
+    Some((shortest, seconds("maxDelay").max(shortest)))
 }
 
-fn opens_in_millis(window: &Map<String, Value>, now: i64) -> Option<i64> {
+/// A time zone that does not exist.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no time zone")]
+pub struct UnknownTimeZone(pub String);
+
+/// Milliseconds until the window opens, 0 if it is open; none if it never does.
+///
+/// # Errors
+/// [`UnknownTimeZone`].
+pub fn opens_in_millis(
+    window: &Map<String, Value>,
+    time_zone: &str,
+    now: i64,
+) -> Result<Option<i64>, UnknownTimeZone> {
+    let zone = TimeZone::get(time_zone).map_err(|_| UnknownTimeZone(time_zone.to_owned()))?;
+    Ok(opens(window, &zone, now))
+}
+
+fn opens(window: &Map<String, Value>, zone: &TimeZone, now: i64) -> Option<i64> {
     let spans = spans(window);
     let days: Vec<i64> = list(window, "days").filter_map(Value::as_i64).collect();
     let spans = match (spans.is_empty(), days.is_empty()) {
@@ -66,7 +92,6 @@ fn opens_in_millis(window: &Map<String, Value>, now: i64) -> Option<i64> {
         // Sunday is 1.
         days.is_empty() || days.contains(&i64::from(weekday.to_sunday_one_offset()))
     };
-    let zone = TimeZone::get(ZONE).ok()?;
     let start = Timestamp::from_millisecond(now).ok()?;
     let local = zone.to_datetime(start);
     // A day of the week comes again within seven days.
@@ -137,7 +162,7 @@ mod tests {
 
     /// Hours until a window opens, at a local time of Los Angeles.
     fn hours(window: Value, local: &str) -> f64 {
-        let zone = TimeZone::get(ZONE).unwrap();
+        let zone = TimeZone::get(TIME_ZONE).unwrap();
         let at: DateTime = local.parse().unwrap();
         let now = zone.to_timestamp(at).unwrap().as_millisecond();
         let context = json!({"restrictedExecutionWindow": window});
@@ -174,6 +199,29 @@ mod tests {
             6.0 * 24.0
         );
         assert_eq!(hours(json!({}), "2026-11-17T00:00"), 0.0);
+    }
+
+    #[test]
+    fn another_time_zone_opens_at_another_time_and_an_unknown_one_is_told() {
+        let window =
+            json!({"whitelist": [{"startHour": 9, "startMin": 0, "endHour": 17, "endMin": 0}]});
+        let window = window.as_object().unwrap();
+        // Noon in Berlin is three at night in Los Angeles.
+        let noon = "2026-11-16T11:00:00Z"
+            .parse::<Timestamp>()
+            .unwrap()
+            .as_millisecond();
+        assert_eq!(opens_in_millis(window, "Europe/Berlin", noon), Ok(Some(0)));
+        assert_eq!(
+            opens_in_millis(window, TIME_ZONE, noon),
+            Ok(Some(6 * 3_600_000))
+        );
+        assert!(opens_in_millis(window, "Mars/Olympus", noon).is_err());
+        let never = json!({"whitelist": [], "days": [9]});
+        assert_eq!(
+            opens_in_millis(never.as_object().unwrap(), TIME_ZONE, noon),
+            Ok(None)
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::lexer::{Kind, Token, tokenize};
 use crate::template::ParseError;
 
 /// Longest expression in characters, Spring's own default (EL1079E).
-const MAX_EXPRESSION_LENGTH: usize = 10_000;
+pub(crate) const MAX_EXPRESSION_LENGTH: usize = 10_000;
 
 /// Deepest nesting of brackets, calls and ternaries. The original overflows its stack somewhere in the thousands; people
 /// nest less than ten deep. 200 levels need less than 1 MiB of stack in an optimised build.
@@ -13,16 +13,18 @@ const MAX_DEPTH: usize = 200;
 
 type Parsed = Result<Option<Node>, ParseError>;
 
+/// The error of an expression that is longer than `longest` characters.
+pub(crate) fn too_long(longest: usize) -> ParseError {
+    ParseError {
+        message: format!(
+            "EL1079E: SpEL expression is too long, exceeding the threshold of '{longest}' characters"
+        ),
+        position: 0,
+    }
+}
+
 /// Parses one expression (the text between `${` and `}`, trimmed).
 pub(crate) fn parse(text: &str) -> Result<Node, ParseError> {
-    if text.len() > MAX_EXPRESSION_LENGTH && text.encode_utf16().count() > MAX_EXPRESSION_LENGTH {
-        return Err(ParseError {
-            message: format!(
-                "EL1079E: SpEL expression is too long, exceeding the threshold of '{MAX_EXPRESSION_LENGTH}' characters"
-            ),
-            position: 0,
-        });
-    }
     let tokens = without_doubled_brackets(tokenize(text)?);
     let mut parser = Parser {
         text,

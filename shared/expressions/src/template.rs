@@ -11,6 +11,8 @@ const MAX_TEMPLATE_BYTES: usize = 1 << 20;
 pub struct Template {
     text: String,
     parts: Vec<Part>,
+    /// Characters of its longest expression.
+    longest: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -35,6 +37,11 @@ impl Template {
     /// # Errors
     /// Brackets or quotes that do not close, an empty `${}`, and whatever is wrong inside an expression.
     pub fn parse(text: &str) -> Result<Template, ParseError> {
+        Template::parse_within(text, parser::MAX_EXPRESSION_LENGTH)
+    }
+
+    /// The same where an expression may have so many characters.
+    pub(crate) fn parse_within(text: &str, longest: usize) -> Result<Template, ParseError> {
         if text.len() > MAX_TEMPLATE_BYTES {
             return Err(ParseError {
                 message: format!(
@@ -45,6 +52,7 @@ impl Template {
         }
         let mut parts = Vec::new();
         let mut start = 0;
+        let mut found = 0;
         while start < text.len() {
             let rest = text.get(start..).unwrap_or_default();
             let Some(offset) = rest.find("${") else {
@@ -80,6 +88,14 @@ impl Template {
                     ),
                 ));
             }
+            // It has no more characters than bytes.
+            if inner.len() > found {
+                let characters = inner.encode_utf16().count();
+                if characters > longest {
+                    return Err(parser::too_long(longest));
+                }
+                found = found.max(characters);
+            }
             parts.push(Part::Expression {
                 text: inner.to_string(),
                 node: parser::parse(inner)?,
@@ -89,7 +105,13 @@ impl Template {
         Ok(Template {
             text: text.to_string(),
             parts,
+            longest: found,
         })
+    }
+
+    /// Whether no expression in it has more characters.
+    pub(crate) fn fits(&self, longest: usize) -> bool {
+        self.longest <= longest
     }
 
     /// The text it was parsed from.

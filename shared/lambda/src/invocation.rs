@@ -92,6 +92,12 @@ impl Invocation<'_> {
         self.scope.value(self.stage, self.context, text).await
     }
 
+    /// The same call with another context: what the stage has learned since its configuration was resolved.
+    #[must_use]
+    pub fn with_context<'b>(&'b self, context: &'b Map<String, Value>) -> Invocation<'b> {
+        Invocation { context, ..*self }
+    }
+
     /// Milliseconds since the stage started.
     #[must_use]
     pub fn waited(&self) -> i64 {

@@ -3,6 +3,7 @@
 use gennaker_expressions::{Context, Mode, Options, evaluate};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::artifact::{Artifact, ExpectedArtifact, MatchError, any_matches};
@@ -285,10 +286,12 @@ fn artifact_result(case: &Value) -> Result<Value, Failed> {
                 .cloned()
                 .unwrap_or_default();
             let wanted = expected(inner("expectedArtifacts"))?;
-            let received =
-                Artifact::read_list("receivedArtifacts", inner("receivedArtifacts"))?
-                    .unwrap_or_default();
-            let executions = get("priorExecutions").as_array().cloned().unwrap_or_default();
+            let received = Artifact::read_list("receivedArtifacts", inner("receivedArtifacts"))?
+                .unwrap_or_default();
+            let executions = get("priorExecutions")
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
             resolve_artifacts(&mut trigger, &wanted, &received, &|| {
                 prior_artifacts(&executions)
             })?;
@@ -378,7 +381,12 @@ pub fn evaluate_webhook_case(case: &Value, payload: &dyn Fn(&str) -> Option<Stri
 
 /// What of an event differs from the body that it was made of.
 fn sent(event: &Event, body: &str) -> Value {
-    let posted: Map<String, Value> = serde_json::from_str(body).unwrap_or_default();
+    // As it was read: what follows the document is ignored.
+    let mut reader = serde_json::Deserializer::from_str(body);
+    let posted = match Value::deserialize(&mut reader) {
+        Ok(Value::Object(map)) => map,
+        _ => Map::new(),
+    };
     let empty = Map::new();
     let content = event.content.as_ref().unwrap_or(&empty);
     let changed: Map<String, Value> = content

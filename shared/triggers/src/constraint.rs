@@ -54,7 +54,10 @@ pub type Verdict = Result<Option<String>, ConstraintError>;
 fn unmet(key: &str, wanted: &Value, found: &str) -> String {
     // The payload is the sender's: only as much of it as a person needs.
     let shown: String = found.chars().take(80).collect();
-    format!("`{key}` is `{shown}`, which does not match `{}`", java_text(wanted))
+    format!(
+        "`{key}` is `{shown}`, which does not match `{}`",
+        java_text(wanted)
+    )
 }
 
 /// Every key has to be there, and its text has to contain the regular expression (none: any value does).

@@ -57,7 +57,10 @@ fn stands_against(pipeline: &Value, trigger: &Value, parent: &Value) -> Option<S
             "a trigger of type `{kind}` does not hear the ends of pipelines"
         ));
     }
-    if parent.get("type").is_some_and(|kind| !kind.is_null() && kind != "PIPELINE") {
+    if parent
+        .get("type")
+        .is_some_and(|kind| !kind.is_null() && kind != "PIPELINE")
+    {
         return Some("what ended is no pipeline".to_owned());
     }
     let wanted = get("pipeline").filter(|value| is_true(Some(value)));
@@ -117,11 +120,12 @@ fn bind(
     let null = Value::Null;
     let get = |field: &str| pipeline.get(field).unwrap_or(&null);
     let received = all_artifacts(parent)?;
-    let expected: Vec<ExpectedArtifact> = json::list("expectedArtifacts", get("expectedArtifacts"))?
-        .unwrap_or_default()
-        .iter()
-        .map(ExpectedArtifact::read)
-        .collect::<Result<_, _>>()?;
+    let expected: Vec<ExpectedArtifact> =
+        json::list("expectedArtifacts", get("expectedArtifacts"))?
+            .unwrap_or_default()
+            .iter()
+            .map(ExpectedArtifact::read)
+            .collect::<Result<_, _>>()?;
     let mut ids: Vec<Value> = json::list("triggers", get("triggers"))?
         .unwrap_or_default()
         .iter()
@@ -170,9 +174,15 @@ fn bind(
     for (field, value) in [
         ("type", json!("pipeline")),
         ("correlationId", correlation.into()),
-        ("user", user.map_or_else(|| "[anonymous]".into(), |user| json::java_text(user).into())),
+        (
+            "user",
+            user.map_or_else(|| "[anonymous]".into(), |user| json::java_text(user).into()),
+        ),
         ("parameters", parameters.into()),
-        ("artifacts", received.iter().map(Artifact::to_json).collect()),
+        (
+            "artifacts",
+            received.iter().map(Artifact::to_json).collect(),
+        ),
         ("notifications", json!([])),
         ("rebake", false.into()),
         ("dryRun", is_true(from_parent("dryRun")).into()),

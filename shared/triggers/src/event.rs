@@ -94,9 +94,9 @@ impl Event {
             let headers: Map<String, Value> = headers
                 .iter()
                 .map(|(key, values)| {
-                    let values = values.as_ref().map(|values| {
-                        values.iter().cloned().map(Value::from).collect::<Vec<_>>()
-                    });
+                    let values = values
+                        .as_ref()
+                        .map(|values| values.iter().cloned().map(Value::from).collect::<Vec<_>>());
                     (key.clone(), Value::from(values))
                 })
                 .collect();
@@ -109,7 +109,10 @@ impl Event {
                 map.insert(key.to_owned(), value.clone().into());
             }
         }
-        for (key, value) in [("rawContent", &self.raw_content), ("eventId", &self.event_id)] {
+        for (key, value) in [
+            ("rawContent", &self.raw_content),
+            ("eventId", &self.event_id),
+        ] {
             if let Some(value) = value {
                 map.insert(key.to_owned(), value.as_str().into());
             }
@@ -357,7 +360,12 @@ impl BuildContent {
         let result = text(build, "result")?;
         if let Some(result) = &result
             && ![
-                "SUCCESS", "UNSTABLE", "BUILDING", "ABORTED", "FAILURE", "NOT_BUILT",
+                "SUCCESS",
+                "UNSTABLE",
+                "BUILDING",
+                "ABORTED",
+                "FAILURE",
+                "NOT_BUILT",
             ]
             .contains(&result.as_str())
         {

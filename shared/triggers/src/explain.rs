@@ -52,7 +52,9 @@ pub fn explain(event: &Event, pipelines: &[Value], settings: &Settings) -> Expla
         let pipeline = match Pipeline::read(value) {
             Ok(pipeline) => pipeline,
             Err(error) => {
-                explanation.matches.extend(unreadable(at, value, &error.to_string()));
+                explanation
+                    .matches
+                    .extend(unreadable(at, value, &error.to_string()));
                 continue;
             }
         };
@@ -77,17 +79,29 @@ pub fn explain(event: &Event, pipelines: &[Value], settings: &Settings) -> Expla
         }
         if let Some(start) = manual::start(event, &pipeline, settings.build_service) {
             let mut row = manual::row(&start);
-            put(&mut row, "application", pipeline.application.as_str().into());
+            put(
+                &mut row,
+                "application",
+                pipeline.application.as_str().into(),
+            );
             put(&mut row, "pipeline", pipeline.name.as_str().into());
             put(&mut row, "pipelineIndex", at.into());
             put(&mut row, "matched", start.error.is_none().into());
             put(
                 &mut row,
                 "reason",
-                start.error.clone().unwrap_or_else(|| "a person starts it".to_owned()).into(),
+                start
+                    .error
+                    .clone()
+                    .unwrap_or_else(|| "a person starts it".to_owned())
+                    .into(),
             );
             let given = start.resolved.get("parameters").and_then(Value::as_object);
-            put(&mut row, "parameters", manual::parameters(&pipeline, given).into());
+            put(
+                &mut row,
+                "parameters",
+                manual::parameters(&pipeline, given).into(),
+            );
             put(
                 &mut row,
                 "artifacts",

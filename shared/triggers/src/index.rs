@@ -36,7 +36,10 @@ fn key(kind: &str, parts: &[&str]) -> String {
     if key.len() <= MAX_KEY {
         return key;
     }
-    format!("{kind}#sha256:{}", hex::encode(Sha256::digest(key.as_bytes())))
+    format!(
+        "{kind}#sha256:{}",
+        hex::encode(Sha256::digest(key.as_bytes()))
+    )
 }
 
 /// The key under which a trigger is found: what follows `TRIGGER#` in its partition key. None for a trigger that no

@@ -62,10 +62,7 @@ pub(crate) fn text(field: &str, value: &Value) -> Result<Option<String>, Unreada
 }
 
 /// A list of texts; its elements may be null.
-pub(crate) fn texts(
-    field: &str,
-    value: &Value,
-) -> Result<Option<Vec<Option<String>>>, Unreadable> {
+pub(crate) fn texts(field: &str, value: &Value) -> Result<Option<Vec<Option<String>>>, Unreadable> {
     list(field, value)?
         .map(|items| items.iter().map(|item| text(field, item)).collect())
         .transpose()
@@ -174,7 +171,12 @@ fn write_number(number: &Number, out: &mut String) {
 /// Java's `Double.toString`: decimal between 10^-3 and 10^7, otherwise with an exponent.
 fn java_double(float: f64) -> String {
     if float == 0.0 {
-        return if float.is_sign_negative() { "-0.0" } else { "0.0" }.to_owned();
+        return if float.is_sign_negative() {
+            "-0.0"
+        } else {
+            "0.0"
+        }
+        .to_owned();
     }
     let magnitude = float.abs();
     if (1e-3..1e7).contains(&magnitude) {
@@ -248,7 +250,10 @@ mod tests {
             (json!(1.25e8), "1.25E8"),
             (json!(0.1), "0.1"),
             (json!(100), "100"),
-            (json!({"a": 1, "b": [null, "x", {}]}), "{a=1, b=[null, x, {}]}"),
+            (
+                json!({"a": 1, "b": [null, "x", {}]}),
+                "{a=1, b=[null, x, {}]}",
+            ),
         ] {
             assert_eq!(java_text(&value), wanted);
         }

@@ -731,15 +731,23 @@ mod tests {
             ("$.items[0:1].name", list(json!(["x"]))),
             ("$.items[*].name", list(json!(["x", "y"]))),
             ("$.items[?(@.n > 1)].name", list(json!(["y"]))),
-            ("$.items[?(@.name == 'x' && !(@.n >= 2))].n", list(json!([1]))),
-            ("$.items[?(@.name =~ /Y/i || @.missing)].n", list(json!([3]))),
+            (
+                "$.items[?(@.name == 'x' && !(@.n >= 2))].n",
+                list(json!([1])),
+            ),
+            (
+                "$.items[?(@.name =~ /Y/i || @.missing)].n",
+                list(json!([3])),
+            ),
             ("$.items[?(@.n in [3, 4])].n", list(json!([3]))),
             ("$..name", list(json!(["x", "y"]))),
             ("$.items.length()", text("2")),
         ] {
             assert_eq!(select(path, &payload), wanted, "{path}");
         }
-        for broken in ["$[", "$.a..", "x y", "$.", "$a", "$['a", "$[?(", "$.f(1)", " "] {
+        for broken in [
+            "$[", "$.a..", "x y", "$.", "$a", "$['a", "$[?(", "$.f(1)", " ",
+        ] {
             assert!(select(broken, &payload).is_err(), "{broken}");
         }
     }

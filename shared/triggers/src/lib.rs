@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod arrival;
 pub mod artifact;
 mod case;
 pub mod constraint;

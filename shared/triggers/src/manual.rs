@@ -177,18 +177,24 @@ pub fn parameter_problems(pipeline: &Pipeline, all: &Map<String, Value>) -> Vec<
             }
             continue;
         }
-        let options = get("options").as_array().filter(|_| {
-            json::boolean("hasOptions", get("hasOptions")).unwrap_or(false)
-        });
+        let options = get("options")
+            .as_array()
+            .filter(|_| json::boolean("hasOptions", get("hasOptions")).unwrap_or(false));
         if let Some(options) = options
-            && !options
-                .iter()
-                .any(|option| option.get("value").is_some_and(|one| json::java_text(one) == text))
+            && !options.iter().any(|option| {
+                option
+                    .get("value")
+                    .is_some_and(|one| json::java_text(one) == text)
+            })
         {
-            problems.push(format!("`{text}` is not among the options of parameter {name}"));
+            problems.push(format!(
+                "`{text}` is not among the options of parameter {name}"
+            ));
         }
         if get("constraint") == "date" && text.parse::<jiff::civil::Date>().is_err() {
-            problems.push(format!("`{text}` of parameter {name} is no date such as 2026-01-31"));
+            problems.push(format!(
+                "`{text}` of parameter {name} is no date such as 2026-01-31"
+            ));
         }
     }
     problems
@@ -203,7 +209,12 @@ fn is_asked(parameter: &Map<String, Value>, all: &Map<String, Value>) -> bool {
     else {
         return true;
     };
-    let text = |field: &str| condition.get(field).map(json::java_text).unwrap_or_default();
+    let text = |field: &str| {
+        condition
+            .get(field)
+            .map(json::java_text)
+            .unwrap_or_default()
+    };
     let found = all
         .get(&text("parameter"))
         .map(json::java_text)

@@ -9,7 +9,9 @@ use crate::json::{self, Unreadable};
 #[derive(Debug, thiserror::Error, PartialEq, Eq, Clone)]
 pub enum ResolveError {
     /// Nothing matches an expected artifact.
-    #[error("nothing matches the expected artifact `{0}`, and there is neither a prior nor a default one")]
+    #[error(
+        "nothing matches the expected artifact `{0}`, and there is neither a prior nor a default one"
+    )]
     Unmatched(String),
     /// Several artifacts match one expected artifact.
     #[error("{count} artifacts match the expected artifact `{id}`, which has to be one")]

@@ -77,8 +77,7 @@ pub fn verify<'a>(
 ) -> Result<(), SignatureError> {
     let secret = secret.as_bytes();
     let checked = |name: &'static str, hex: &str, right: fn(&[u8], &[u8], &[u8]) -> bool| {
-        let signature =
-            hex::decode(hex.trim()).map_err(|_| SignatureError::Malformed(name))?;
+        let signature = hex::decode(hex.trim()).map_err(|_| SignatureError::Malformed(name))?;
         if right(secret, body, &signature) {
             Ok(())
         } else {
@@ -118,7 +117,12 @@ pub fn verify<'a>(
 mod tests {
     use super::*;
 
-    fn check(secret: &str, body: &str, headers: &[(&str, &str)], sha1: bool) -> Result<(), SignatureError> {
+    fn check(
+        secret: &str,
+        body: &str,
+        headers: &[(&str, &str)],
+        sha1: bool,
+    ) -> Result<(), SignatureError> {
         verify(
             secret,
             body.as_bytes(),
@@ -128,17 +132,23 @@ mod tests {
     }
 
     /// The example of GitHub's documentation on validating deliveries.
-    const EXAMPLE: &str =
-        "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
+    const EXAMPLE: &str = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
 
     #[test]
     fn the_example_of_githubs_documentation_is_taken_and_nothing_near_it() {
         let secret = "It's a Secret to Everybody";
         for header in [HUB_SHA256, HUB] {
-            assert_eq!(check(secret, "Hello, World!", &[(header, EXAMPLE)], false), Ok(()));
+            assert_eq!(
+                check(secret, "Hello, World!", &[(header, EXAMPLE)], false),
+                Ok(())
+            );
             assert_eq!(
                 check(secret, "Hello, World?", &[(header, EXAMPLE)], false),
-                Err(SignatureError::Wrong(if header == HUB { HUB } else { HUB_SHA256 }))
+                Err(SignatureError::Wrong(if header == HUB {
+                    HUB
+                } else {
+                    HUB_SHA256
+                }))
             );
         }
         assert!(check("other", "Hello, World!", &[(HUB_SHA256, EXAMPLE)], true).is_err());
@@ -152,7 +162,10 @@ mod tests {
         let signed = [(HUB, "sha1=EFFCDF6AE5EB2FA2D27416D5F184DF9C259A7C79")];
         let body = "what do ya want for nothing?";
         assert_eq!(check("Jefe", body, &signed, true), Ok(()));
-        assert_eq!(check("Jefe", body, &signed, false), Err(SignatureError::OnlySha1));
+        assert_eq!(
+            check("Jefe", body, &signed, false),
+            Err(SignatureError::OnlySha1)
+        );
         let both = [signed[0], (HUB_SHA256, EXAMPLE)];
         assert!(check("Jefe", body, &both, true).is_err());
     }

@@ -30,8 +30,8 @@ fn shape(field: &str) -> Option<Shape> {
         | "pluginEventType" | "pluginId" | "description" | "provider" | "version"
         | "releaseDate" | "requires" | "binaryUrl" | "sha512sum" | "artifactName" | "hash"
         | "runAsUser" | "secret" | "digest" | "action" | "eventId" | "link" | "linkText"
-        // Ours: which signature a git trigger takes.
-        | "signatureAlgorithm" => Shape::Text,
+        // Ours: which signature a git trigger takes; where an `ecr` trigger's repository is.
+        | "signatureAlgorithm" | "registryId" | "region" => Shape::Text,
         "enabled" | "preferred" | "rebake" | "dryRun" => Shape::Flag,
         "buildNumber" => Shape::Integer,
         "events" | "status" | "expectedArtifactIds" => Shape::Texts,
@@ -147,7 +147,10 @@ impl Trigger {
                 fields.insert(field.clone(), read);
             }
         }
-        let kind = fields.get("type").and_then(Value::as_str).map(str::to_owned);
+        let kind = fields
+            .get("type")
+            .and_then(Value::as_str)
+            .map(str::to_owned);
         Ok(Self {
             kind,
             enabled: fields.get("enabled") == Some(&Value::Bool(true)),
@@ -171,11 +174,14 @@ impl Trigger {
     /// A field that is a list of texts, some of which may be null.
     #[must_use]
     pub fn texts(&self, field: &str) -> Option<Vec<Option<String>>> {
-        self.fields.get(field).and_then(Value::as_array).map(|list| {
-            list.iter()
-                .map(|item| item.as_str().map(str::to_owned))
-                .collect()
-        })
+        self.fields
+            .get(field)
+            .and_then(Value::as_array)
+            .map(|list| {
+                list.iter()
+                    .map(|item| item.as_str().map(str::to_owned))
+                    .collect()
+            })
     }
 
     /// Puts a field, or takes it away.
@@ -194,7 +200,10 @@ impl Trigger {
     #[must_use]
     pub fn to_json(&self) -> Value {
         let mut map = json::map_without_nulls(&self.fields);
-        map.shift_remove("signatureAlgorithm");
+        // Ours, and nobody's business later.
+        for field in ["signatureAlgorithm", "registryId", "region"] {
+            map.shift_remove(field);
+        }
         for flag in ["enabled", "preferred", "rebake", "dryRun"] {
             map.entry(flag).or_insert(Value::Bool(false));
         }

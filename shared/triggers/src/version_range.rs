@@ -135,9 +135,12 @@ fn joined(tokens: Vec<Token>) -> Vec<Token> {
     let mut rest = tokens.as_slice();
     while let Some((first, after)) = rest.split_first() {
         match rest {
-            [Token::Version(version), Token::Hyphen, Token::Version(suffix), after @ ..]
-                if Version::read(suffix, Kind::Npm).is_none() =>
-            {
+            [
+                Token::Version(version),
+                Token::Hyphen,
+                Token::Version(suffix),
+                after @ ..,
+            ] if Version::read(suffix, Kind::Npm).is_none() => {
                 result.push(Token::Version(format!("{version}-{suffix}")));
                 rest = after;
             }
@@ -284,10 +287,7 @@ fn hyphen(lower: &str, upper: &str) -> Option<Requirement> {
     let (upper, bound) = match (upper.minor, upper.patch) {
         (Some(_), Some(_)) => (upper, Bound::LessOrEqual),
         (None, _) => (release(upper.major.checked_add(1)?, 0, 0)?, Bound::Less),
-        (Some(minor), None) => (
-            release(upper.major, minor.checked_add(1)?, 0)?,
-            Bound::Less,
-        ),
+        (Some(minor), None) => (release(upper.major, minor.checked_add(1)?, 0)?, Bound::Less),
     };
     Some(between(lower, upper, bound))
 }
@@ -499,7 +499,11 @@ mod tests {
             ("1.2.3-rc.1", "^1.2.2", false),
             ("1.2.3-rc.2", "^1.2.3-rc.1", true),
         ] {
-            assert_eq!(satisfies(version, range), Some(wanted), "{version} in {range}");
+            assert_eq!(
+                satisfies(version, range),
+                Some(wanted),
+                "{version} in {range}"
+            );
         }
         for broken in ["not a range", "(", ">=", "1 - ", ")", "||"] {
             assert_eq!(satisfies("1.2.3", broken), None, "{broken}");

@@ -51,7 +51,9 @@ pub enum Refused {
     #[error("the body has no `{0}`")]
     Missing(&'static str),
     /// No source control system of this name is known.
-    #[error("`{0}` is no source of git events: github, gitlab, bitbucket, stash, gitea, gogs, azure are")]
+    #[error(
+        "`{0}` is no source of git events: github, gitlab, bitbucket, stash, gitea, gogs, azure are"
+    )]
     UnknownSource(String),
 }
 
@@ -99,7 +101,10 @@ pub fn receive(
     if body.len() > MAX_BODY {
         return Err(Refused::TooLarge(body.len()));
     }
-    let header_bytes: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let header_bytes: usize = headers
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
     if headers.len() > MAX_HEADERS || header_bytes > MAX_HEADER_BYTES {
         return Err(Refused::Headers);
     }
@@ -252,7 +257,12 @@ impl<'a> Node<'a> {
 
     fn nodes(self, field: &str) -> Result<Option<Vec<Self>>, Unreadable> {
         json::list(field, self.value(field))?
-            .map(|items| items.iter().map(|item| json::object(field, item).map(Node)).collect())
+            .map(|items| {
+                items
+                    .iter()
+                    .map(|item| json::object(field, item).map(Node))
+                    .collect()
+            })
             .transpose()
     }
 
@@ -323,7 +333,8 @@ fn git(
     };
     let hash = found.hash.clone();
     found.write(content);
-    if source == "github" {
+    // As in the original, the ends of branches on GitHub and GitLab are events like others.
+    if source == "github" || source == "gitlab" {
         return Ok(());
     }
     deleted(hash.as_deref())
@@ -374,7 +385,9 @@ fn github(body: Node, headers: &Headers) -> Result<Git, Stop> {
         let repository = body.node("repository")?;
         let owner = repository.node("owner")?;
         let event = first(headers, "x-github-event").ok_or_else(|| {
-            Stop::Nothing("a branch was created or deleted; the header does not say which".to_owned())
+            Stop::Nothing(
+                "a branch was created or deleted; the header does not say which".to_owned(),
+            )
         })?;
         body.text("action")?;
         repository.text("full_name")?;
@@ -439,7 +452,9 @@ fn stash(body: Node) -> Result<Git, Stop> {
     let repository = body.node("repository")?;
     let project = repository.node("project")?;
     let Some(change) = changes.unwrap_or_default().first().copied() else {
-        return Err(Stop::Nothing("the event names no change of a branch".to_owned()));
+        return Err(Stop::Nothing(
+            "the event names no change of a branch".to_owned(),
+        ));
     };
     if !repository.exists() || !project.exists() {
         return Err(Refused::Missing("repository.project").into());
@@ -474,6 +489,9 @@ fn bitbucket(body: Node) -> Result<Option<Git>, Stop> {
         }
         _ => return Ok(None),
     };
+    if found.hash.is_none() {
+        return Err(Stop::Nothing(format!("the `{kind}` names no commit")));
+    }
     Ok(Some(Git {
         action: Some(kind),
         ..found
@@ -503,7 +521,10 @@ fn bitbucket_cloud(body: Node, kind: &str) -> Result<Git, Stop> {
             commit.text("hash")?;
         }
     }
-    let destination = request.node("destination")?.node("branch")?.or_empty("name")?;
+    let destination = request
+        .node("destination")?
+        .node("branch")?
+        .or_empty("name")?;
     let merged = request.node("merge_commit")?.or_empty("hash")?;
     if request.exists() {
         found.hash = Some(merged);
@@ -563,7 +584,9 @@ fn bitbucket_refs(body: Node) -> Result<Git, Stop> {
             found.branch = Some(branch_of(&reference.or_empty("id")?));
         }
     }
-    repository.text("name")?.ok_or(Refused::Missing("repository.name"))?;
+    repository
+        .text("name")?
+        .ok_or(Refused::Missing("repository.name"))?;
     Ok(found)
 }
 
@@ -582,8 +605,29 @@ fn bitbucket_reference(reference: Node, found: &mut Git) -> Result<(), Stop> {
     Ok(())
 }
 
-fn bitbucket_request(body: Node) -> Result<Git, Stop> {
+/// The pull request, every field of which can be read.
+fn readable_request(body: Node<'_>) -> Result<Node<'_>, Unreadable> {
     let request = body.node("pullRequest")?;
+    for side in ["fromRef", "toRef"] {
+        let reference = request.node(side)?;
+        let repository = reference.node("repository")?;
+        for (node, fields) in [
+            (reference, ["id", "latestCommit"]),
+            (repository, ["name", "slug"]),
+            (repository.node("project")?, ["key", "key"]),
+        ] {
+            for field in fields {
+                node.text(field)?;
+            }
+        }
+    }
+    let merged = request.node("properties")?.node("mergeCommit")?;
+    merged.text("id")?;
+    Ok(request)
+}
+
+fn bitbucket_request(body: Node) -> Result<Git, Stop> {
+    let request = readable_request(body)?;
     let from = request.node("fromRef")?;
     let mut found = Git::default();
     if !from.exists() {
@@ -595,7 +639,7 @@ fn bitbucket_request(body: Node) -> Result<Git, Stop> {
 }
 
 fn bitbucket_merged(body: Node) -> Result<Git, Stop> {
-    let request = body.node("pullRequest")?;
+    let request = readable_request(body)?;
     if !request.exists() {
         return Err(Refused::Missing("pullRequest").into());
     }
@@ -657,13 +701,17 @@ fn gitea(source: &str, body: Node, headers: &Headers) -> Result<Git, Stop> {
                 ],
             })
         }
-        other => Err(Stop::Nothing(format!("events of type `{other}` start nothing"))),
+        other => Err(Stop::Nothing(format!(
+            "events of type `{other}` start nothing"
+        ))),
     }
 }
 
 /// Service hooks of Azure DevOps.
 fn azure(body: Node) -> Result<Git, Stop> {
-    let kind = body.text("eventType")?.ok_or(Refused::Missing("eventType"))?;
+    let kind = body
+        .text("eventType")?
+        .ok_or(Refused::Missing("eventType"))?;
     let resource = body.node("resource")?;
     let repository = resource.node("repository")?;
     let project = repository.node("project")?.text("name")?;
@@ -703,24 +751,23 @@ fn azure(body: Node) -> Result<Git, Stop> {
                 ],
             })
         }
-        other => Err(Stop::Nothing(format!("events of type `{other}` start nothing"))),
+        other => Err(Stop::Nothing(format!(
+            "events of type `{other}` start nothing"
+        ))),
     }
 }
 
 /// A CloudEvent whose data, in a header, is a CDEvent.
-fn cdevent(
-    source: &str,
-    headers: Headers,
-    _raw: &str,
-    body: &[u8],
-) -> Result<Received, Refused> {
+fn cdevent(source: &str, headers: Headers, _raw: &str, body: &[u8]) -> Result<Received, Refused> {
     let data = first(&headers, "ce-data")
         .ok_or(Refused::Missing("ce-data"))?
         .to_owned();
     let posted = posted(&data, source)?;
     let node = Node(Some(&posted));
     for field in ["customData", "context", "subject"] {
-        if !is_given(posted.get(field)) && (field != "customData" || posted.get(field).is_none_or(Value::is_null)) {
+        if !is_given(posted.get(field))
+            && (field != "customData" || posted.get(field).is_none_or(Value::is_null))
+        {
             return Err(Refused::Missing(match field {
                 "customData" => "customData",
                 "context" => "context",
@@ -750,11 +797,7 @@ fn cdevent(
 }
 
 /// The artifacts that a body of a known form names.
-fn extracted(
-    kind: &str,
-    source: &str,
-    posted: &Map<String, Value>,
-) -> Result<Vec<Artifact>, Stop> {
+fn extracted(kind: &str, source: &str, posted: &Map<String, Value>) -> Result<Vec<Artifact>, Stop> {
     let body = Node(Some(posted));
     match (kind, source) {
         ("git", "github") => pushed_to_github(body),
@@ -820,7 +863,10 @@ fn pushed_to_gitlab(body: Node) -> Result<Vec<Artifact>, Stop> {
     let home = home.ok_or(Refused::Missing("project.homepage"))?;
     let path = path.ok_or(Refused::Missing("project.path_with_namespace"))?;
     let base = home.replace(&format!("/{path}"), "");
-    let api = format!("{base}/api/v4/projects/{}/repository/files", form_encoded(&path));
+    let api = format!(
+        "{base}/api/v4/projects/{}/repository/files",
+        form_encoded(&path)
+    );
     files
         .into_iter()
         .map(|file| {
@@ -893,7 +939,9 @@ fn docker_registry(body: Node) -> Result<Vec<Artifact>, Stop> {
     let mut found = Vec::new();
     for event in events.ok_or(Refused::Missing("events"))? {
         let (target, request) = (event.node("target")?, event.node("request")?);
-        let action = event.text("action")?.ok_or(Refused::Missing("events.action"))?;
+        let action = event
+            .text("action")?
+            .ok_or(Refused::Missing("events.action"))?;
         let (media, repository) = (target.text("mediaType")?, target.text("repository")?);
         let (tag, digest) = (target.text("tag")?, target.text("digest")?);
         let host = request.text("host")?;

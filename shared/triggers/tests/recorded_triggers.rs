@@ -14,7 +14,12 @@ use serde_json::{Value, json};
 
 fn file(name: &str) -> Option<String> {
     let base = std::env::var_os("GENNAKER_CORPUS").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/corpus")),
+        || {
+            PathBuf::from(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/../../../shared/corpus"
+            ))
+        },
         PathBuf::from,
     );
     std::fs::read_to_string(base.join("triggers").join(name)).ok()
@@ -78,10 +83,16 @@ fn differences(case: &Value) -> Vec<String> {
         if expected["matched"] != true {
             continue;
         }
-        if !same(&without_id(&row["resolved"]), &without_id(&expected["resolved"])) {
+        if !same(
+            &without_id(&row["resolved"]),
+            &without_id(&expected["resolved"]),
+        ) {
             wrong.push(format!("resolved: {row} for {expected}"));
         }
-        let received = expected.get("receivedArtifacts").cloned().unwrap_or(json!([]));
+        let received = expected
+            .get("receivedArtifacts")
+            .cloned()
+            .unwrap_or(json!([]));
         if !same(&row["artifacts"], &received) {
             wrong.push(format!("artifacts: {row} for {expected}"));
         }
@@ -98,7 +109,10 @@ fn differences(case: &Value) -> Vec<String> {
     }
     // Where a handler of the original broke, all its pipelines stayed silent; ours start.
     if case.get("throws").is_none() && found["starts"] != case["starts"] {
-        wrong.push(format!("starts: {} for {}", found["starts"], case["starts"]));
+        wrong.push(format!(
+            "starts: {} for {}",
+            found["starts"], case["starts"]
+        ));
     }
     wrong
 }
@@ -179,9 +193,17 @@ fn artifacts_are_what_they_were_in_the_original() {
             report.push(format!("{found}\n  for {case}"));
         }
     }
-    eprintln!("artifacts: {} of {all} recorded answers", all - report.len());
+    eprintln!(
+        "artifacts: {} of {all} recorded answers",
+        all - report.len()
+    );
     assert!(all > 1000, "{all}");
-    assert!(report.is_empty(), "{} of {all}\n{}", report.len(), report.join("\n"));
+    assert!(
+        report.is_empty(),
+        "{} of {all}\n{}",
+        report.len(),
+        report.join("\n")
+    );
 }
 
 /// The artifacts of a push come in the order of a hash set: sorted, they can be compared.
@@ -223,5 +245,10 @@ fn webhooks_become_the_events_that_they_became_in_the_original() {
     }
     eprintln!("webhooks: {} of {all} recorded answers", all - report.len());
     assert!(all > 400, "{all}");
-    assert!(report.is_empty(), "{} of {all}\n{}", report.len(), report.join("\n"));
+    assert!(
+        report.is_empty(),
+        "{} of {all}\n{}",
+        report.len(),
+        report.join("\n")
+    );
 }

@@ -5,8 +5,8 @@ mod machine;
 mod outcome;
 mod report;
 mod stage;
-mod window;
 
+pub(crate) use gennaker_domain::window;
 use gennaker_domain::{Plan, Problem};
 use serde_json::Value;
 

@@ -1,8 +1,8 @@
 //! The next time that fires.
 
-use jiff::{Span, Timestamp};
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{AmbiguousOffset, TimeZone};
+use jiff::{Span, Timestamp};
 
 use super::{Cron, Days};
 
@@ -189,11 +189,8 @@ impl Cron {
             }
             let first = date.first_of_month();
             let last = i16::from(date.days_in_month());
-            let moved = moved_to_weekday(
-                day,
-                i16::from(first.weekday().to_sunday_one_offset()),
-                last,
-            );
+            let moved =
+                moved_to_weekday(day, i16::from(first.weekday().to_sunday_one_offset()), last);
             let candidate = first.checked_add(Span::new().days(moved - 1)).ok()?;
             if candidate < from {
                 let next = first.checked_add(Span::new().months(1)).ok()?;

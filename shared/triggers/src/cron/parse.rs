@@ -214,7 +214,9 @@ impl Reader {
             && next != ' '
             && after != '\t'
         {
-            return Err(CronError::new(format!("Illegal character after '?': {next}")));
+            return Err(CronError::new(format!(
+                "Illegal character after '?': {next}"
+            )));
         }
         if field != Field::DayOfWeek && field != Field::DayOfMonth {
             return Err(CronError::new(
@@ -385,9 +387,9 @@ impl Reader {
         let mut stop = end.unwrap_or(largest);
         let mut cycle = None;
         if stop < start {
-            let length = field.cycle().ok_or_else(|| {
-                CronError::new("Start year must be less than stop year")
-            })?;
+            let length = field
+                .cycle()
+                .ok_or_else(|| CronError::new("Start year must be less than stop year"))?;
             stop += length;
             cycle = Some(length);
         }
@@ -403,11 +405,7 @@ impl Reader {
             let kept = match cycle {
                 None => at,
                 Some(length) => match at % length {
-                    0 if matches!(
-                        field,
-                        Field::Month | Field::DayOfWeek | Field::DayOfMonth
-                    ) =>
-                    {
+                    0 if matches!(field, Field::Month | Field::DayOfWeek | Field::DayOfMonth) => {
                         length
                     }
                     rest => rest,
@@ -458,10 +456,7 @@ impl Reader {
                 nearest,
                 nearest_from_last,
             } => {
-                *days == 0
-                    && *from_last == 0
-                    && nearest.is_empty()
-                    && nearest_from_last.is_empty()
+                *days == 0 && *from_last == 0 && nearest.is_empty() && nearest_from_last.is_empty()
             }
             Days::OfWeek(days) => *days == 0,
             Days::LastOfWeek(_) | Days::NthOfWeek(..) => false,

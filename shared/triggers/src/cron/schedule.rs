@@ -135,7 +135,11 @@ impl Cron {
                 if *days != 0 {
                     parts.push(numbers(u64::from(*days), 1, 31));
                 }
-                parts.extend((0..31).filter(|n| from_last >> n & 1 == 1).map(|n| last(n, "")));
+                parts.extend(
+                    (0..31)
+                        .filter(|n| from_last >> n & 1 == 1)
+                        .map(|n| last(n, "")),
+                );
                 parts.extend(nearest.iter().map(|day| format!("{day}W")));
                 parts.extend(nearest_from_last.iter().map(|offset| last(*offset, "W")));
                 (parts.join(","), "?".to_owned())

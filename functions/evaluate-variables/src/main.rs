@@ -1,0 +1,6 @@
+//! The `evaluate-variables` function.
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), gennaker_lambda::Error> {
+    gennaker_lambda::run_stage(gennaker_evaluate_variables::EvaluateVariables::connect).await
+}
