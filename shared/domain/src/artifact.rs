@@ -383,7 +383,7 @@ mod tests {
         let bound = bind(&[one.clone(), one.clone()], &found, &[], false).unwrap();
         assert_eq!(bound.artifacts, [normal(&image("1")).unwrap()]);
         assert_eq!(bound.expected.len(), 2);
-        let ambiguous = bind(&[one.clone()], &found, &[], true).unwrap_err();
+        let ambiguous = bind(std::slice::from_ref(&one), &found, &[], true).unwrap_err();
         assert!(matches!(ambiguous, Unbound::Ambiguous { count: 2, .. }));
         let unmatched = bind(&[one], &[], &found, false).unwrap_err();
         assert!(unmatched.to_string().contains("`image`"), "{unmatched}");
