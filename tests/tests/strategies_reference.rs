@@ -216,11 +216,13 @@ fn ours(world: &World) -> Done {
         let next = all[at + 1..].iter().find(same).map(|other| &other.effect);
         let said = match &one.effect {
             Effect::Created(capacity) => format!("create {} {}", one.group, size(*capacity)),
+            // A group is emptied, then deleted: with others at the same time, in the order in which it begins.
             Effect::Resized(capacity)
                 if *capacity == Capacity::default() && next == Some(&Effect::Destroyed) =>
             {
-                continue;
+                format!("destroy {}", one.group)
             }
+            Effect::Destroyed if emptied => continue,
             Effect::Resized(capacity) => format!("resize {} {}", one.group, size(*capacity)),
             Effect::Disabled => format!("disable {}", one.group),
             Effect::PartlyDisabled(count) => format!("disable {count} of {}", one.group),

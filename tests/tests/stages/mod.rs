@@ -224,23 +224,23 @@ impl Planner {
             .iter()
             .filter_map(|one| json!(one).as_str().map(str::to_owned))
             .collect();
-        let siblings = parent.map(|_| after.iter().map(|p| p.ref_id.clone()).collect());
-        self.stages.push(PlanStage {
-            ref_id: ref_id.clone(),
-            stage_type: stage.type_.clone(),
-            name: stage.name.clone(),
-            parent: parent.map(str::to_owned),
-            owner,
-            requisites: siblings.unwrap_or_default(),
-            function: (stage.type_ != "deploy").then(|| function_of(&stage.type_)),
-            woken: false,
-            joins: false,
-            starts_after: after,
-            opens: Vec::new(),
-            defers_failure: defers,
-            only_if: (!only_if.is_empty()).then(|| only_if.join(",")),
-            context,
+        let of_parent = |one: &&Predecessor| {
+            let rest = parent.and_then(|parent| one.ref_id.strip_prefix(parent));
+            rest.is_some_and(|rest| rest.starts_with(['<', '>']))
+        };
+        let siblings: Vec<&str> = after
+            .iter()
+            .filter(of_parent)
+            .map(|one| one.ref_id.as_str())
+            .collect();
+        let function = (stage.type_ != "deploy").then(|| function_of(&stage.type_));
+        let planned = json!({
+            "refId": ref_id, "type": stage.type_, "name": stage.name, "parent": parent, "owner": owner,
+            "requisites": siblings, "function": function, "startsAfter": after,
+            "defersFailure": defers, "conditions": stage.only_if, "fills": stage.fills, "context": context,
+            "onlyIf": (!only_if.is_empty()).then(|| only_if.join(",")),
         });
+        self.stages.push(serde_json::from_value(planned).unwrap());
         if stage.type_ == "shrinkCluster"
             && let Ok(Some(before)) = disable_before_shrink(&stage.context)
         {
