@@ -312,7 +312,15 @@ impl<'a> Parser<'a> {
 
     fn primary(&mut self) -> Parsed {
         let start = self.start_node()?;
-        let mut nodes = Vec::new();
+        if !matches!(
+            self.peek_kind(),
+            Some(Kind::Dot | Kind::SafeNavi | Kind::LSquare)
+        ) {
+            return Ok(start);
+        }
+        let mut nodes = Vec::with_capacity(6);
+        let started = start.is_some();
+        nodes.extend(start);
         loop {
             let node = match self.peek_kind() {
                 Some(Kind::Dot | Kind::SafeNavi) => Some(self.dotted_node()?),
@@ -324,14 +332,8 @@ impl<'a> Parser<'a> {
                 None => break,
             }
         }
-        match start {
-            Some(start) if !nodes.is_empty() => {
-                nodes.insert(0, start);
-                Ok(Some(Node::Path(nodes)))
-            }
-            // Without a start the original forgets the nodes it has read.
-            start => Ok(start),
-        }
+        // Without a start the original forgets the nodes it has read.
+        Ok(started.then_some(Node::Path(nodes)))
     }
 
     fn dotted_node(&mut self) -> Result<Node, ParseError> {

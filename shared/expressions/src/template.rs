@@ -11,7 +11,7 @@ const MAX_TEMPLATE_BYTES: usize = 1 << 20;
 pub struct Template {
     text: String,
     parts: Vec<Part>,
-    /// Characters of its longest expression.
+    /// Characters of its longest expression, or its bytes where these are few enough.
     longest: usize,
 }
 
@@ -50,7 +50,7 @@ impl Template {
                 position: 0,
             });
         }
-        let mut parts = Vec::new();
+        let mut parts = Vec::with_capacity(1);
         let mut start = 0;
         let mut found = 0;
         while start < text.len() {
@@ -88,14 +88,15 @@ impl Template {
                     ),
                 ));
             }
-            // It has no more characters than bytes.
-            if inner.len() > found {
-                let characters = inner.encode_utf16().count();
-                if characters > longest {
-                    return Err(parser::too_long(longest));
-                }
-                found = found.max(characters);
+            // It has no more characters than bytes: only a long one has to be counted.
+            let characters = match inner.len() {
+                bytes if bytes <= longest => bytes,
+                _ => inner.encode_utf16().count(),
+            };
+            if characters > longest {
+                return Err(parser::too_long(longest));
             }
+            found = found.max(characters);
             parts.push(Part::Expression {
                 text: inner.to_string(),
                 node: parser::parse(inner)?,
@@ -166,7 +167,7 @@ fn end_of_expression(text: &str, after: usize) -> Result<Option<usize>, ParseErr
     if !text.get(after..).unwrap_or_default().contains('}') {
         return Ok(None);
     }
-    let mut open: Vec<(u8, usize)> = Vec::new();
+    let mut open: Vec<(u8, usize)> = Vec::with_capacity(8);
     let mut at = after;
     while let Some(&byte) = bytes.get(at) {
         if byte == b'}' && open.is_empty() {

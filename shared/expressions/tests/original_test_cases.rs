@@ -410,13 +410,15 @@ fn spring_case(case: &Value) -> Result<(), String> {
     {
         let component = printed.0;
         let shown = format!("{component}{}", printed_array(got));
-        let of_class = class.strip_prefix('[').map(|class| {
-            class
-                .strip_prefix('L')
-                .and_then(|class| class.strip_suffix(';'))
-                .unwrap_or(class)
-        });
-        return if Some(shown.as_str()) == expected.as_str() && of_class == Some(component) {
+        let of_class = class
+            .strip_suffix("[]")
+            .map(|of| match of.strip_suffix("[]") {
+                Some(inner) => format!("[L{inner};"),
+                None => of.to_string(),
+            });
+        return if Some(shown.as_str()) == expected.as_str()
+            && of_class.as_deref() == Some(component)
+        {
             Ok(())
         } else {
             Err(format!("{shown} {all}"))

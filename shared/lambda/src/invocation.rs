@@ -167,16 +167,6 @@ impl Invocation<'_> {
         Ok(Some(child::watched(&plan, &execution, &records)))
     }
 
-    /// Whether a person asked this stage to wait no more (`gennaker execution skip`).
-    ///
-    /// # Errors
-    /// Those of the table.
-    pub async fn is_skipped(&self) -> Result<bool, CloudError> {
-        self.store
-            .is_skipped(&self.run.execution, &self.stage.ref_id)
-            .await
-    }
-
     /// The stage that the intents are recorded for: the one that the plan has.
     fn recorded(&self) -> &PlanStage {
         self.within.unwrap_or(self.stage)

@@ -1,8 +1,7 @@
 //! Which account, regions, cluster and server group a stage names.
 
-use gennaker_domain::deployment::strategy::{Condition, Fill};
+use gennaker_domain::Intent;
 use gennaker_domain::deployment::{cluster_operation, facts, naming};
-use gennaker_domain::{Intent, PlanStage};
 use gennaker_lambda::{Invocation, StageError, Step};
 use serde_json::{Map, Value};
 
@@ -165,41 +164,9 @@ pub fn completed(invocation: &Invocation<'_>) -> Result<Map<String, Value>, Step
     ) else {
         return Ok(invocation.context.clone());
     };
-    let (mut only_if, mut fills) = planned::of(stage);
-    if fills.is_empty() {
-        let (more_conditions, more_fills) = said(stage);
-        only_if.extend(more_conditions);
-        fills.extend(more_fills);
-    }
+    let (only_if, fills) = planned::of(stage);
     facts::completed(invocation.context, &only_if, &fills, &facts)
         .map_err(|missing| Step::skipped(format!("not so: {missing}")))
-}
-
-/// The conditions and fills that a stage says itself: `onlyIf` as a list of conditions, `fills` in its context. A stage
-/// that talks to a deployment monitor names both groups in any case.
-fn said(stage: &PlanStage) -> (Vec<Condition>, Vec<Fill>) {
-    let only_if = stage
-        .only_if
-        .as_deref()
-        .unwrap_or_default()
-        .split(',')
-        .filter_map(|name| serde_json::from_value(Value::from(name.trim())).ok())
-        .collect();
-    let listed = stage.context.get("fills").and_then(Value::as_array);
-    let mut fills: Vec<Fill> = listed
-        .into_iter()
-        .flatten()
-        .filter_map(|name| serde_json::from_value(name.clone()).ok())
-        .collect();
-    let monitored = [
-        "evaluateDeploymentHealth",
-        "notifyDeployCompleted",
-        "notifyDeployStarting",
-    ];
-    if monitored.contains(&stage.stage_type.as_str()) && !fills.contains(&Fill::OldAndNew) {
-        fills.push(Fill::OldAndNew);
-    }
-    (only_if, fills)
 }
 
 /// The intents of this stage that are open, oldest first.

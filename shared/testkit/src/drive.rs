@@ -74,6 +74,8 @@ pub fn stage(ref_id: &str, stage_type: &str, function: &str, context: Value) -> 
         opens: Vec::new(),
         defers_failure: false,
         only_if: None,
+        conditions: Vec::new(),
+        fills: Vec::new(),
         context: match context {
             Value::Object(map) => map,
             _ => Map::new(),

@@ -17,6 +17,7 @@ use crate::resolve::{
     resolve_expected,
 };
 use crate::signature::Sha1Policy;
+use crate::template::TemplateError;
 use crate::trigger::Trigger;
 use crate::webhook::{self, Received};
 
@@ -278,6 +279,17 @@ fn artifact_result(case: &Value) -> Result<Value, Failed> {
                 }
             }
             value
+        }
+        "jinja" => {
+            let text = |field: &str| get(field).as_str().unwrap_or_default();
+            match crate::template::artifacts(text("template"), text("message")) {
+                Ok(found) => list(&found),
+                // A format that is wrong names nothing, as in the original; a message that is no object is an error.
+                Err(error @ TemplateError::Message) => {
+                    return Err(Failed("RuntimeException", error.to_string()));
+                }
+                Err(_) => json!([]),
+            }
         }
         "resolveArtifacts" => {
             let pipeline = get("pipeline");

@@ -16,6 +16,7 @@ pub mod matching;
 pub mod pipeline;
 pub mod resolve;
 pub mod signature;
+pub mod template;
 pub mod trigger;
 mod version_range;
 pub mod webhook;

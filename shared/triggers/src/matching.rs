@@ -44,6 +44,9 @@ impl BuildService {
     }
 }
 
+/// Whether a user (first) may not execute pipelines of an application (second).
+pub type Denied<'a> = dyn Fn(&str, &str) -> bool + 'a;
+
 /// What matching needs beside the event and the pipeline.
 #[derive(Default)]
 pub struct Settings<'a> {
@@ -52,7 +55,7 @@ pub struct Settings<'a> {
     /// The build service; without one, builds have no properties.
     pub build_service: Option<&'a BuildService>,
     /// Whether a user may not execute pipelines of an application.
-    pub denied: Option<&'a dyn Fn(&str, &str) -> bool>,
+    pub denied: Option<&'a Denied<'a>>,
     /// Which triggers take signatures made with SHA-1.
     pub sha1: Sha1Policy,
 }
@@ -546,7 +549,11 @@ impl<'a> Heard<'a> {
             }
         }
         if let Some(wanted) = trigger.object("payloadConstraints") {
-            met(constraint::json_path(wanted, self.event.payload.as_ref()))?;
+            met(constraint::json_path_with(
+                wanted,
+                self.event.payload.as_ref(),
+                &|pattern, text| trigger.finds(pattern, text),
+            ))?;
         }
         let content = content.ok_or_else(|| No("the event has no content".to_owned()))?;
         let mut bound = trigger.clone();
@@ -578,10 +585,18 @@ impl<'a> Heard<'a> {
             }
         }
         if let Some(wanted) = trigger.object("payloadConstraints") {
-            met(constraint::literal(wanted, self.event.payload.as_ref()))?;
+            met(constraint::literal_with(
+                wanted,
+                self.event.payload.as_ref(),
+                &|pattern, text| trigger.finds(pattern, text),
+            ))?;
         }
         if let Some(wanted) = trigger.object("attributeConstraints") {
-            met(constraint::literal(wanted, message.attributes.as_ref()))?;
+            met(constraint::literal_with(
+                wanted,
+                message.attributes.as_ref(),
+                &|pattern, text| trigger.finds(pattern, text),
+            ))?;
         }
         let payload = self
             .event
@@ -641,7 +656,11 @@ impl<'a> Heard<'a> {
                 Some(Some(Value::Object(map))) => map.clone(),
                 Some(Some(_)) => return Err("the build has no properties".into()),
             };
-            met(constraint::literal(wanted, Some(&found)))?;
+            met(constraint::literal_with(
+                wanted,
+                Some(&found),
+                &|pattern, text| trigger.finds(pattern, text),
+            ))?;
         }
         let mut bound = trigger.clone();
         bound.put("buildNumber", content.number);

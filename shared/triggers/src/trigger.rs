@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use gennaker_expressions::Pattern;
 use serde_json::{Map, Value};
 
+use crate::constraint::Patterns;
 use crate::json::{self, Unreadable};
 
 /// How a field of a trigger is read.
@@ -107,6 +108,8 @@ pub struct Trigger {
     pub(crate) fields: Map<String, Value>,
     /// The branch or tag pattern.
     pub(crate) pattern: Compiled,
+    /// The patterns of the constraints.
+    pub(crate) patterns: Patterns,
 }
 
 impl Trigger {
@@ -156,6 +159,7 @@ impl Trigger {
             enabled: fields.get("enabled") == Some(&Value::Bool(true)),
             fields,
             pattern: Compiled::default(),
+            patterns: Patterns::default(),
         })
     }
 
@@ -182,6 +186,15 @@ impl Trigger {
                     .map(|item| item.as_str().map(str::to_owned))
                     .collect()
             })
+    }
+
+    /// Whether a part of the text matches a pattern of this trigger's constraints.
+    pub(crate) fn finds(&self, pattern: &str, text: &str) -> bool {
+        let constraints: Vec<&Map<String, Value>> = ["payloadConstraints", "attributeConstraints"]
+            .into_iter()
+            .filter_map(|field| self.object(field))
+            .collect();
+        self.patterns.finds(&constraints, pattern, text)
     }
 
     /// Puts a field, or takes it away.

@@ -4,7 +4,7 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    clippy::print_stderr
+    clippy::disallowed_methods
 )]
 
 use std::path::PathBuf;

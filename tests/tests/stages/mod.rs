@@ -216,14 +216,6 @@ impl Planner {
                 json!(true),
             );
         }
-        if !stage.fills.is_empty() {
-            context.insert("fills".to_owned(), json!(stage.fills));
-        }
-        let only_if: Vec<String> = stage
-            .only_if
-            .iter()
-            .filter_map(|one| json!(one).as_str().map(str::to_owned))
-            .collect();
         let of_parent = |one: &&Predecessor| {
             let rest = parent.and_then(|parent| one.ref_id.strip_prefix(parent));
             rest.is_some_and(|rest| rest.starts_with(['<', '>']))
@@ -238,7 +230,6 @@ impl Planner {
             "refId": ref_id, "type": stage.type_, "name": stage.name, "parent": parent, "owner": owner,
             "requisites": siblings, "function": function, "startsAfter": after,
             "defersFailure": defers, "conditions": stage.only_if, "fills": stage.fills, "context": context,
-            "onlyIf": (!only_if.is_empty()).then(|| only_if.join(",")),
         });
         self.stages.push(serde_json::from_value(planned).unwrap());
         if stage.type_ == "shrinkCluster"
@@ -413,6 +404,23 @@ pub fn plan_of(
         "pipelineId": "p-1", "spelEvaluator": "v4", "stages": planner.stages,
     });
     serde_json::from_value(plan).map_err(|error| error.to_string())
+}
+
+/// The plan of one stage as the compiler makes it.
+pub fn compiled(
+    stage_type: &str,
+    context: &Map<String, Value>,
+    application: &str,
+) -> Result<Plan, String> {
+    let mut stage = context.clone();
+    for (key, value) in [("refId", "1"), ("type", stage_type), ("name", stage_type)] {
+        stage.insert(key.to_owned(), json!(value));
+    }
+    stage.insert("requisiteStageRefIds".to_owned(), json!([]));
+    let pipeline = json!({ "application": application, "name": "release", "stages": [stage] });
+    gennaker_compiler::compile(&pipeline, &gennaker_compiler::Options::default())
+        .map(|compiled| compiled.plan)
+        .map_err(|problems| format!("{problems:?}"))
 }
 
 /// The order in which a plan's stages run, one after the other: what is before a stage, the stage, what is after it.
