@@ -163,6 +163,47 @@ fn scenarios() -> Vec<Scenario> {
             true,
         ),
         one(
+            "destroyServerGroup, in traffic",
+            "destroyServerGroup",
+            of("shop-web-v002", json!({})),
+            0,
+            false,
+        ),
+        one(
+            "disableCluster, all",
+            "disableCluster",
+            of("", json!({"remainingEnabledServerGroups": 0})),
+            0,
+            true,
+        ),
+        one(
+            "shrinkCluster, all",
+            "shrinkCluster",
+            of(
+                "",
+                json!({"shrinkToSize": 0, "allowDeleteActive": true, "runDisableClusterStep": false}),
+            ),
+            0,
+            false,
+        ),
+        one(
+            "rollbackCluster, to a named group",
+            "rollbackCluster",
+            of(
+                "",
+                json!({"regions": ["us-east-1"], "originalServerGroup": "shop-web-v001"}),
+            ),
+            3,
+            true,
+        ),
+        one(
+            "deploy, redblack, as its source",
+            "deploy",
+            json!({"clusters": [cluster("redblack", json!({"useSourceCapacity": true}))]}),
+            3,
+            true,
+        ),
+        one(
             "modifyAwsScalingProcess",
             "modifyAwsScalingProcess",
             of(

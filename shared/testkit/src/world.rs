@@ -243,6 +243,25 @@ impl State {
             .retain(|_, stored| !(stored.group.deleting && stored.instances.is_empty()));
     }
 
+    /// When something changes by itself next: an instance is healthy or gone, a target or a warm pool is gone.
+    fn next_happening(&self) -> Option<i64> {
+        let behaviour = &self.behaviour;
+        let instances = self.groups.values().flat_map(|stored| &stored.instances);
+        let of_instances = instances.flat_map(|instance| {
+            let booted = instance.launched.saturating_add(behaviour.boot_millis);
+            let gone = instance
+                .terminating
+                .map(|since| since.saturating_add(behaviour.terminate_millis));
+            [Some(booted), gone].into_iter().flatten()
+        });
+        let pools = self.groups.values().filter_map(|s| s.warm_pool_gone_at);
+        of_instances
+            .chain(pools)
+            .chain(self.draining.values().copied())
+            .filter(|at| *at > self.now)
+            .min()
+    }
+
     /// By key: whether the group takes traffic.
     fn in_traffic(&self) -> BTreeMap<String, bool> {
         self.groups
@@ -520,12 +539,12 @@ impl World {
         self.lock().now
     }
 
-    /// Moves the clock, in steps of a second, and lets happen what happens meanwhile.
+    /// Moves the clock, from one happening to the next.
     pub fn advance(&self, millis: i64) {
         let mut state = self.lock();
         let end = state.now.saturating_add(millis);
         while state.now < end {
-            state.now = end.min(state.now.saturating_add(1_000));
+            state.now = end.min(state.next_happening().unwrap_or(end));
             state.settle();
             let arns: Vec<String> = state.target_groups.iter().map(|g| g.arn.clone()).collect();
             let healthy = arns

@@ -216,25 +216,22 @@ impl Planner {
                 json!(true),
             );
         }
-        let siblings = parent.map(|_| after.iter().map(|p| p.ref_id.clone()).collect());
-        self.stages.push(PlanStage {
-            ref_id: ref_id.clone(),
-            stage_type: stage.type_.clone(),
-            name: stage.name.clone(),
-            parent: parent.map(str::to_owned),
-            owner,
-            requisites: siblings.unwrap_or_default(),
-            function: (stage.type_ != "deploy").then(|| function_of(&stage.type_)),
-            woken: false,
-            joins: false,
-            starts_after: after,
-            opens: Vec::new(),
-            defers_failure: defers,
-            only_if: None,
-            conditions: stage.only_if.clone(),
-            fills: stage.fills.clone(),
-            context,
+        let of_parent = |one: &&Predecessor| {
+            let rest = parent.and_then(|parent| one.ref_id.strip_prefix(parent));
+            rest.is_some_and(|rest| rest.starts_with(['<', '>']))
+        };
+        let siblings: Vec<&str> = after
+            .iter()
+            .filter(of_parent)
+            .map(|one| one.ref_id.as_str())
+            .collect();
+        let function = (stage.type_ != "deploy").then(|| function_of(&stage.type_));
+        let planned = json!({
+            "refId": ref_id, "type": stage.type_, "name": stage.name, "parent": parent, "owner": owner,
+            "requisites": siblings, "function": function, "startsAfter": after,
+            "defersFailure": defers, "conditions": stage.only_if, "fills": stage.fills, "context": context,
         });
+        self.stages.push(serde_json::from_value(planned).unwrap());
         if stage.type_ == "shrinkCluster"
             && let Ok(Some(before)) = disable_before_shrink(&stage.context)
         {
@@ -407,6 +404,23 @@ pub fn plan_of(
         "pipelineId": "p-1", "spelEvaluator": "v4", "stages": planner.stages,
     });
     serde_json::from_value(plan).map_err(|error| error.to_string())
+}
+
+/// The plan of one stage as the compiler makes it.
+pub fn compiled(
+    stage_type: &str,
+    context: &Map<String, Value>,
+    application: &str,
+) -> Result<Plan, String> {
+    let mut stage = context.clone();
+    for (key, value) in [("refId", "1"), ("type", stage_type), ("name", stage_type)] {
+        stage.insert(key.to_owned(), json!(value));
+    }
+    stage.insert("requisiteStageRefIds".to_owned(), json!([]));
+    let pipeline = json!({ "application": application, "name": "release", "stages": [stage] });
+    gennaker_compiler::compile(&pipeline, &gennaker_compiler::Options::default())
+        .map(|compiled| compiled.plan)
+        .map_err(|problems| format!("{problems:?}"))
 }
 
 /// The order in which a plan's stages run, one after the other: what is before a stage, the stage, what is after it.
