@@ -277,7 +277,7 @@ impl Decide {
             ));
         };
         let works = works_in(run, &record);
-        if whole {
+        if whole || stage.stage_type == "pipeline" {
             self.store.skip_whole_stage(run, ref_id, user, now).await?;
         } else {
             self.store.skip_stage(run, ref_id, user, now).await?;

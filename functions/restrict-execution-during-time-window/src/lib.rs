@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 use async_trait::async_trait;
-use gennaker_cloud::{Connection, Key};
+use gennaker_cloud::Connection;
 use gennaker_domain::error_name::Poll;
 use gennaker_domain::window::{self, TIME_ZONE};
 use gennaker_lambda::{Invocation, Stage, StageError, Step, setting};
@@ -48,12 +48,8 @@ impl Stage for RestrictExecutionDuringTimeWindow {
         else {
             return Ok(Step::succeeded());
         };
-        let skip = Key::new(
-            Key::execution_partition(&invocation.run.execution),
-            format!("SKIP#{}", invocation.stage.ref_id),
-        );
         let skipped = invocation.context.get("skipRemainingWait") == Some(&Value::Bool(true))
-            || invocation.store().table().get(&skip).await?.is_some();
+            || invocation.is_skipped().await?;
         if skipped {
             return Ok(Step::Succeeded {
                 outputs: Map::new(),

@@ -422,6 +422,10 @@ impl Start {
         let began_anew = after_run.is_some_and(|run| run < u64::from(execution.run));
         let waits_anew = execution.status == Status::NotStarted && execution.run > 0;
         if began_anew || waits_anew {
+            if !execution.status.is_complete() {
+                // The call that began it may have died before it came to its parent.
+                self.restart_parent(&id, event, now).await?;
+            }
             return self.go_on(execution, now).await;
         }
         let running = execution.status == Status::Running && execution.ending.is_none();
@@ -469,6 +473,9 @@ impl Start {
             .restart_execution(&execution, &stages, limited, now)
             .await?;
         tracing::info!(execution = %id, stage = ref_id, user, begun, "restart");
+        if begun {
+            self.restart_parent(&id, event, now).await?;
+        }
         let known = self.store.execution(&id).await?;
         self.go_on(known.unwrap_or(execution), now).await
     }

@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 use async_trait::async_trait;
-use gennaker_cloud::{Connection, Key};
+use gennaker_cloud::Connection;
 use gennaker_domain::error_name::Poll;
 use gennaker_lambda::{Invocation, Stage, StageError, Step};
 use serde_json::{Map, Value};
@@ -58,12 +58,8 @@ impl Stage for WaitUntil {
         if left <= 0 {
             return Ok(over(start));
         }
-        let skip = Key::new(
-            Key::execution_partition(&invocation.run.execution),
-            format!("SKIP#{}", invocation.stage.ref_id),
-        );
         let skipped = invocation.context.get("skipRemainingWait") == Some(&Value::Bool(true))
-            || invocation.store().table().get(&skip).await?.is_some();
+            || invocation.is_skipped().await?;
         if skipped {
             let mut context = start;
             context.insert("skipRemainingWait".to_owned(), true.into());

@@ -74,7 +74,7 @@ pub fn read(value: &Value, path: &str) -> Result<Value, PathError> {
     if path.len() > MOST_CHARACTERS {
         return Err(invalid("it is too long"));
     }
-    let tokens = Parser::new(path.trim()).path().map_err(|at| invalid(at))?;
+    let tokens = Parser::new(path.trim()).path().map_err(invalid)?;
     let definite = tokens.iter().all(|token| match token {
         Token::Names(names) => names.len() == 1,
         Token::Indices(indices) => indices.len() == 1,

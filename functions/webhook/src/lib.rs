@@ -298,11 +298,10 @@ impl Webhook {
             }
             let action = action(run, attempt);
             let begun = invocation
-                .store()
-                .intents(&invocation.run.execution)
+                .intents()
                 .await?
                 .iter()
-                .any(|intent| intent.stage == invocation.stage.ref_id && intent.action == action);
+                .any(|intent| intent.action == action);
             if begun && !config.may_repeat() {
                 return Ok(Called::Failed(format!(
                     "an earlier try of this stage died while it called {}: whether the {} arrived is not known; restart the stage to send it again, or set `safeToRetry` if that is harmless",

@@ -227,6 +227,8 @@ fn deploy(
                 "FunctionTimeoutSeconds",
                 FUNCTION_TIMEOUT_SECONDS.to_string(),
             ),
+            // Stages that call an address may call this machine: it is the whole cloud.
+            ("AllowedHosts", "127.0.0.0/8,::1,localhost".to_owned()),
         ]
         .map(|(name, value)| (name.to_owned(), value)),
     );

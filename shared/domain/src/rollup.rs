@@ -471,10 +471,11 @@ impl<'a> Rollup<'a> {
                 return never(before);
             }
             // What never starts leaves the rest of its line as it is.
-            if status == Status::NotStarted && level < MAX_LEVELS {
-                if let Readiness::Never { because_of } = self.begin(before, level + 1) {
-                    return Readiness::Never { because_of };
-                }
+            if status == Status::NotStarted
+                && level < MAX_LEVELS
+                && let Readiness::Never { because_of } = self.begin(before, level + 1)
+            {
+                return Readiness::Never { because_of };
             }
             if !status.is_complete() {
                 missing.push(self.ref_id(before));

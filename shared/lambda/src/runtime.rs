@@ -13,6 +13,8 @@ use std::time::Duration;
 use futures::FutureExt;
 use gennaker_cloud::store::LeaseAnswer;
 use gennaker_cloud::{CloudError, Store};
+use gennaker_domain::deployment::facts;
+use gennaker_domain::deployment::strategy::Condition;
 use gennaker_domain::error_name::{self, Poll};
 use gennaker_domain::policy::fails_on_expressions;
 use gennaker_domain::rollup::{Readiness, Records, Rollup};
@@ -308,6 +310,12 @@ impl<S: Stage> Runtime<S> {
             if !stored {
                 return self.wait(stage, Poll::TenSeconds, "the lease was lost".to_owned());
             }
+        }
+        if let Some(missing) = complete(plan, records, run, stage, &mut record) {
+            let skipped = Step::skipped(format!("not so: {missing}"));
+            return self
+                .write_answer(call, situation, stage, record, Ok(skipped))
+                .await;
         }
         let started = record.start_time.unwrap_or(call.now);
         tracing::info!(execution = %run.execution, run = run.number, stage = stage.ref_id, r#type = stage.stage_type, attempt = record.attempts, "stage called");
@@ -831,6 +839,28 @@ impl Situation {
             trigger: Value::Null,
             processed: self.processed.clone(),
         }
+    }
+}
+
+/// Adds to the context of a deployment's sub-stage what is known only now; the condition for which it is skipped, if
+/// one does not hold. Completing again changes nothing.
+fn complete(
+    plan: &Plan,
+    records: &Records,
+    run: &Run,
+    stage: &PlanStage,
+    record: &mut StageRecord,
+) -> Option<Condition> {
+    if stage.conditions.is_empty() && stage.fills.is_empty() {
+        return None;
+    }
+    let facts = facts::facts(plan, records, &stage.ref_id, run.execution.as_str())?;
+    match facts::completed(&record.context, &stage.conditions, &stage.fills, &facts) {
+        Ok(context) => {
+            record.context = context;
+            None
+        }
+        Err(missing) => Some(missing),
     }
 }
 

@@ -102,6 +102,8 @@ fn stage(ref_id: &str, requisites: &[&str], context: Value) -> PlanStage {
         opens: Vec::new(),
         defers_failure: false,
         only_if: None,
+        conditions: Vec::new(),
+        fills: Vec::new(),
         context: context.as_object().cloned().unwrap(),
     }
 }

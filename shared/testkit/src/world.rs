@@ -335,6 +335,12 @@ impl State {
         targets
     }
 
+    /// Whether the group was created through the port less than half a minute ago.
+    fn is_new(&self, stored: &StoredGroup) -> bool {
+        self.groups_made.contains(&stored.group.name)
+            && self.now < stored.group.created_millis.saturating_add(30_000)
+    }
+
     fn instance_ids(&self, key: &str) -> Vec<String> {
         self.groups
             .get(key)
@@ -434,6 +440,28 @@ impl World {
     /// The instances of these ids never become healthy, from now on.
     pub fn mark_bad_instances(&self, ids: &[String]) {
         self.lock().bad_instances.extend(ids.iter().cloned());
+    }
+
+    /// Detaches a target group from a group, without a call and without draining.
+    pub fn detach(&self, name: &str, arn: &str) {
+        let key = self.key(name);
+        if let Some(stored) = self.lock().groups.get_mut(&key) {
+            stored
+                .group
+                .target_groups
+                .retain(|attached| attached != arn);
+        }
+    }
+
+    /// How many instances of a group are healthy in a target group; no call, never a fault.
+    #[must_use]
+    pub fn healthy_in(&self, arn: &str, group: &Group) -> usize {
+        self.lock()
+            .targets(arn)
+            .iter()
+            .filter(|target| target.state == "healthy")
+            .filter(|target| group.instances.iter().any(|i| i.id == target.target))
+            .count()
     }
 
     /// Takes instances out of a target group, without a call.
@@ -714,10 +742,12 @@ impl AutoScaling for World {
             "autoscaling:DescribeAutoScalingGroups",
             "all groups",
             |state| {
+                let stale = self.faults.take_stale();
                 Ok(state
                     .groups
                     .values()
                     .filter(|stored| stored.region == self.region())
+                    .filter(|stored| !(stale && state.is_new(stored)))
                     .filter(|stored| stored.visible_at <= state.now)
                     .map(|stored| state.described(stored))
                     .collect())
@@ -730,9 +760,11 @@ impl AutoScaling for World {
             "autoscaling:DescribeAutoScalingGroups",
             &names.join(", "),
             |state| {
+                let stale = self.faults.take_stale();
                 Ok(names
                     .iter()
                     .filter_map(|name| state.groups.get(&self.key(name)))
+                    .filter(|stored| !(stale && state.is_new(stored)))
                     .filter(|stored| stored.visible_at <= state.now)
                     .map(|stored| state.described(stored))
                     .collect())
@@ -1060,9 +1092,19 @@ impl LoadBalancing for World {
             state
                 .draining
                 .retain(|(drains, instance), _| drains != arn || !instances.contains(instance));
-            state
-                .deregistered
-                .retain(|(of, instance)| of != arn || !instances.contains(instance));
+            let back: Vec<String> = instances
+                .iter()
+                .filter(|id| state.deregistered.remove(&(arn.to_owned(), (*id).clone())))
+                .cloned()
+                .collect();
+            let group = state
+                .groups
+                .values()
+                .find(|stored| stored.instances.iter().any(|i| back.contains(&i.id)))
+                .map(|stored| stored.group.name.clone());
+            if let Some(group) = group {
+                state.note(self.region(), &group, Effect::Enabled);
+            }
             Ok(())
         })
     }

@@ -84,7 +84,7 @@ async fn compare(file: &str) -> Option<BTreeMap<String, Vec<String>>> {
 }
 
 /// Where ours is otherwise on purpose; the description of the crate has the reasons.
-const BETTER: [&str; 8] = [
+const BETTER: [&str; 7] = [
     // A halt from another branch reaches running sub-stages at once, not at their next poll.
     "orca-synthetic-halted-during-after",
     "orca-synthetic-halted-from-outside",
@@ -97,8 +97,6 @@ const BETTER: [&str; 8] = [
     "orca-limit-cancel-waiting-keep-false",
     // An unknown stage type is refused before anything runs.
     "orca-policy-halt-unknown-type",
-    // What a restart makes ready in the instant that ends it is not begun only to be cancelled.
-    "orca-restart-0108",
 ];
 
 #[tokio::test]

@@ -204,16 +204,6 @@ impl Store {
     }
 }
 
-impl Store {
-    /// Whether somebody asked a waiting stage to wait no more.
-    ///
-    /// # Errors
-    /// Those of the table.
-    pub async fn is_skipped(&self, id: &ExecutionId, ref_id: &str) -> Result<bool, CloudError> {
-        Ok(self.table.get(&skip_key(id, ref_id)).await?.is_some())
-    }
-}
-
 pub(super) fn skip_key(id: &ExecutionId, ref_id: &str) -> Key {
     Key::new(Key::execution_partition(id), format!("SKIP#{ref_id}"))
 }

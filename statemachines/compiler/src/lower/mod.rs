@@ -5,6 +5,7 @@ mod flow;
 mod strategy;
 mod window;
 
+use gennaker_domain::deployment::strategy::{Condition, Fill};
 use gennaker_domain::{FailurePolicy, Owner, PlanStage, Predecessor, Problem};
 use serde_json::{Map, Value};
 
@@ -26,6 +27,10 @@ pub(crate) struct Spec {
     pub task: Option<Task>,
     /// Runs only if this holds; see [`PlanStage::only_if`].
     pub only_if: Option<&'static str>,
+    /// See [`PlanStage::conditions`].
+    pub conditions: Vec<Condition>,
+    /// See [`PlanStage::fills`].
+    pub fills: Vec<Fill>,
     /// Sub-stages before the task. Each inner list runs side by side, the lists one after the other.
     pub before: Vec<Vec<Spec>>,
     /// Sub-stages after the task, one after the other.
@@ -43,17 +48,11 @@ impl Spec {
             task: catalog::stage_type(stage_type).map(|known| Task::of(known, &context)),
             context,
             only_if: None,
+            conditions: Vec::new(),
+            fills: Vec::new(),
             before: Vec::new(),
             after: Vec::new(),
             on_failure: Vec::new(),
-        }
-    }
-
-    /// The same, run only if `condition` holds.
-    pub fn only_if(self, condition: &'static str) -> Self {
-        Self {
-            only_if: Some(condition),
-            ..self
         }
     }
 }
@@ -262,6 +261,8 @@ impl Lowering {
             // With sub-stages for its failure, the last of them raises it: until then it is only recorded.
             defers_failure: defers_failure || !spec.on_failure.is_empty(),
             only_if: spec.only_if.map(str::to_owned),
+            conditions: spec.conditions,
+            fills: spec.fills,
             context: spec.context,
         });
         self.tasks.push(spec.task);
