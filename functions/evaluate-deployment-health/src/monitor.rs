@@ -290,6 +290,7 @@ pub fn went_on(reason: &str) -> Step {
 ///
 /// # Errors
 /// The answer of a stage that is not to run.
+#[allow(clippy::result_large_err)] // Once a call, and the answer is the call's own.
 pub fn completed(invocation: &Invocation<'_>) -> Result<Map<String, Value>, Step> {
     config::completed(invocation)
 }

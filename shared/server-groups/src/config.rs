@@ -153,6 +153,7 @@ pub fn deployed(invocation: &Invocation<'_>, account: &str, region: &str) -> Vec
 ///
 /// # Errors
 /// The answer of a sub-stage that is not to run: there was no server group before this deploy, or none was created.
+#[allow(clippy::result_large_err)] // Once a call, and the answer is the call's own.
 pub fn completed(invocation: &Invocation<'_>) -> Result<Map<String, Value>, Step> {
     let stage = invocation.stage;
     let execution = invocation.run.execution.as_str();
