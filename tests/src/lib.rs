@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use gennaker_local::{LocalCloud, Options, Silent, World, functions};
+use gennaker_local::{FunctionArtifact, LocalCloud, Options, Silent, World, functions};
 use serde_json::{Value, json};
 
 /// Polls and retries are twenty times faster than on AWS.
@@ -120,6 +120,13 @@ pub fn command() -> PathBuf {
         .clone()
 }
 
+/// The functions, built once.
+#[must_use]
+pub fn built() -> &'static [FunctionArtifact] {
+    static BUILT: OnceLock<Vec<FunctionArtifact>> = OnceLock::new();
+    BUILT.get_or_init(|| functions::build(&workspace(), "dev", &Silent).unwrap())
+}
+
 /// Cargo's target directory: a test binary is in `<target>/debug/deps`.
 #[must_use]
 pub fn target() -> PathBuf {
@@ -159,7 +166,7 @@ impl System {
     ) -> Self {
         let gennaker = command();
         let target = target();
-        let built = functions::build(&workspace(), "dev", &Silent).unwrap();
+        let built = built();
         let mut options = Options::new(&target);
         options.wait_scale = WAIT_SCALE;
         options.function_environment = function_environment;
@@ -174,7 +181,7 @@ impl System {
         .unwrap();
         let cloud = LocalCloud::start(&options, &Silent).unwrap();
         let zips = cloud
-            .package(&built, &target.join("local").join("functions"), &Silent)
+            .package(built, &target.join("local").join("functions"), &Silent)
             .unwrap();
         let architecture = if cfg!(target_arch = "aarch64") {
             "arm64"
@@ -218,6 +225,30 @@ impl System {
     #[must_use]
     pub fn gennaker(&self, arguments: &[&str]) -> Answer {
         self.spawn(arguments).finish()
+    }
+
+    /// Runs the command as if this were AWS: only the table's endpoint is set, which is not how a local cloud looks.
+    #[must_use]
+    pub fn gennaker_on_aws(&self, arguments: &[&str]) -> Answer {
+        let mut command = Command::new(&self.gennaker);
+        let environment = self.cloud.environment();
+        command
+            .args(arguments)
+            .envs(
+                environment
+                    .iter()
+                    .filter(|(name, _)| !name.contains("ENDPOINT")),
+            )
+            .env_remove("AWS_ENDPOINT_URL")
+            .env(
+                "AWS_ENDPOINT_URL_DYNAMODB",
+                &environment["AWS_ENDPOINT_URL"],
+            )
+            .current_dir(workspace())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Running(command.spawn().unwrap()).finish()
     }
 
     /// Starts the command in this cloud; it runs while the test goes on.

@@ -317,6 +317,105 @@ fn the_same_image_event_three_times_starts_one_execution() {
 }
 
 #[test]
+fn a_deploy_without_an_image_says_where_one_could_come_from() {
+    let mut stage = deploy("1", &[], "imageless", "", &json!({}));
+    stage["clusters"][0]
+        .as_object_mut()
+        .unwrap()
+        .remove("amiName");
+    let answer = system().run(&pipeline("imageless", &[stage]), &[]);
+    assert_eq!(
+        (answer.status, answer.summary()["status"].as_str()),
+        (1, Some("TERMINAL")),
+        "{answer:#?}"
+    );
+    let reason = answer.summary()["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("no image for us-east-1") && reason.contains("no earlier stage"),
+        "{reason}"
+    );
+    assert!(
+        answer.said.contains("no image for us-east-1"),
+        "{answer:#?}"
+    );
+    assert_eq!(
+        names(&answer.server_groups("imageless-prod")),
+        [group("imageless-prod-v000", true, 2)]
+    );
+}
+
+#[test]
+fn an_unknown_account_is_refused_with_those_that_exist() {
+    let system = system();
+    let saved = system.gennaker(&[
+        "account",
+        "save",
+        "--name",
+        "known",
+        "--account-id",
+        "123456789012",
+        "--role",
+        "role/deployer",
+        "--region",
+        "us-east-1",
+        "--json",
+    ]);
+    assert_eq!(saved.status, 0, "{saved:#?}");
+    let listed = system.gennaker(&["account", "list", "--json"]);
+    let known = json!({ "name": "known", "type": "aws", "accountId": "123456789012",
+        "assumeRole": "arn:aws:iam::123456789012:role/deployer", "regions": ["us-east-1"] });
+    assert!(
+        listed.lines[0].as_array().unwrap().contains(&known),
+        "{listed:#?}"
+    );
+
+    // Saving on AWS: what the settings do not call a local cloud.
+    let stage = deploy(
+        "1",
+        &[],
+        "unknown",
+        "web-v2",
+        &json!({ "account": "unheard-of" }),
+    );
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), pipeline("unknown", &[stage]).to_string()).unwrap();
+    let path = file.path().to_string_lossy().into_owned();
+    let refused = system.gennaker_on_aws(&["pipeline", "save", &path, "--json"]);
+    assert_eq!(refused.status, 2, "{refused:#?}");
+    let problem = &refused.summary()["problems"][0];
+    assert_eq!(
+        (&problem["code"], &problem["stage"], &problem["path"]),
+        (
+            &json!("unknown-account"),
+            &json!("1"),
+            &json!("$.stages[0].clusters[0].account")
+        )
+    );
+    let hint = problem["hint"].as_str().unwrap();
+    assert!(
+        hint.contains("known") && hint.contains("gennaker account save --name unheard-of"),
+        "{hint}"
+    );
+
+    // A name that only the run knows.
+    let mut later = pipeline(
+        "unknown",
+        &[json!({
+            "refId": "1", "type": "disableCluster", "requisiteStageRefIds": [], "cluster": "unknown-prod", "cloudProvider": "aws",
+            "regions": ["us-east-1"], "credentials": "${trigger['user'] + '-account'}", "remainingEnabledServerGroups": 1,
+        })],
+    );
+    later["name"] = json!("later");
+    let answer = system.run(&later, &[]);
+    assert_eq!(answer.status, 1, "{answer:#?}");
+    let reason = answer.summary()["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("-account` is not known here, known are") && reason.contains("known"),
+        "{reason}"
+    );
+}
+
+#[test]
 fn pipelines_that_other_people_wrote_run() {
     let Some(corpus) = corpus() else {
         println!("skipped: no corpus");

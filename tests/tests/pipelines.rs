@@ -316,3 +316,59 @@ fn executions_that_run_already_are_waited_for() {
     );
     assert_eq!(ended(&nobody)["status"], "TERMINAL");
 }
+
+#[test]
+fn a_pipeline_saves_another_runs_it_and_deletes_it() {
+    let other = named(
+        "seven",
+        "made",
+        "seven-made",
+        &[wait("1", &[], 1)],
+        &json!({}),
+    );
+    let mut run = child("2", "seven", "seven-made", &json!({}));
+    run["requisiteStageRefIds"] = json!(["1"]);
+    let stages = [
+        json!({ "refId": "1", "type": "savePipeline", "name": "Save", "requisiteStageRefIds": [], "pipeline": other }),
+        run,
+        json!({ "refId": "3", "type": "deletePipeline", "name": "Delete", "requisiteStageRefIds": ["2"],
+            "pipeline": { "application": "seven", "name": "made" } }),
+    ];
+    let answer = system().run(&pipeline("seven-up", &stages), &[]);
+    assert_eq!(verdict(&answer), (0, Some("SUCCEEDED")), "{answer:#?}");
+    assert_eq!(of_pipeline("seven", "made").len(), 1);
+    let listed = system().gennaker(&["pipeline", "list", "--application", "seven", "--json"]);
+    assert_eq!(listed.summary(), &json!([]), "{listed:#?}");
+    // What cannot be saved fails the stage, with its place.
+    let mut wrong = other;
+    wrong["stages"][0]["type"] = json!("wiat");
+    let stages = [
+        json!({ "refId": "1", "type": "savePipeline", "name": "Save", "requisiteStageRefIds": [], "pipeline": wrong }),
+    ];
+    let answer = system().run(&pipeline("seven-wrong", &stages), &[]);
+    assert_eq!(verdict(&answer), (1, Some("TERMINAL")), "{answer:#?}");
+    let failed = show(answer.summary()["execution"].as_str().unwrap());
+    let error = stage(&failed, "1")["context"]["exception"]["details"]["error"].to_string();
+    assert!(error.contains("wiat"), "{error}");
+}
+
+#[test]
+fn many_pipelines_run_in_the_order_of_what_depends_on_what() {
+    let one = [wait("1", &[], 1)];
+    let parameters = json!({ "parameterConfig": [{ "name": "app" }] });
+    save(&named("eight", "deploy", "eight-deploy", &one, &parameters));
+    let bundle = json!({
+        "web": { "child_pipeline": "deploy", "arguments": { "app": "web" }, "depends_on": ["database"] },
+        "database": { "child_pipeline": "deploy", "arguments": { "app": "database" } },
+    });
+    let many = json!({ "refId": "1", "type": "runMultiplePipelines", "name": "All", "requisiteStageRefIds": [],
+        "yamlConfig": [{ "bundle_web": bundle }] });
+    let answer = system().run(&pipeline("eight", &[many]), &[]);
+    assert_eq!(verdict(&answer), (0, Some("SUCCEEDED")), "{answer:#?}");
+    let parent = show(answer.summary()["execution"].as_str().unwrap());
+    let list = stage(&parent, "1")["outputs"]["executionsList"].clone();
+    assert_eq!(list[0]["executionIdentifier"], "database");
+    assert_eq!(list[1]["executionIdentifier"], "web");
+    assert!(list[1]["startTime"].as_i64().unwrap() >= list[0]["endTime"].as_i64().unwrap());
+    assert_eq!(of_pipeline("eight", "deploy").len(), 2);
+}

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use gennaker_cloud::auto_scaling::{Group, NewGroup, TemplateVersion};
 use gennaker_cloud::ec2::LaunchData;
-use gennaker_cloud::{Connection, Ec2Clouds};
+use gennaker_cloud::{Connection, Ec2Clouds, Key};
 use gennaker_cloud_ec2::AwsEc2Clouds;
 use gennaker_domain::Intent;
 use gennaker_domain::deployment::capacity::{Capacity, PartialCapacity};
@@ -17,6 +17,7 @@ use gennaker_domain::deployment::health::{self, Health, HealthCheck};
 use gennaker_domain::deployment::source::{
     SourceSettings, WithoutSource, capacity_snapshot, source_server_group, without_source,
 };
+use gennaker_domain::deployment::strategy::Strategy;
 use gennaker_domain::deployment::{ServerGroup, naming};
 use gennaker_lambda::{Invocation, Stage, StageError, Step, Undo};
 use gennaker_server_groups::config::{own_intents, undo_text};
@@ -29,6 +30,8 @@ use crate::config::Config;
 
 /// Spinnaker's time-out of the wait for healthy instances: two hours.
 const TIME_LIMIT_MILLIS: i64 = 2 * 60 * 60 * 1_000;
+/// How long descriptions may miss a group that was just created: a minute.
+const LAG_MILLIS: i64 = 60_000;
 /// How often in a row the instances have to be healthy: a new target group's first readings say little.
 const HEALTHY_POLLS: i64 = 2;
 /// The tag that says which execution made a group.
@@ -246,6 +249,15 @@ impl Stage for CreateServerGroup {
                         .await;
                 }
                 Some(_) => {}
+                // A description may lag behind for a while, also after it showed the group once.
+                None if was_seen(invocation, &birth.name)
+                    && invocation.now.saturating_sub(intent.at) < LAG_MILLIS =>
+                {
+                    return Ok(Step::waiting(
+                        invocation,
+                        format!("server group `{}` does not show yet", birth.name),
+                    ));
+                }
                 None if was_seen(invocation, &birth.name) => {
                     return Ok(Step::failed(format!(
                         "server group `{}` is gone; somebody destroyed it while it started",
@@ -255,6 +267,10 @@ impl Stage for CreateServerGroup {
                 None => return self.create(invocation, &config, &place, birth).await,
             }
         }
+        if replaces_basic_steps(invocation.context) {
+            return self.find_source(invocation, &config, &place).await;
+        }
+        monitor_is_known(invocation).await?;
         match self.conceive(invocation, &config, &place).await? {
             Conceived::Birth(birth) => self.create(invocation, &config, &place, birth).await,
             Conceived::Not(step) => Ok(step),
@@ -286,6 +302,18 @@ impl Stage for CreateServerGroup {
     }
 }
 
+/// The source's capacity as a stage before this one captured it for this one: another deployment's is none of it.
+fn captured<'a>(invocation: &'a Invocation<'_>) -> Option<&'a Value> {
+    const KEY: &str = "sourceServerGroupCapacitySnapshot";
+    invocation.context.get(KEY).or_else(|| {
+        invocation
+            .plan
+            .children(&invocation.stage.ref_id)
+            .filter_map(|child| invocation.records.get(&child.ref_id))
+            .find_map(|record| record.outputs.get(KEY))
+    })
+}
+
 /// The first answer: what to create, or an answer of the stage without anything to create.
 enum Conceived {
     Birth(Birth),
@@ -296,7 +324,67 @@ fn was_seen(invocation: &Invocation<'_>, name: &str) -> bool {
     invocation.memory.get("seen").and_then(Value::as_str) == Some(name)
 }
 
+/// The deployment monitor of a `monitored` deployment has a record: seen before anything is made, not when it is asked.
+async fn monitor_is_known(invocation: &Invocation<'_>) -> Result<(), StageError> {
+    let context = invocation.context;
+    let strategy = context.get("strategy").and_then(Value::as_str);
+    if Strategy::from_name(strategy.unwrap_or_default()) != Strategy::Monitored {
+        return Ok(());
+    }
+    let id = context
+        .get("deploymentMonitor")
+        .and_then(|monitor| monitor.get("id"))
+        .and_then(Value::as_str)
+        .filter(|id| !id.is_empty());
+    let Some(id) = id else {
+        return Ok(());
+    };
+    let key = Key::new(format!("MONITOR#{id}"), "META");
+    if invocation.store().table().get(&key).await?.is_none() {
+        return Err(StageError::invalid(
+            "deploymentMonitor.id",
+            format!(
+                "deployment monitor `{id}` is not known here: there is no record `MONITOR#{id}`"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Whether the strategy's own stages create the group: this one only says what they take over from.
+fn replaces_basic_steps(context: &Map<String, Value>) -> bool {
+    let name = context.get("strategy").and_then(Value::as_str);
+    Strategy::from_name(name.unwrap_or_default()).replaces_basic_steps()
+}
+
 impl CreateServerGroup {
+    /// The answer for a strategy that creates no group here: the source, if there is one.
+    async fn find_source(
+        &self,
+        invocation: &Invocation<'_>,
+        config: &Config,
+        place: &Place,
+    ) -> Result<Step, StageError> {
+        let groups = observe::cluster_groups(place, &config.cluster).await?;
+        let observed = observe::without_health(place, &groups);
+        let settings = SourceSettings::from_context(invocation.context)
+            .map_err(|error| StageError::invalid("source", error.to_string()))?;
+        let copies = settings.use_source_capacity == Some(true);
+        let named = settings
+            .named
+            .as_ref()
+            .and_then(|named| named.name.as_deref())
+            .and_then(|name| observed.iter().find(|group| group.name == name));
+        let source = named
+            .or_else(|| source_server_group(&observed, copies).map(|(group, _)| group))
+            .map_or(json!({}), |group| source_json(config, &group.name, copies));
+        let outputs = Map::from_iter([("source".to_owned(), source)]);
+        Ok(Step::Succeeded {
+            context: outputs.clone(),
+            outputs,
+        })
+    }
+
     /// Decides name, capacity and source, from the cluster as it is before anything is created.
     async fn conceive(
         &self,
@@ -327,9 +415,8 @@ impl CreateServerGroup {
             .and_then(|named| named.name.as_deref())
             .and_then(|name| groups.iter().find(|group| group.name == name));
         let source = named.or_else(|| source_server_group(&groups, copies).map(|(group, _)| group));
-        let captured = invocation
-            .lookup("sourceServerGroupCapacitySnapshot")
-            .and_then(|snapshot| Capacity::from_value(snapshot).ok());
+        let captured =
+            captured(invocation).and_then(|snapshot| Capacity::from_value(snapshot).ok());
         let mut snapshot = None;
         let capacity = match (copies, captured.or(source.map(|group| group.capacity))) {
             (true, Some(of_source)) => {
@@ -372,15 +459,7 @@ impl CreateServerGroup {
         Ok(Conceived::Birth(Birth {
             name,
             capacity,
-            source: source.map_or(json!({}), |group| {
-                json!({
-                    "asgName": group.name,
-                    "serverGroupName": group.name,
-                    "account": config.account,
-                    "region": config.region,
-                    "useSourceCapacity": copies,
-                })
-            }),
+            source: source.map_or(json!({}), |group| source_json(config, &group.name, copies)),
             snapshot,
             previous,
         }))
@@ -416,7 +495,8 @@ impl CreateServerGroup {
                 )
             })?;
         let found = if resolve::is_image_id(&asked) {
-            ec2.images(std::slice::from_ref(&asked)).await?
+            // An id has small letters, however somebody wrote it.
+            ec2.images(&[asked.to_ascii_lowercase()]).await?
         } else {
             ec2.images_named(&asked).await?
         };
@@ -641,6 +721,17 @@ impl CreateServerGroup {
             poll: None,
         })
     }
+}
+
+/// The source as the stages after this one read it.
+fn source_json(config: &Config, name: &str, copies: bool) -> Value {
+    json!({
+        "asgName": name,
+        "serverGroupName": name,
+        "account": config.account,
+        "region": config.region,
+        "useSourceCapacity": copies,
+    })
 }
 
 fn action(name: &str) -> String {

@@ -76,9 +76,10 @@ pub fn upstream_image(details: &Value, region: &str) -> Option<String> {
 /// Whether an image is named by its id.
 #[must_use]
 pub fn is_image_id(image: &str) -> bool {
-    image
-        .strip_prefix("ami-")
-        .is_some_and(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric()))
+    let (begin, id) = image.split_at_checked(4).unwrap_or((image, ""));
+    begin.eq_ignore_ascii_case("ami-")
+        && !id.is_empty()
+        && id.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
 /// The image to launch: the newest of those found that is available.

@@ -8,7 +8,10 @@ use gennaker_cloud::functions::{AwsFunctions, function_name};
 use gennaker_cloud::step_functions::{AwsStepFunctions, execution_arn};
 use gennaker_cloud::store::approvals::{Choice, DecideAnswer, Decision};
 use gennaker_cloud::{Functions, StepFunctions, Store};
-use gennaker_domain::{Ending, Execution, ExecutionId, Plan, PlanStage, Problem, Run, Status};
+use gennaker_domain::rollup::{Readiness, Rollup};
+use gennaker_domain::{
+    Ending, Execution, ExecutionId, Plan, PlanStage, Problem, Run, StageRecord, Status,
+};
 use gennaker_lambda::{Connection, Function, FunctionError};
 use serde_json::{Value, json};
 
@@ -30,9 +33,11 @@ enum Request<'a> {
     },
     Skip {
         stage: &'a str,
+        whole: bool,
     },
     Cancel {
         reason: Option<&'a str>,
+        force: bool,
     },
     Pause(bool),
 }
@@ -59,12 +64,17 @@ fn request(event: &Value) -> Result<Request<'_>, FunctionError> {
             input: text("input").filter(|input| !input.is_empty()),
         });
     }
-    if set("skip") {
-        return Ok(Request::Skip { stage: stage()? });
+    let whole = set("manualSkip");
+    if set("skip") || whole {
+        return Ok(Request::Skip {
+            stage: stage()?,
+            whole,
+        });
     }
     if set("cancel") {
         return Ok(Request::Cancel {
             reason: text("reason").filter(|reason| !reason.is_empty()),
+            force: set("force"),
         });
     }
     match (set("pause"), set("resume")) {
@@ -74,6 +84,14 @@ fn request(event: &Value) -> Result<Request<'_>, FunctionError> {
             "the event asks for nothing: `decision`, `skip`, `cancel`, `pause` or `resume`"
                 .to_owned(),
         )),
+    }
+}
+
+/// The run that works on a stage: a restart of a running execution leaves what runs to the run before.
+fn works_in(current: &Run, record: &StageRecord) -> Run {
+    match record.run {
+        0 => current.clone(),
+        earlier => current.execution.run(earlier),
     }
 }
 
@@ -143,18 +161,29 @@ impl Decide {
                 };
                 self.judge(&execution, &run, stage, &decision).await
             }
-            Request::Skip { stage } => self.skip(&execution, &run, stage, user, now).await,
-            Request::Cancel { reason } => {
+            Request::Skip { stage, whole } => {
+                self.skip(&execution, &run, stage, whole, user, now).await
+            }
+            Request::Cancel { reason, force } => {
                 let ending = Ending {
                     status: Status::Canceled,
                     reason: reason.map_or_else(|| format!("canceled by {user}"), str::to_owned),
                     by: user.to_owned(),
                     at: now,
                 };
-                self.cancel(&execution, &run, &ending).await
+                if force {
+                    self.force(&execution, &run, &ending).await
+                } else {
+                    self.cancel(&execution, &run, &ending).await
+                }
             }
             Request::Pause(paused) => {
                 let changed = self.store.set_paused(&id, paused).await?;
+                if !paused {
+                    // Those that sleep would look again only when their time runs out. Also when nothing changed: the
+                    // call that changed it may have died here.
+                    self.call_sleepers(&execution, &run).await?;
+                }
                 Ok(json!({ "executionId": id, "paused": paused, "changed": changed }))
             }
         }
@@ -208,6 +237,7 @@ impl Decide {
         execution: &Execution,
         run: &Run,
         ref_id: &str,
+        whole: bool,
         user: &str,
         now: i64,
     ) -> Result<Value, FunctionError> {
@@ -217,29 +247,101 @@ impl Decide {
             Err(problem) => return Ok(refused(&problem)),
         };
         let record = self.store.stage(&run.execution, ref_id).await?;
-        let running = record
-            .as_ref()
-            .is_some_and(|record| !record.status.is_complete());
         let skippable = || {
             let context = record.as_ref().map(|record| &record.context);
             context.and_then(|context| context.get("skippable")) == Some(&Value::Bool(true))
         };
-        if running && stage.stage_type == "pipeline" && !skippable() {
-            return Ok(refused(
-                &Problem::error("not-skippable", "$.stage", "this stage may not be skipped")
-                    .at_stage(ref_id)
-                    .with_hint("`\"skippable\": true` in the stage allows it"),
-            ));
+        let running = record
+            .as_ref()
+            .is_some_and(|record| !record.status.is_complete());
+        if running && (whole || stage.stage_type == "pipeline") {
+            let problem = if stage.stage_type != "pipeline" {
+                Some("only a `pipeline` stage may be skipped as a whole")
+            } else if skippable() {
+                None
+            } else {
+                Some("this stage may not be skipped")
+            };
+            if let Some(message) = problem {
+                return Ok(refused(
+                    &Problem::error("not-skippable", "$.stage", message)
+                        .at_stage(ref_id)
+                        .with_hint("`\"skippable\": true` in the stage allows it"),
+                ));
+            }
         }
-        if !running {
+        let Some(record) = record.filter(|record| !record.status.is_complete()) else {
             return Ok(refused(
                 &Problem::error("not-waiting", "$.stage", "this stage does not wait now")
                     .at_stage(ref_id),
             ));
+        };
+        let works = works_in(run, &record);
+        if whole || stage.stage_type == "pipeline" {
+            self.store.skip_whole_stage(run, ref_id, user, now).await?;
+        } else {
+            self.store.skip_stage(run, ref_id, user, now).await?;
         }
-        self.store.skip_stage(run, ref_id, user, now).await?;
-        self.call_stage(run, stage).await?;
+        self.call_stage(&works, stage).await?;
         Ok(json!({ "skipped": ref_id }))
+    }
+
+    /// Calls the stages whose Tasks sleep: they look at everything again.
+    async fn call_sleepers(&self, execution: &Execution, run: &Run) -> Result<(), FunctionError> {
+        if execution.status.is_complete() || execution.ending.is_some() {
+            return Ok(());
+        }
+        let plan = self.plan(execution).await?;
+        let records = self.store.stages(&run.execution).await?;
+        let rollup = Rollup::new(&plan, &records);
+        for stage in plan.stages.iter().filter(|stage| stage.woken) {
+            let works = match records.get(&stage.ref_id) {
+                Some(record) if record.status.is_complete() => continue,
+                Some(record) => works_in(run, record),
+                None if rollup.readiness(&stage.ref_id) == Readiness::Ready => run.clone(),
+                None => continue,
+            };
+            match self.call_stage(&works, stage).await {
+                Err(FunctionError::Cloud(error)) if !error.is_passing() => {
+                    // It looks again when its time runs out.
+                    tracing::warn!(execution = %run.execution, stage = stage.ref_id, reason = %error, "not called");
+                }
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the execution at once, without waiting for anybody and without undoing anything: for one that nothing
+    /// else ends. Whatever still works on it finds that it is over; open intents stay in the log for a person.
+    async fn force(
+        &self,
+        execution: &Execution,
+        run: &Run,
+        ending: &Ending,
+    ) -> Result<Value, FunctionError> {
+        let id = &execution.id;
+        if execution.status == Status::NotStarted || execution.status.is_complete() {
+            return self.cancel(execution, run, ending).await;
+        }
+        let set = self.store.set_ending(run, ending).await?;
+        self.stop(execution, run, ending).await?;
+        for record in self.store.stages(id).await?.into_values() {
+            if record.status == Status::Running {
+                let record = StageRecord {
+                    status: Status::Canceled,
+                    task_status: Some(Status::Canceled),
+                    end_time: Some(ending.at),
+                    waiting: None,
+                    lease: None,
+                    ..record
+                };
+                self.store.settle_stage(id, &record).await?;
+            }
+        }
+        self.store.settle(run, Status::Canceled, ending.at).await?;
+        self.store.note_cancel(id).await?;
+        Ok(json!({ "executionId": id, "status": Status::Canceled, "ending": set, "forced": true }))
     }
 
     /// Sets `ending` first, so that nothing new begins, and stops the machine after.
@@ -251,6 +353,8 @@ impl Decide {
     ) -> Result<Value, FunctionError> {
         let id = &execution.id;
         if execution.status.is_complete() {
+            // The status stays; that somebody asked is shown beside it.
+            self.store.note_cancel(id).await?;
             return Ok(json!({ "executionId": id, "already": execution.status }));
         }
         if execution.status == Status::NotStarted {
@@ -282,12 +386,22 @@ impl Decide {
             };
         }
         let set = self.store.set_ending(run, ending).await?;
+        self.stop(execution, run, ending).await?;
+        Ok(json!({ "executionId": id, "status": execution.status, "ending": set }))
+    }
+
+    async fn stop(
+        &self,
+        execution: &Execution,
+        run: &Run,
+        ending: &Ending,
+    ) -> Result<(), FunctionError> {
         if let Some(arn) = execution_arn(&execution.state_machine, &run.to_string()) {
             self.step_functions
                 .stop(&arn, "Canceled", &ending.reason)
                 .await?;
         }
-        Ok(json!({ "executionId": id, "status": execution.status, "ending": set }))
+        Ok(())
     }
 
     async fn plan(&self, execution: &Execution) -> Result<Plan, FunctionError> {

@@ -234,3 +234,82 @@ async fn a_pause_and_a_resume_take_effect_once() {
     assert_eq!(world.ask(json!({"pause": true})).await["changed"], false);
     assert_eq!(world.ask(json!({"resume": true})).await["changed"], true);
 }
+
+#[tokio::test]
+async fn a_resume_calls_the_stages_whose_tasks_sleep() {
+    let world = world().await;
+    assert!(
+        world
+            .store
+            .set_paused(&world.execution.id, true)
+            .await
+            .unwrap()
+    );
+    world.ask(json!({"resume": true})).await;
+    let run = world.execution.id.run(1);
+    assert_eq!(
+        world.functions.invoked(),
+        [
+            (
+                "g-manual-judgment:live".to_owned(),
+                json!({"run": run, "stage": "1"})
+            ),
+            ("g-wait:live".to_owned(), json!({"run": run, "stage": "2"})),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_cancel_after_the_end_is_noted_and_changes_nothing_else() {
+    let world = world().await;
+    let run = world.execution.id.run(1);
+    world
+        .store
+        .settle(&run, Status::Succeeded, 5)
+        .await
+        .unwrap();
+    let answer = world.ask(json!({"cancel": true})).await;
+    assert_eq!(answer["already"], "SUCCEEDED");
+    let seen = world
+        .store
+        .execution(&world.execution.id)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((seen.status, seen.canceled), (Status::Succeeded, true));
+}
+
+#[tokio::test]
+async fn a_crash_at_any_call_of_a_forced_cancel_ends_the_execution_at_once() {
+    at_every_call(async |strike| {
+        let world = world().await;
+        let event = world.event(&json!({"cancel": true, "force": true, "reason": "stuck"}));
+        let armed = strike.arm(&world.faults);
+        armed
+            .until_answered(async || world.decide.decide(&event, 10).await)
+            .await;
+        let calls = armed.finish();
+        let id = &world.execution.id;
+        let seen = world.store.execution(id).await.unwrap().unwrap();
+        assert_eq!(seen.status, Status::Canceled);
+        assert_eq!(seen.ending.unwrap().reason, "stuck");
+        let waiting = world.store.stage(id, "2").await.unwrap().unwrap();
+        assert_eq!(waiting.status, Status::Canceled);
+        let machines = world.step_functions.runs();
+        assert!(
+            machines
+                .values()
+                .all(|run| run.run.status == MachineStatus::Aborted)
+        );
+        calls
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn only_a_pipeline_stage_that_says_so_is_skipped_as_a_whole() {
+    let world = world().await;
+    let answer = world.ask(json!({"stage": "2", "manualSkip": true})).await;
+    assert_eq!(answer["problems"][0]["code"], "not-skippable");
+    assert!(world.functions.invoked().is_empty());
+}

@@ -161,10 +161,12 @@ impl Stage for DisableCluster {
             {
                 return Ok(refused);
             }
-            for group in groups
+            // In the order of the choice, not of the names.
+            let going = names
                 .iter()
-                .filter(|group| enabled.iter().any(|enabled| enabled.name == group.name))
-            {
+                .filter(|name| enabled.iter().any(|enabled| enabled.name == **name))
+                .filter_map(|name| groups.iter().find(|group| group.name == *name));
+            for group in going {
                 traffic::disable(invocation, &place, group, &names).await?;
             }
             disabled.extend(

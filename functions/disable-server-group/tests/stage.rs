@@ -82,10 +82,10 @@ async fn undone_after_any_crash_the_group_is_exactly_as_it_was() {
 }
 
 #[tokio::test]
-async fn guards_partial_disables_and_missing_groups_are_told() {
+async fn guards_percentages_that_are_none_and_missing_groups_are_told() {
     let guard = json!({"trafficGuards": [{"account": "prod", "location": "*", "stack": "web"}]});
     for (more, word) in [
-        (json!({"desiredPercentage": 50}), "desiredPercentage"),
+        (json!({"desiredPercentage": 150}), "desiredPercentage"),
         (json!({"serverGroupName": "shop-web-v009"}), "shop-web-v001"),
         (json!({"target": "youngest"}), "youngest"),
     ] {
@@ -100,4 +100,31 @@ async fn guards_partial_disables_and_missing_groups_are_told() {
     drive.world.mark_bad("ami-1");
     let end = drive.to_end(&drive.runtime(stage(&drive)), "1").await;
     assert_eq!(end, End::Done, "nothing is up, so nothing can be lost");
+}
+
+#[tokio::test]
+async fn dies_at_every_call_and_half_of_the_group_is_out_of_traffic() {
+    let scenario = |strike: Option<Strike>| async move {
+        let (drive, web) = two_groups(json!({"desiredPercentage": 50})).await;
+        let before = drive.world.healthy_targets(&web);
+        if let Some((call, moment, fault)) = strike {
+            drive.faults.plan(call, moment, fault);
+        }
+        let end = drive.to_end(&drive.runtime(stage(&drive)), "1").await;
+        assert_eq!(end, End::Done, "{strike:?}");
+        assert_eq!(drive.world.healthy_targets(&web), before - 1, "{strike:?}");
+        let calls = drive.faults.calls().len();
+        // Taken back, everything serves again.
+        assert_eq!(
+            drive
+                .undo(&drive.runtime(stage(&drive)), "1")
+                .await
+                .unwrap(),
+            End::Done
+        );
+        drive.world.advance(60_000);
+        assert_eq!(drive.world.healthy_targets(&web), before, "{strike:?}");
+        calls
+    };
+    assert!(fault_everywhere(scenario).await > 40);
 }

@@ -12,7 +12,7 @@ use gennaker_cloud::step_functions::{AwsStepFunctions, MachineStatus};
 use gennaker_cloud::{Functions, Key, StepFunctions, Store, Write};
 use gennaker_domain::error_name::Poll;
 use gennaker_domain::rollup::Records;
-use gennaker_domain::{Ending, Execution, ExecutionId, Intent, Plan, Run, child};
+use gennaker_domain::{Ending, Execution, ExecutionId, Intent, Plan, Run, Status, child};
 use gennaker_lambda::{Connection, Function, FunctionError};
 use serde_json::{Value, json};
 
@@ -80,6 +80,7 @@ impl Finalize {
             return Ok(done);
         };
         if execution.run != run.number {
+            self.hand_over(&execution, &run, now).await?;
             return Ok(done);
         }
         let plan = self.plan(&execution.plan_hash).await?;
@@ -119,6 +120,30 @@ impl Finalize {
             self.follow_up(&ended, now).await?;
         }
         Ok(done)
+    }
+
+    /// The machine of an earlier run has ended: what still runs in it goes to the current run, which looks again.
+    async fn hand_over(
+        &self,
+        execution: &Execution,
+        ended: &Run,
+        now: i64,
+    ) -> Result<(), FunctionError> {
+        if execution.status.is_complete() || execution.ending.is_some() {
+            return Ok(());
+        }
+        let records = self.store.stages(&ended.execution).await?;
+        let left = records
+            .values()
+            .filter(|record| record.status == Status::Running && record.run == ended.number);
+        for record in left {
+            let held = record.lease.as_ref().filter(|lease| lease.until > now);
+            wait_for_leases(held.map(|lease| lease.until), now)?;
+            self.store
+                .hand_over_stage(&ended.execution, record, execution.run)
+                .await?;
+        }
+        Ok(())
     }
 
     /// The end of an execution that never ran: canceled in the queue, or failed before it began.

@@ -1,7 +1,8 @@
 //! How an execution ended, what has to be undone, and what every stage's final status is: decisions, no calls.
 
 use gennaker_cloud::step_functions::MachineStatus;
-use gennaker_domain::rollup::{self, Records};
+use gennaker_domain::policy::fails_on_expressions;
+use gennaker_domain::rollup::{self, Records, Rollup};
 use gennaker_domain::{Ending, Failure, FailurePolicy, Intent, Plan, StageRecord, Status};
 use serde_json::Value;
 
@@ -67,7 +68,7 @@ pub fn ending(
         None => what.to_owned(),
     };
     let (status, reason) = match machine {
-        MachineStatus::Succeeded => from_records(plan, records, now),
+        MachineStatus::Succeeded => return from_records(plan, records, now),
         MachineStatus::Aborted => (
             Status::Canceled,
             said("the execution was stopped in Step Functions"),
@@ -85,7 +86,13 @@ pub fn ending(
     }
 }
 
-fn from_records(plan: &Plan, records: &Records, now: i64) -> (Status, String) {
+fn from_records(plan: &Plan, records: &Records, now: i64) -> Ending {
+    let ending = |(status, reason): (Status, String), by: &str| Ending {
+        status,
+        reason,
+        by: by.to_owned(),
+        at: now,
+    };
     let settled: Records = records
         .iter()
         .map(|(ref_id, record)| {
@@ -97,7 +104,16 @@ fn from_records(plan: &Plan, records: &Records, now: i64) -> (Status, String) {
             (ref_id.clone(), record)
         })
         .collect();
-    match rollup::execution_status(plan, &settled) {
+    let rollup = Rollup::new(plan, &settled);
+    let status = rollup.execution_status();
+    // Nobody asked to cancel it: a stage is CANCELED.
+    let canceled = plan
+        .stages
+        .iter()
+        .filter(|_| status == Status::Canceled)
+        .find(|stage| rollup.status(&stage.ref_id) == Status::Canceled);
+    let by = canceled.map_or(STEP_FUNCTIONS, |stage| stage.ref_id.as_str());
+    let found = match status {
         Status::Succeeded => (Status::Succeeded, "all stages are complete".to_owned()),
         status @ (Status::Terminal | Status::Canceled) => {
             let halted: Vec<String> = plan
@@ -118,7 +134,7 @@ fn from_records(plan: &Plan, records: &Records, now: i64) -> (Status, String) {
                 .stages
                 .iter()
                 .filter(|stage| stage.parent.is_none())
-                .filter(|stage| !rollup::stage_status(plan, &settled, &stage.ref_id).is_complete())
+                .filter(|stage| !rollup.status(&stage.ref_id).is_complete())
                 .map(|stage| stage.ref_id.as_str())
                 .collect();
             (
@@ -129,7 +145,8 @@ fn from_records(plan: &Plan, records: &Records, now: i64) -> (Status, String) {
                 ),
             )
         }
-    }
+    };
+    ending(found, by)
 }
 
 /// When the last lease runs out that must be waited for, UTC milliseconds: of a stage with one of these open intents,
@@ -192,7 +209,11 @@ pub fn final_records(
                 given_up(plan, record, &ending.reason, now)
             }
             _ => StageRecord {
-                status: Status::Canceled,
+                status: if fails_on_expressions(&record.context) {
+                    Status::Terminal
+                } else {
+                    Status::Canceled
+                },
                 task_status: Some(Status::Canceled),
                 end_time: Some(now),
                 waiting: None,

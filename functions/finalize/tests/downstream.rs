@@ -140,6 +140,7 @@ impl World {
             run: 1,
             ending: None,
             paused: false,
+            canceled: false,
             build_time: 1_000,
             start_time: Some(1_000),
             end_time: None,

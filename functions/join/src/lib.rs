@@ -75,7 +75,7 @@ impl Join {
                     )));
                 };
                 let records = self.store.stages(&run.execution).await?;
-                match rollup::readiness(&plan, &records, stage) {
+                match rollup::may_begin(&plan, &records, stage) {
                     Readiness::NotYet { missing } => {
                         tracing::info!(execution = %run.execution, stage, missing = ?missing, "the join waits");
                         false

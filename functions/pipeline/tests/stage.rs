@@ -463,12 +463,12 @@ async fn a_person_may_skip_a_stage_that_allows_it() {
     assert_eq!(world.step().await, End::Done);
     let store = world.drive.store();
     store
-        .skip_stage(world.drive.run(), "1", "ada", 5)
+        .skip_whole_stage(world.drive.run(), "1", "ada", 5)
         .await
         .unwrap();
     assert_eq!(world.step().await, End::Done);
-    assert!(world.record().await.status.lets_dependants_start());
-    assert_eq!(world.child().await.ending, None);
+    assert_eq!(world.record().await.status, Status::Skipped);
+    assert_eq!(world.child().await.ending, None, "it runs on");
 }
 
 #[tokio::test]
@@ -500,4 +500,67 @@ async fn an_ending_execution_starts_no_child() {
     world.drive.store().set_ending(run, &ending).await.unwrap();
     assert_eq!(world.step().await, End::Done);
     assert!(world.children().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_child_that_begins_anew_begins_its_ended_parent_anew_which_waits_for_it() {
+    let scenario = |fault: Option<Strike>| async move {
+        let world = world(json!({}), &child_plan()).await;
+        assert_eq!(world.step().await, End::Done);
+        let child = world.child().await;
+        world
+            .finish_stage(&child.id, "1", Status::Terminal, json!({}))
+            .await;
+        world.end_child("FAILED").await;
+        let store = world.drive.store();
+        let first_run = world.drive.run();
+        store.settle(first_run, Status::Terminal, 9).await.unwrap();
+        let ended = store
+            .execution(&first_run.execution)
+            .await
+            .unwrap()
+            .unwrap();
+        let ended = Execution {
+            state_machine: sample::MACHINE.to_owned(),
+            ..ended
+        };
+        assert!(
+            store
+                .replace_execution(&ended, Status::Terminal, 1)
+                .await
+                .unwrap()
+        );
+        let first = strike(&world, fault);
+        let restart =
+            json!({"restart": {"execution": child.id, "stage": "1", "afterRun": 1}, "user": "ada"});
+        let start = Start::new(
+            Store::new(Arc::new(world.drive.table.clone())),
+            Arc::new(world.step_functions.clone()),
+            Arc::new(world.functions.clone()),
+            "gennaker",
+        );
+        for _ in 0..5 {
+            let answer = start.start(&restart, world.drive.world.now()).await;
+            world.drive.faults.revive();
+            if answer.is_ok() {
+                break;
+            }
+        }
+        let parent = &first_run.execution;
+        let again = store.execution(parent).await.unwrap().unwrap();
+        assert_eq!((again.status, again.run), (Status::Running, 2), "{fault:?}");
+        let calls = world.drive.faults.calls().len() - first;
+        let event = json!({ "run": parent.run(2), "stage": "1" });
+        assert_eq!(
+            world.drive.call(&world.runtime, &event).await,
+            None,
+            "{fault:?}"
+        );
+        assert_eq!(world.children().await.len(), 1, "{fault:?}");
+        let record = world.record().await;
+        assert_eq!(record.status, Status::Running, "{fault:?}");
+        assert_eq!(record.memory["executionId"], child.id.to_string());
+        calls
+    };
+    assert!(fault_everywhere(scenario).await > 30);
 }

@@ -9,7 +9,7 @@ use gennaker_domain::deployment::rollback::{
     PreviousImage, Rollback, RollbackMethod, RollbackRequest, cluster_sub_stages,
     rollback_of_region, rolled_back_group,
 };
-use gennaker_lambda::in_line::{self, InLine, Progress};
+use gennaker_lambda::in_line::{InLine, Progress};
 use gennaker_lambda::{Invocation, Stage, StageError, Step, Undo};
 use gennaker_rollback_server_group::{Stages, cluster_of};
 use gennaker_server_groups::predecessor::previous_image;
@@ -237,6 +237,6 @@ impl Stage for RollbackCluster {
     }
 
     async fn undo(&self, invocation: &Invocation<'_>, intent: &Intent) -> Result<Undo, StageError> {
-        in_line::undo(invocation, intent, |action| self.stages.of_action(action)).await
+        self.stages.undo(invocation, intent).await
     }
 }

@@ -155,3 +155,27 @@ async fn nothing_to_go_back_to_is_told_and_a_cluster_that_is_not_there_is_looked
     }
     assert!(drive.world.now() - began >= 300_000);
 }
+
+#[tokio::test]
+async fn the_rollback_of_a_failed_deployment_is_not_taken_back() {
+    let context = json!({
+        "credentials": "prod", "regions": ["us-east-1"], "cluster": "shop-web", "cloudProvider": "aws",
+        "additionalRollbackContext": {"enableAndDisableOnly": true},
+    });
+    let deploy = drive::stage("1", "createServerGroup", "create-server-group", json!({}));
+    let mut rollback = drive::stage("1>1", "rollbackCluster", "rollback-cluster", context);
+    rollback.parent = Some("1".to_owned());
+    rollback.owner = Some(gennaker_domain::Owner::Before);
+    let drive = Drive::new(Behaviour::default(), vec![deploy, rollback])
+        .await
+        .unwrap();
+    let web = drive.world.add_target_group("web");
+    two_groups(&drive.world, &web);
+    drive.world.advance(60_000);
+    let runtime = drive.runtime(stage(&drive));
+    assert_eq!(drive.to_end(&runtime, "1>1").await, End::Done);
+    let back = [format!("us-east-1 {OLD}")];
+    assert_eq!(in_traffic(&drive), back);
+    assert_eq!(drive.undo(&runtime, "1>1").await.unwrap(), End::Done);
+    assert_eq!(in_traffic(&drive), back);
+}

@@ -12,6 +12,7 @@ use gennaker_cloud_ec2::AwsEc2Clouds;
 use gennaker_disable_cluster::DisableCluster;
 use gennaker_disable_server_group::DisableServerGroup;
 use gennaker_domain::Intent;
+use gennaker_domain::deployment::facts;
 use gennaker_domain::deployment::naming;
 use gennaker_domain::deployment::rollback::server_group_sub_stages;
 use gennaker_domain::deployment::strategy::{self, SubStage};
@@ -74,6 +75,24 @@ impl Stages {
     #[must_use]
     pub fn clouds(&self) -> &dyn Clouds {
         &*self.clouds
+    }
+
+    /// Undoes one intent of a rollback by the stage that announced it. Inside of a deployment nothing is taken back: the
+    /// deployment's own intents are undone, and the group that failed must not serve in between.
+    ///
+    /// # Errors
+    /// Those of the stage.
+    pub async fn undo(
+        &self,
+        invocation: &Invocation<'_>,
+        intent: &Intent,
+    ) -> Result<Undo, StageError> {
+        if facts::creating_stage(invocation.plan, &invocation.stage.ref_id).is_some() {
+            return Ok(Undo::Done {
+                result: "kept: the deployment that it took back is undone itself".to_owned(),
+            });
+        }
+        in_line::undo(invocation, intent, |action| self.of_action(action)).await
     }
 
     fn of_type(&self, stage_type: &str) -> Option<&dyn Stage> {
@@ -338,7 +357,7 @@ impl Stage for RollbackServerGroup {
     }
 
     async fn undo(&self, invocation: &Invocation<'_>, intent: &Intent) -> Result<Undo, StageError> {
-        in_line::undo(invocation, intent, |action| self.stages.of_action(action)).await
+        self.stages.undo(invocation, intent).await
     }
 }
 

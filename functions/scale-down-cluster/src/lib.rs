@@ -86,7 +86,11 @@ impl Stage for ScaleDownCluster {
             {
                 return Ok(refused);
             }
-            for group in groups.iter().filter(|group| names.contains(&group.name)) {
+            // In the order of the choice, not of the names.
+            for group in names
+                .iter()
+                .filter_map(|name| groups.iter().find(|group| group.name == *name))
+            {
                 scaled.push(json!({ "region": region, "serverGroupName": group.name }));
                 let action = sizing::resize_action(region, &group.name);
                 let begun = intents.iter().find(|intent| intent.action == action);

@@ -153,4 +153,54 @@ impl Start {
             user,
         )))
     }
+
+    /// Begins the parent of a child anew that began anew, at the stage that started it, if it has ended: as in Orca, the
+    /// stage does not start another child but waits for this one.
+    pub(crate) async fn restart_parent(
+        &self,
+        child: &ExecutionId,
+        event: &Value,
+        now: i64,
+    ) -> Result<(), FunctionError> {
+        let trigger = self.store.trigger(child).await?.unwrap_or(Value::Null);
+        let parent = trigger
+            .get("parentExecution")
+            .and_then(|parent| parent.get("id"))
+            .and_then(Value::as_str)
+            .and_then(|id| ExecutionId::try_from(id.to_owned()).ok());
+        let stage = trigger.get("parentPipelineStageId").and_then(Value::as_str);
+        let (Some(parent), Some(stage)) = (parent, stage) else {
+            return Ok(());
+        };
+        let Some(ref_id) = stage.strip_prefix(&format!("{parent}-")) else {
+            return Ok(());
+        };
+        let Some(execution) = self.store.execution(&parent).await? else {
+            return Ok(());
+        };
+        if !execution.status.is_complete() {
+            return Ok(());
+        }
+        let plan = self.plan(&execution.plan_hash).await?;
+        let Some(top) = plan.top_level(ref_id) else {
+            return Ok(());
+        };
+        // A parent that did not wait has nothing to wait for now.
+        let waited = plan
+            .stage(ref_id)
+            .is_some_and(|stage| gennaker_domain::child::waits_for_completion(&stage.context));
+        if !waited {
+            return Ok(());
+        }
+        let next = parent.run(execution.run.saturating_add(1));
+        self.store.adopt(&next, ref_id, child).await?;
+        let request = serde_json::json!({
+            "restart": { "execution": parent, "stage": top.ref_id, "afterRun": execution.run },
+            "user": event.get("user"),
+        });
+        // The parent may be a child too; no more than `MAX_DEPTH` stand above each other.
+        let answer = Box::pin(self.start(&request, now)).await?;
+        tracing::info!(execution = %parent, child = %child, answer = %answer, "the parent begins anew");
+        Ok(())
+    }
 }

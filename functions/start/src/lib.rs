@@ -14,6 +14,7 @@ use gennaker_cloud::step_functions::AwsStepFunctions;
 use gennaker_cloud::store::children::ChildAnswer;
 use gennaker_cloud::store::pipelines::Pipeline;
 use gennaker_cloud::{Functions, StepFunctions, Store};
+use gennaker_domain::rollup::Rollup;
 use gennaker_domain::{Execution, ExecutionId, Plan, Problem, Status, artifact};
 use gennaker_lambda::{Connection, Function, FunctionError, Resolver, parents};
 use serde_json::{Map, Value, json};
@@ -169,6 +170,7 @@ impl Start {
             run: u32::from(!limited),
             ending: None,
             paused: false,
+            canceled: false,
             build_time: now,
             start_time: (!limited).then_some(now),
             end_time: None,
@@ -392,7 +394,7 @@ impl Start {
             .unwrap_or_default())
     }
 
-    /// Begins an ended execution anew at one of its stages: a new run.
+    /// Begins an execution anew at one of its stages that does not run: a new run.
     async fn restart(
         &self,
         request: &Value,
@@ -420,15 +422,20 @@ impl Start {
         let began_anew = after_run.is_some_and(|run| run < u64::from(execution.run));
         let waits_anew = execution.status == Status::NotStarted && execution.run > 0;
         if began_anew || waits_anew {
+            if !execution.status.is_complete() {
+                // The call that began it may have died before it came to its parent.
+                self.restart_parent(&id, event, now).await?;
+            }
             return self.go_on(execution, now).await;
         }
-        if !execution.status.is_complete() {
+        let running = execution.status == Status::Running && execution.ending.is_none();
+        if !execution.status.is_complete() && !running {
             return Ok(refused(&[Problem::error(
                 "execution-running",
                 "$.restart.execution",
-                format!("execution `{id}` has not ended"),
+                format!("execution `{id}` is {} and has not ended", execution.status),
             )
-            .with_hint("cancel it first, or wait for its end")]));
+            .with_hint("wait for its end, or resume it first if it is paused")]));
         }
         let plan = self.plan(&execution.plan_hash).await?;
         let Some(stages) = restart::reset(&plan, ref_id) else {
@@ -438,13 +445,37 @@ impl Start {
                 format!("execution `{id}` has no top-level stage `{ref_id}`"),
             )]));
         };
-        let limited = slot_count(&plan).is_some();
+        let records = self.store.stages(&id).await?;
+        let rollup = Rollup::new(&plan, &records);
+        if !matches!(rollup.status(ref_id), Status::NotStarted)
+            && !rollup.status(ref_id).is_complete()
+        {
+            return Ok(refused(&[Problem::error(
+                "stage-running",
+                "$.restart.stage",
+                format!("stage `{ref_id}` of execution `{id}` runs"),
+            )
+            .with_hint("wait for its end, or cancel the execution first")]));
+        }
+        // What runs runs on: a running dependant keeps its record, and its own run carries it to its end.
+        let stages: Vec<String> = stages
+            .into_iter()
+            .filter(|stage| {
+                plan.top_level(stage)
+                    .is_none_or(|top| rollup.status(&top.ref_id).is_complete())
+            })
+            .collect();
+        // A running execution has its slot.
+        let limited = slot_count(&plan).is_some() && !running;
         let user = event.get("user").and_then(Value::as_str).unwrap_or("");
         let begun = self
             .store
             .restart_execution(&execution, &stages, limited, now)
             .await?;
         tracing::info!(execution = %id, stage = ref_id, user, begun, "restart");
+        if begun {
+            self.restart_parent(&id, event, now).await?;
+        }
         let known = self.store.execution(&id).await?;
         self.go_on(known.unwrap_or(execution), now).await
     }

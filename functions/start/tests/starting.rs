@@ -287,14 +287,28 @@ async fn a_crash_at_any_call_restarts_the_stage_and_what_follows_it_once() {
 }
 
 #[tokio::test]
-async fn what_runs_cannot_be_restarted() {
+async fn a_stage_that_runs_cannot_be_restarted_and_one_beside_it_begins_a_new_run() {
     let world = world(&plan()).await;
     world.start.start(&request(1), 1).await.unwrap();
-    let restart = json!({"restart": {"execution": id(1), "stage": "2"}});
-    assert_eq!(
-        world.start.start(&restart, 2).await.unwrap()["problems"][0]["code"],
-        "execution-running"
-    );
+    let record = |ref_id: &str, status: Status| StageRecord {
+        status,
+        run: 1,
+        start_time: Some(2),
+        ..StageRecord::not_started(ref_id)
+    };
+    for (ref_id, status) in [("1", Status::FailedContinue), ("2", Status::Running)] {
+        let record = record(ref_id, status);
+        world.store.settle_stage(&id(1), &record).await.unwrap();
+    }
+    let restart = |stage: &str| json!({"restart": {"execution": id(1), "stage": stage}});
+    let answer = world.start.start(&restart("2"), 3).await.unwrap();
+    assert_eq!(answer["problems"][0]["code"], "stage-running");
+    let answer = world.start.start(&restart("1"), 3).await.unwrap();
+    assert_eq!(answer["run"], json!(id(1).run(2)), "{answer}");
+    assert_eq!(world.store.stage(&id(1), "1").await.unwrap(), None);
+    // What runs keeps its record, and its run.
+    let runs_on = world.store.stage(&id(1), "2").await.unwrap().unwrap();
+    assert_eq!((runs_on.status, runs_on.run), (Status::Running, 1));
 }
 
 #[tokio::test]

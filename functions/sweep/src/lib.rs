@@ -133,7 +133,36 @@ impl Sweep {
             cause: text("cause").or_else(|| text("error")).map(str::to_owned),
         };
         self.finalize(&run, &ended, 1).await?;
+        self.stop_others(&run).await?;
         Ok(json!({ "finalizing": run }))
+    }
+
+    /// A restart of a running execution has two machines at work: when the execution ends with one, the other stops.
+    async fn stop_others(&self, ended: &Run) -> Result<(), FunctionError> {
+        /// Runs that are looked at: earlier ones have ended long ago.
+        const RUNS: u32 = 10;
+        let Some(execution) = self.store.execution(&ended.execution).await? else {
+            return Ok(());
+        };
+        let over = execution.ending.is_some() || ended.number == execution.run;
+        if execution.run < 2 || !over {
+            return Ok(());
+        }
+        for number in execution.run.saturating_sub(RUNS)..=execution.run {
+            let run = execution.id.run(number);
+            if number == 0 || number == ended.number {
+                continue;
+            }
+            let Some(arn) = execution_arn(&execution.state_machine, &run.to_string()) else {
+                continue;
+            };
+            let running = self.step_functions.describe(&arn).await?;
+            if running.is_some_and(|machine| machine.status == MachineStatus::Running) {
+                let reason = format!("the execution ended with run {}", ended.number);
+                self.step_functions.stop(&arn, "Ending", &reason).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Starts the machine that settles a run; the first try is `<run>-end`, the second `<run>-end-2`.

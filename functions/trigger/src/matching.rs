@@ -1,7 +1,8 @@
-//! Whether a trigger matches an event, and why not.
+//! Whether a trigger matches an event, and why not: what `gennaker-triggers` decides.
 
-use gennaker_domain::pattern;
-use serde_json::{Map, Value, json};
+use gennaker_triggers::matching::{Heard, Settings};
+use gennaker_triggers::trigger::Trigger;
+use serde_json::{Value, json};
 
 use crate::event::{Event, ImagePush};
 
@@ -16,117 +17,51 @@ pub struct Match {
     pub resolved: Value,
 }
 
-impl Match {
-    fn no(reason: impl Into<String>) -> Self {
-        Self {
-            matched: false,
-            reason: reason.into(),
-            resolved: Value::Null,
-        }
-    }
-}
-
-/// Spinnaker's booleans: `true`, a number that is not 0, and the text in any case.
-fn truthy(value: Option<&Value>) -> bool {
-    match value {
-        Some(Value::Bool(flag)) => *flag,
-        Some(Value::String(text)) => text.eq_ignore_ascii_case("true"),
-        Some(Value::Number(number)) => number.as_f64().is_some_and(|n| n != 0.0),
-        _ => false,
-    }
-}
-
 /// Whether the trigger matches the event. A trigger that cannot be read does not match, and says why.
+///
+/// The resolved trigger has neither an id, so that two triggers that say the same start once, nor a secret.
 #[must_use]
 pub fn matches(trigger: &Value, event: &Event) -> Match {
-    if !truthy(trigger.get("enabled")) {
-        return Match::no("the trigger is not enabled");
-    }
-    match event {
-        Event::ImagePush(push) => image_push(trigger, push),
-    }
-}
-
-fn image_push(trigger: &Value, push: &ImagePush) -> Match {
-    let text = |name: &str| trigger.get(name).and_then(Value::as_str);
-    let kind = text("type").unwrap_or("");
-    if !["docker", "ecr"].contains(&kind) {
-        return Match::no(format!("a trigger of type `{kind}` hears no image pushes"));
-    }
-    let repository = text("repository").unwrap_or("");
-    if repository != push.repository {
-        return Match::no(format!(
-            "repository `{}` is not `{repository}`",
-            push.repository
-        ));
-    }
-    let wanted = text("tag").unwrap_or("").trim();
-    if wanted.is_empty() {
-        if push.tag == "latest" {
-            return Match::no("no tag is given, and `latest` only matches where it is asked for");
+    let trigger = match Trigger::read(trigger) {
+        Ok(trigger) => trigger,
+        Err(error) => {
+            return Match {
+                matched: false,
+                reason: error.to_string(),
+                resolved: Value::Null,
+            };
         }
-    } else {
-        match pattern::full_match(wanted, &push.tag) {
-            Ok(true) => {}
-            Ok(false) => {
-                return Match::no(format!("tag `{}` does not match `{wanted}`", push.tag));
-            }
-            Err(error) => return Match::no(error.to_string()),
+    };
+    let Event::ImagePush(push) = event;
+    let event = heard(push);
+    let answer = Heard::new(&event).matches_trigger("", &trigger, &Settings::default());
+    let mut resolved = answer.resolved;
+    if let Value::Object(map) = &mut resolved {
+        for field in ["id", "secret"] {
+            map.shift_remove(field);
         }
     }
     Match {
-        matched: true,
-        reason: if wanted.is_empty() {
-            format!("tag `{}` is not `latest`", push.tag)
-        } else {
-            format!("tag `{}` matches `{wanted}`", push.tag)
-        },
-        resolved: resolved(trigger, push),
+        matched: answer.matched,
+        reason: answer.reason,
+        resolved,
     }
 }
 
-/// The trigger as the execution carries it, without its own id: two triggers that say the same start once.
-fn resolved(trigger: &Value, push: &ImagePush) -> Value {
-    let mut resolved: Map<String, Value> = trigger.as_object().cloned().unwrap_or_default();
-    resolved.shift_remove("id");
-    resolved.retain(|_, value| !value.is_null());
+/// The push as the triggers hear it.
+fn heard(push: &ImagePush) -> gennaker_triggers::event::Event {
     let registry = push.registry();
-    let name = format!("{registry}/{}", push.repository);
-    // An image is what its digest says; the tag may name another one by the time it is deployed.
-    let reference = match &push.digest {
-        Some(digest) => format!("{name}@{digest}"),
-        None => format!("{name}:{}", push.tag),
-    };
-    let mut metadata = Map::new();
-    metadata.insert("registry".to_owned(), registry.clone().into());
-    if let Some(digest) = &push.digest {
-        metadata.insert("digest".to_owned(), digest.as_str().into());
-        resolved.insert("digest".to_owned(), digest.as_str().into());
-    }
-    let artifact = json!({
-        "type": "docker/image",
-        "customKind": false,
-        "name": name,
-        "version": push.tag,
-        "reference": reference,
-        "metadata": metadata,
+    let content = json!({
+        "account": registry, "registry": registry, "repository": push.repository,
+        "tag": push.tag, "digest": push.digest,
     });
-    for (field, value) in [
-        ("type", Value::from("docker")),
-        ("enabled", true.into()),
-        ("registry", registry.into()),
-        ("repository", push.repository.as_str().into()),
-        ("tag", push.tag.as_str().into()),
-        ("eventId", push.event_id.as_str().into()),
-        ("artifacts", json!([artifact])),
-    ] {
-        resolved.insert(field.to_owned(), value);
+    gennaker_triggers::event::Event {
+        kind: "docker".to_owned(),
+        source: Some("aws.ecr".to_owned()),
+        content: content.as_object().cloned(),
+        event_id: Some(push.event_id.clone()),
+        ..gennaker_triggers::event::Event::default()
     }
-    for field in ["rebake", "dryRun"] {
-        let flag = truthy(resolved.get(field));
-        resolved.insert(field.to_owned(), flag.into());
-    }
-    Value::Object(resolved)
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub enum Delivery {
 
 /// What the Task of a woken stage is told, as the records stand.
 ///
-/// Only the stage that ended the execution fails its Task: the failure of every other one is in its record, and an
+/// Only the stage whose end ended the execution fails its Task: the failure of every other one is in its record, and an
 /// error from it could change how the execution ended.
 #[must_use]
 pub fn delivery_to_stage(
@@ -49,7 +49,7 @@ pub fn delivery_to_stage(
     let record = records.get(ref_id);
     let complete = record.is_some_and(|record| record.status.is_complete());
     if let Some(ending) = &execution.ending {
-        return if ending.by == ref_id && record.is_some_and(|record| record.status.is_halt()) {
+        return if ending.by == ref_id {
             Delivery::Failure {
                 reason: ending.reason.clone(),
             }
@@ -86,7 +86,7 @@ pub fn delivery_to_join(
     if over {
         return Delivery::Success;
     }
-    match rollup::readiness(plan, records, ref_id) {
+    match rollup::may_begin(plan, records, ref_id) {
         Readiness::Ready | Readiness::Never { .. } => Delivery::Success,
         Readiness::NotYet { .. } => Delivery::Nothing,
     }

@@ -236,6 +236,42 @@ fn is_region(name: &str) -> bool {
         && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
+fn unknown(path: String, stage: String, name: &str, known: &[String]) -> Problem {
+    let exist = if known.is_empty() {
+        "no account is known yet".to_owned()
+    } else {
+        format!("known are {}", known.join(", "))
+    };
+    let mut problem = Problem::error(
+        "unknown-account",
+        path,
+        format!("account `{name}` does not exist"),
+    )
+    .with_hint(format!(
+        "{exist}; gennaker account save --name {name} --account-id <id> adds it"
+    ));
+    problem.stage = Some(stage);
+    problem
+}
+
+/// The same for the accounts of a file.
+pub(crate) fn check_against(pipeline: &Value, accounts: &Value) -> Result<(), Failure> {
+    let known: Vec<String> = of_file(accounts)?
+        .into_iter()
+        .map(|account| account.name)
+        .collect();
+    let problems: Vec<Problem> = crate::accounts::of_stages(pipeline)
+        .into_iter()
+        .filter(|(_, _, name)| !known.contains(name))
+        .map(|(path, stage, name)| unknown(path, stage, &name, &known))
+        .collect();
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Input { problems })
+    }
+}
+
 /// Refuses account names of a pipeline's server-group stages that are not known, with those that are.
 pub(crate) async fn check(pipeline: &Value, installation: &Installation) -> Result<(), Failure> {
     let mut problems = Vec::new();
@@ -254,21 +290,7 @@ pub(crate) async fn check(pipeline: &Value, installation: &Installation) -> Resu
                     .collect(),
             ),
         };
-        let exist = if known.is_empty() {
-            "no account is known yet".to_owned()
-        } else {
-            format!("known are {}", known.join(", "))
-        };
-        let mut problem = Problem::error(
-            "unknown-account",
-            path,
-            format!("account `{name}` does not exist"),
-        )
-        .with_hint(format!(
-            "{exist}; gennaker account save --name {name} --account-id <id> adds it"
-        ));
-        problem.stage = Some(stage);
-        problems.push(problem);
+        problems.push(unknown(path, stage, &name, known));
     }
     if problems.is_empty() {
         Ok(())
@@ -314,6 +336,26 @@ mod tests {
                 "{file}"
             );
         }
+    }
+
+    #[test]
+    fn a_plan_refuses_accounts_that_its_file_lacks() {
+        let pipeline = json!({"stages": [
+            {"refId": "1", "type": "deploy", "clusters": [{"account": "prod"}, {"account": "test"}]}
+        ]});
+        let accounts = json!([{"name": "prod", "accountId": "123456789012"}]);
+        let Err(Failure::Input { problems }) = check_against(&pipeline, &accounts) else {
+            panic!("an unknown account was taken");
+        };
+        assert_eq!(problems.len(), 1);
+        assert_eq!(problems[0].path, "$.stages[0].clusters[1].account");
+        assert!(
+            problems[0]
+                .hint
+                .as_deref()
+                .unwrap_or("")
+                .contains("known are prod")
+        );
     }
 
     #[test]

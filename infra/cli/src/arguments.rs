@@ -62,6 +62,18 @@ pub(crate) enum Command {
     /// Judge canaries and check their configurations, without a cloud.
     #[command(subcommand)]
     Canary(Canary),
+    /// Tell what an event starts, and why not.
+    #[command(subcommand)]
+    Trigger(Trigger),
+    /// Read raw webhooks as events.
+    #[command(subcommand)]
+    Webhook(Webhook),
+    /// Match and resolve artifacts.
+    #[command(subcommand)]
+    Artifact(Artifact),
+    /// Compute the times of cron triggers.
+    #[command(subcommand)]
+    Cron(Cron),
     /// A whole installation on this machine.
     #[command(subcommand)]
     Local(Local),
@@ -360,6 +372,82 @@ pub(crate) struct Fetch {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum Trigger {
+    /// Tell for each trigger of each pipeline whether an event matches it, why not, and what the execution would carry.
+    #[command(
+        after_help = "Example:\n  gennaker trigger explain --pipelines pipelines/ --event push.json"
+    )]
+    Explain {
+        /// A pipeline, a list of them, or a folder of such files.
+        #[arg(long, value_name = "DIR|FILE", required_unless_present = "cases")]
+        pipelines: Option<PathBuf>,
+        /// The event as it would arrive.
+        #[arg(long, value_name = "FILE", required_unless_present = "cases")]
+        event: Option<PathBuf>,
+        /// Secrets: `{"gitSharedSecret": "…"}`.
+        #[arg(long, value_name = "FILE")]
+        secrets: Option<PathBuf>,
+        /// When the event arrives.
+        #[arg(long, value_name = "RFC3339")]
+        now: Option<String>,
+        /// JSON lines in, JSON lines out in the same order.
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["pipelines", "event", "secrets", "now"])]
+        cases: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Webhook {
+    /// Answer cases: JSON lines in, JSON lines out in the same order.
+    #[command(
+        after_help = "Example:\n  echo '{\"id\":\"1\",\"type\":\"git\",\"source\":\"github\",\"headers\":{},\"raw\":\"{}\"}' | gennaker webhook evaluate --cases -"
+    )]
+    Evaluate {
+        /// The cases; their payload files lie beside them.
+        #[arg(long, value_name = "FILE")]
+        cases: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Artifact {
+    /// Answer cases: JSON lines in, JSON lines out in the same order.
+    #[command(
+        after_help = "Example:\n  echo '{\"id\":\"1\",\"function\":\"readArtifact\",\"artifact\":{\"type\":\"s3/object\"}}' | gennaker artifact evaluate --cases -"
+    )]
+    Evaluate {
+        /// The cases.
+        #[arg(long, value_name = "FILE")]
+        cases: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Cron {
+    /// Print the next times that a Quartz expression names, one a line.
+    #[command(
+        after_help = "Example:\n  gennaker cron next --expression '0 0 9 ? * MON-FRI' --time-zone Europe/Berlin --count 3"
+    )]
+    Next {
+        /// `seconds minutes hours day-of-month month day-of-week [year]`.
+        #[arg(long, value_name = "E", required_unless_present = "cases")]
+        expression: Option<String>,
+        /// Time zone.
+        #[arg(long, value_name = "ZONE", default_value = gennaker_triggers::DEFAULT_ZONE)]
+        time_zone: String,
+        /// Times later than this; without it, later than now.
+        #[arg(long, value_name = "RFC3339")]
+        after: Option<String>,
+        /// How many.
+        #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+        count: u64,
+        /// JSON lines in, JSON lines out in the same order.
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["expression", "after"])]
+        cases: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum Local {
     /// Deploy a release from an image push, from nothing, on this machine.
     #[command(after_help = "Example:\n  gennaker local demo --approve")]
@@ -509,6 +597,15 @@ pub(crate) struct SaveAccount {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Execution {
+    /// Run whole executions in virtual time by the functions' own code, without a cloud.
+    #[command(
+        after_help = "Example:\n  echo '{\"id\":\"1\",\"pipeline\":{\"application\":\"shop\",\"name\":\"p\",\"stages\":[{\"refId\":\"1\",\"type\":\"wait\"}]},\"outcomes\":{\"1\":{\"status\":\"TERMINAL\",\"seconds\":5}}}' | gennaker execution evaluate --cases -"
+    )]
+    Evaluate {
+        /// JSON lines, one case each; - for standard input.
+        #[arg(long, value_name = "FILE")]
+        cases: PathBuf,
+    },
     /// Start a pipeline by hand.
     #[command(
         after_help = "Example:\n  gennaker execution start shop/release --parameter version=1.4"

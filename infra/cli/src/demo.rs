@@ -52,7 +52,7 @@ pub(crate) async fn run(arguments: Demo, prefix: &str, output: &Output) -> Resul
         detached: arguments.keep,
     };
     let ground = local::start(setting.clone(), output).await?;
-    let _stays = arguments.keep.then_some(StaysUp(*output));
+    let _stays = arguments.keep.then(|| StaysUp(*output));
     let outcome = release(&ground, &arguments, &setting, prefix, output).await;
     ground.explain(outcome).await
 }

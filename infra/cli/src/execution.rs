@@ -27,6 +27,8 @@ pub(crate) async fn run(
     output: &Output,
 ) -> Result<(), Failure> {
     match command {
+        // Needs no installation: see `main`.
+        Execution::Evaluate { cases } => crate::evaluation::run(&cases, output).await,
         Execution::List {
             application,
             pipeline,
@@ -39,7 +41,7 @@ pub(crate) async fn run(
             let snapshot = watch(installation, output, execution, None).await?;
             if output.json {
                 let trigger = installation.trigger(&snapshot.execution.id).await?;
-                output.data(&crate::spinnaker::execution_json(&snapshot, &trigger))?;
+                output.data(&snapshot.json(&trigger))?;
             }
             verdict(&snapshot)
         }
@@ -274,7 +276,7 @@ async fn show(installation: &Installation, output: &Output, id: &str) -> Result<
     let snapshot = installation.snapshot(execution, None).await?;
     if output.json {
         let trigger = installation.trigger(&snapshot.execution.id).await?;
-        return output.data(&crate::spinnaker::execution_json(&snapshot, &trigger));
+        return output.data(&snapshot.json(&trigger));
     }
     for line in lines(&snapshot, output, now_millis(), usize::MAX) {
         output.line(&line)?;

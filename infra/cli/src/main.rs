@@ -11,6 +11,7 @@ mod decision;
 mod demo;
 mod difference;
 mod elf;
+mod evaluation;
 mod execution;
 mod expression;
 mod failure;
@@ -24,8 +25,8 @@ mod pipeline;
 mod progress;
 mod run;
 mod saved;
-mod spinnaker;
 mod surroundings;
+mod trigger;
 mod view;
 
 use std::process::ExitCode;
@@ -33,7 +34,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::arguments::{Arguments, Command};
+use crate::arguments::{Arguments, Command, Execution};
 use crate::failure::Failure;
 use crate::installation::Installation;
 use crate::output::Output;
@@ -98,6 +99,11 @@ async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         Command::Expression(command) => expression::run(command, &output),
         Command::Canary(command) => canary::run(command, &prefix, &output).await,
         Command::Decision(command) => decision::run(command, &output),
+        Command::Trigger(command) => trigger::run(command, &output),
+        Command::Webhook(command) => trigger::webhook(command, &output),
+        Command::Artifact(command) => trigger::artifact(command, &output),
+        Command::Cron(command) => trigger::cron(command, &output),
+        Command::Execution(Execution::Evaluate { cases }) => evaluation::run(&cases, &output).await,
         Command::Execution(command) => {
             execution::run(command, &Installation::connect(&prefix).await, &output).await
         }

@@ -19,7 +19,7 @@ use crate::failure::Failure;
 use crate::local::blocking;
 use crate::output::Output;
 use crate::progress::Bar;
-use crate::surroundings::{cargo_variables, path_with, target_directory, workspace_directory};
+use crate::surroundings::{path_with, target_directory, workspace_directory};
 
 /// Zig, from PyPI, links for any glibc and architecture; cargo-zigbuild tells Cargo so.
 const PINS: [&str; 2] = ["cargo-zigbuild==0.23.0", "ziglang==0.15.2"];
@@ -259,11 +259,6 @@ impl Zig {
             .env("PATH", path_with(&self.bin))
             .env("CARGO_ZIGBUILD_CACHE_DIR", &self.cache)
             .env("ZIG_GLOBAL_CACHE_DIR", self.cache.join("zig"));
-        // Under `cargo run`, Cargo's own variables describe this program: a build script that looks at one of them
-        // (ring's does) would run again, and with it everything above be built again, after each call from elsewhere.
-        for name in cargo_variables() {
-            cargo.env_remove(name);
-        }
         cargo
     }
 }

@@ -6,6 +6,7 @@ use gennaker_compiler::{Compiled, Mode, Options, compile_text, picture, plan_jso
 use gennaker_domain::Problem;
 use serde_json::{Value, json};
 
+use crate::account;
 use crate::arguments::Pipeline;
 use crate::failure::Failure;
 use crate::input;
@@ -45,10 +46,15 @@ pub(crate) async fn run(command: Pipeline, prefix: &str, output: &Output) -> Res
             trigger,
         } => {
             // Read, so that a file that cannot be used is refused; what is said of them comes with the proofs.
-            for given in [application, world, accounts, trigger].iter().flatten() {
+            for given in [application, world, trigger].iter().flatten() {
                 input::json(given)?;
             }
-            let compiled = compile(&file, prefix, None, Mode::Compile)?;
+            let text = input::text(&file)?;
+            if let Some(accounts) = accounts {
+                let pipeline = input::parse(&text, &file.display().to_string())?;
+                account::check_against(&pipeline, &input::json(&accounts)?)?;
+            }
+            let compiled = compile_pipeline(&text, prefix, None, Mode::Compile)?;
             if output.json {
                 return output.data(&plan_json(&compiled));
             }

@@ -64,7 +64,7 @@ pub(crate) async fn run(arguments: Run, prefix: &str, output: &Output) -> Result
             (local::start(setting, output).await?, arguments.wait_scale)
         }
     };
-    let _stays = (ground.own && arguments.keep).then_some(StaysUp(*output));
+    let _stays = (ground.own && arguments.keep).then(|| StaysUp(*output));
     let wait_scale = wait_scale.min(arguments.wait_scale);
     let trial = Trial {
         text,

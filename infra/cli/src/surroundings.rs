@@ -84,20 +84,3 @@ pub(crate) fn path_with(directory: &Path) -> OsString {
     let all = std::iter::once(directory.to_owned()).chain(std::env::split_paths(&known));
     std::env::join_paths(all).unwrap_or(known)
 }
-
-/// Names of the variables that `cargo run` sets for the program it runs.
-pub(crate) fn cargo_variables() -> Vec<OsString> {
-    const PREFIXES: [&str; 4] = [
-        "CARGO_PKG_",
-        "CARGO_MANIFEST_",
-        "CARGO_BIN_",
-        "CARGO_CRATE_",
-    ];
-    std::env::vars_os()
-        .map(|(name, _)| name)
-        .filter(|name| {
-            let name = name.to_string_lossy();
-            PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-        })
-        .collect()
-}

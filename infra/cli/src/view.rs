@@ -3,8 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use gennaker_domain::rollup::{Records, stage_status};
+use gennaker_domain::execution_json::execution_json;
+use gennaker_domain::rollup::{Records, Rollup};
 use gennaker_domain::{Execution, Owner, Plan, PlanStage, StageRecord, Status};
+
+use serde_json::Value;
 
 use crate::output::{Output, elapsed, plain};
 
@@ -39,36 +42,51 @@ impl Snapshot {
         self.execution.status.is_complete()
     }
 
+    /// Spinnaker's JSON of it.
+    pub(crate) fn json(&self, trigger: &Value) -> Value {
+        execution_json(&self.plan, &self.execution, &self.records, trigger)
+    }
+
     /// All stages, each followed by its sub-stages, in the order of the plan.
     pub(crate) fn stages(&self) -> Vec<StageView> {
         let mut views = Vec::new();
+        let rollup = Rollup::new(&self.plan, &self.records);
         for stage in self
             .plan
             .stages
             .iter()
             .filter(|stage| stage.parent.is_none())
         {
-            self.push(stage, 0, &mut views);
+            self.push(&rollup, stage, 0, &mut views);
         }
         views
     }
 
-    fn push(&self, stage: &PlanStage, depth: usize, views: &mut Vec<StageView>) {
+    fn push(
+        &self,
+        rollup: &Rollup<'_>,
+        stage: &PlanStage,
+        depth: usize,
+        views: &mut Vec<StageView>,
+    ) {
         // A plan that names itself as a parent would never end.
         if depth > self.plan.stages.len() {
             return;
         }
-        let at = views.len();
-        let status = stage_status(&self.plan, &self.records, &stage.ref_id);
+        let mut status = rollup.status(&stage.ref_id);
+        if status == Status::Running && self.execution.status == Status::Paused {
+            status = Status::Paused;
+        }
+        let (started, ended) = rollup.times(&stage.ref_id);
         views.push(StageView {
             ref_id: stage.ref_id.clone(),
             kind: stage.stage_type.clone(),
             name: stage.name.clone(),
             depth,
             status,
-            started: None,
-            ended: None,
-            reason: None,
+            started,
+            ended,
+            reason: self.records.get(&stage.ref_id).and_then(reason),
         });
         let mut children: Vec<&PlanStage> = self.plan.children(&stage.ref_id).collect();
         children.sort_by_key(|child| match child.owner {
@@ -77,22 +95,7 @@ impl Snapshot {
             _ => 1,
         });
         for child in children {
-            self.push(child, depth + 1, views);
-        }
-        let record = self.records.get(&stage.ref_id);
-        let below = views.get(at + 1..).unwrap_or_default();
-        let started = std::iter::once(record.and_then(|record| record.start_time))
-            .chain(below.iter().map(|view| view.started))
-            .flatten()
-            .min();
-        let ended = std::iter::once(record.and_then(|record| record.end_time))
-            .chain(below.iter().map(|view| view.ended))
-            .flatten()
-            .max();
-        if let Some(view) = views.get_mut(at) {
-            view.started = started;
-            view.ended = ended.filter(|_| status.is_complete());
-            view.reason = record.and_then(reason);
+            self.push(rollup, child, depth + 1, views);
         }
     }
 }

@@ -230,10 +230,12 @@ class Seeder:
     def pipeline(self, pipeline, clusters):
         stages = [stage for stage in pipeline.get("stages") or [] if isinstance(stage, dict) and on_aws(stage)]
         new = []
+        # A bake also bakes for the regions of the deploys behind it.
+        named = {region: None for stage in stages for one in [stage, *described_groups(stage)] for region in regions_of(one)}
         for stage in stages:
             for described in described_groups(stage):
                 self.described(described)
-            self.images_of(stage)
+            self.images_of(stage, list(named) or [DEFAULT_REGION])
         wanted = [one for stage in stages for one in default_groups(stage)] if clusters else []
         there = {region: self.clusters_in(region) for region in {region for region, _ in wanted}}
         for region, group in wanted:
@@ -266,7 +268,8 @@ class Seeder:
                 for name in literals(group.get(key)):
                     self.image(region, name)
 
-    def images_of(self, stage):
+    def images_of(self, stage, named):
+        """The images that a stage names, and the base images of a bake in all regions that the pipeline names."""
         kind = stage.get("type")
         regions = list(regions_of(stage)) or [DEFAULT_REGION]
         if kind == "findImageFromTags":
@@ -277,9 +280,10 @@ class Seeder:
                 for region in regions:
                     self.image(region, name, {"appversion": version} | tags)
         elif kind == "bake":
-            for region in regions:
-                for base in literals(stage.get("baseAmi")):
+            for base in literals(stage.get("baseAmi")):
+                for region in regions:
                     self.image(region, base)
+            for region in named:
                 for system in literals(stage.get("baseOs")):
                     self.image(region, f"{system}-base", {"base_os": system})
         for key in ("imageId", "amiName"):

@@ -110,6 +110,12 @@ pub fn build_with(
         cargo.args(["--package", &package.name]);
     }
     let failed = |reason: String| Error::Build { reason };
+    // Before anything is compiled: another Cargo may hold the target directory for a while.
+    progress.report(Step {
+        title: "building the functions".to_owned(),
+        detail: String::new(),
+        done: None,
+    });
     let mut program =
         Program::start(&mut cargo).map_err(|why| why.or(|error| failed(error.to_string())))?;
     // Both pipes are read at once: a full one would stop Cargo.

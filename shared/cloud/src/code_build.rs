@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use aws_sdk_codebuild::Client;
-use aws_sdk_codebuild::types::{EnvironmentVariable, EnvironmentVariableType};
+use aws_sdk_codebuild::types::{EnvironmentVariable, EnvironmentVariableType, StatusType};
 
 use crate::error::from_sdk;
 use crate::{CloudError, Connection, Lazy};
@@ -16,7 +16,7 @@ pub struct Build {
     pub id: String,
     /// `IN_PROGRESS`, `SUCCEEDED`, `FAILED`, `FAULT`, `STOPPED` or `TIMED_OUT`.
     pub status: String,
-    /// The phase that it is in.
+    /// The phase that it is in; of a build that failed the one that did.
     pub phase: String,
     /// Variables that the build exported.
     pub exported: BTreeMap<String, String>,
@@ -57,6 +57,13 @@ impl AwsCodeBuild {
             client: connection.client(Client::new),
         }
     }
+}
+
+fn has_failed(status: &StatusType) -> bool {
+    !matches!(
+        status,
+        StatusType::InProgress | StatusType::Succeeded | StatusType::Stopped
+    )
 }
 
 #[async_trait]
@@ -118,7 +125,16 @@ impl CodeBuild for AwsCodeBuild {
                 status: build
                     .build_status()
                     .map_or_else(String::new, |status| status.as_str().to_owned()),
-                phase: build.current_phase().unwrap_or_default().to_owned(),
+                // Its current phase is COMPLETED once it ended, whatever failed before.
+                phase: build
+                    .phases()
+                    .iter()
+                    .filter(|phase| phase.phase_status().is_some_and(has_failed))
+                    .find_map(|phase| phase.phase_type())
+                    .map_or_else(
+                        || build.current_phase().unwrap_or_default().to_owned(),
+                        |phase| phase.as_str().to_owned(),
+                    ),
                 exported: build
                     .exported_environment_variables()
                     .iter()

@@ -3,7 +3,7 @@
 //! Maps that users wrote (contexts, outputs, triggers) are stored as JSON text: DynamoDB keeps no order of keys and
 //! would change numbers.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use gennaker_domain::rollup::Records;
 use gennaker_domain::{
@@ -26,7 +26,12 @@ const COMPRESSION: i32 = 3;
 #[derive(Clone)]
 pub struct Store {
     table: Arc<dyn Table>,
+    /// The plans read last: they never change.
+    plans: Arc<Mutex<Vec<(String, Plan)>>>,
 }
+
+/// Plans that are kept: one of 1,000 stages is a megabyte.
+const KEPT_PLANS: usize = 8;
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -104,7 +109,10 @@ impl Store {
     /// A store on a table.
     #[must_use]
     pub fn new(table: Arc<dyn Table>) -> Self {
-        Self { table }
+        Self {
+            table,
+            plans: Arc::default(),
+        }
     }
 
     /// The table itself, for families of items that have a module of their own.
@@ -144,6 +152,13 @@ impl Store {
     /// # Errors
     /// [`CloudError::Unreadable`] if it is of a newer schema.
     pub async fn plan(&self, hash: &str) -> Result<Option<Plan>, CloudError> {
+        let kept = self.plans.lock().ok().and_then(|plans| {
+            let kept = plans.iter().find(|(of, _)| of == hash);
+            kept.map(|(_, plan)| plan.clone())
+        });
+        if kept.is_some() {
+            return Ok(kept);
+        }
         let Some(item) = self.table.get(&Key::plan(hash)).await? else {
             return Ok(None);
         };
@@ -165,6 +180,12 @@ impl Store {
                 "schema {} is newer than this release",
                 plan.schema
             )));
+        }
+        if let Ok(mut plans) = self.plans.lock() {
+            if plans.len() >= KEPT_PLANS {
+                plans.remove(0);
+            }
+            plans.push((hash.to_owned(), plan.clone()));
         }
         Ok(Some(plan))
     }
@@ -300,6 +321,16 @@ impl Store {
         held(self.table.write(write).await)
     }
 
+    /// Notes that somebody asked to cancel the execution, whatever became of it.
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub async fn note_cancel(&self, id: &ExecutionId) -> Result<(), CloudError> {
+        let write = Write::set(Key::execution(id), object(json!({ "canceled": true })))
+            .only_if(Condition::item());
+        held(self.table.write(write).await).map(|_| ())
+    }
+
     /// Sets or clears the pause flag of a running execution. False if it is not running or already so.
     ///
     /// # Errors
@@ -401,14 +432,27 @@ impl Store {
     /// # Errors
     /// Those of the table.
     pub async fn stages(&self, id: &ExecutionId) -> Result<Records, CloudError> {
-        let items = self
-            .table
-            .query(&Key::execution_partition(id), "STAGE#")
-            .await?;
-        items
+        // One query for `STAGE#…` and the few `SKIP#…` beside them.
+        let items = self.table.query(&Key::execution_partition(id), "S").await?;
+        let of = |item: &Item, kind: &str| {
+            let key = item.get("SK").and_then(Value::as_str)?;
+            key.strip_prefix(kind).map(str::to_owned)
+        };
+        let mut records = Records::new();
+        for item in items.iter().filter(|item| of(item, "STAGE#").is_some()) {
+            let record = stage_of(item)?;
+            records.insert(record.ref_id.clone(), record);
+        }
+        for item in items
             .iter()
-            .map(|item| stage_of(item).map(|record| (record.ref_id.clone(), record)))
-            .collect()
+            .filter(|item| item.get("manual") == Some(&Value::Bool(true)))
+        {
+            let skipped = of(item, "SKIP#").and_then(|ref_id| records.get_mut(&ref_id));
+            if let Some(record) = skipped {
+                record.skipped_by = item.get("by").and_then(Value::as_str).map(str::to_owned);
+            }
+        }
+        Ok(records)
     }
 
     /// One stage's record.
@@ -542,6 +586,25 @@ impl Store {
             .collect();
         let mut write = Write::put(Key::stage(id, &record.ref_id), stage_item(record)?);
         write.conditions = conditions;
+        held(self.table.write(write).await)
+    }
+
+    /// Gives a running stage, as it was read, to another run. False if anything changed since.
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub async fn hand_over_stage(
+        &self,
+        id: &ExecutionId,
+        record: &StageRecord,
+        run: u32,
+    ) -> Result<bool, CloudError> {
+        let write = Write::set(
+            Key::stage(id, &record.ref_id),
+            object(json!({ "run": run })),
+        )
+        .only_if(Condition::equals("status", Status::Running.as_str()))
+        .only_if(Condition::equals("attempts", record.attempts));
         held(self.table.write(write).await)
     }
 
@@ -771,6 +834,7 @@ fn stage_of(item: &Item) -> Result<StageRecord, CloudError> {
         waiting: read("waiting", field("waiting"))?,
         attempts: read("attempts", field("attempts"))?,
         lease,
+        skipped_by: None,
         failure: from_text(item, "failure")?,
     })
 }

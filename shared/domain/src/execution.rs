@@ -33,6 +33,9 @@ pub struct Execution {
     /// Paused by a person: stages answer `Waiting` and do nothing.
     #[serde(default)]
     pub paused: bool,
+    /// Somebody asked to cancel it, be it after its end: Spinnaker shows that beside the status, which stays.
+    #[serde(default)]
+    pub canceled: bool,
     /// When it was asked for, UTC milliseconds.
     pub build_time: i64,
     /// When its first run began.
@@ -41,6 +44,18 @@ pub struct Execution {
     /// When it was settled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_time: Option<i64>,
+}
+
+impl Execution {
+    /// Whether somebody asked to cancel it: a person, another pipeline, or a newer execution that took its place in
+    /// the queue. One that a CANCELED stage ended was not.
+    #[must_use]
+    pub fn was_canceled(&self, plan: &crate::Plan) -> bool {
+        self.canceled
+            || self.ending.as_ref().is_some_and(|ending| {
+                ending.status == Status::Canceled && plan.stage(&ending.by).is_none()
+            })
+    }
 }
 
 /// Why and how an execution ends.
@@ -95,6 +110,9 @@ pub struct StageRecord {
     /// Who works on it now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Lease>,
+    /// Who skipped it while it ran (`manualSkip`); kept beside the record, so that nobody's answer can lose it.
+    #[serde(skip)]
+    pub skipped_by: Option<String>,
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
@@ -136,6 +154,7 @@ impl StageRecord {
             waiting: None,
             attempts: 0,
             lease: None,
+            skipped_by: None,
             failure: None,
         }
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::rollup::{self, Records};
+use crate::rollup::{Records, Rollup};
 use crate::{Execution, Owner, Plan, PlanStage, Status};
 
 /// The execution with its stages.
@@ -16,10 +16,11 @@ pub fn execution_json(
     records: &Records,
     trigger: &Value,
 ) -> Value {
+    let rollup = Rollup::new(plan, records);
     let stages: Vec<Value> = plan
         .stages
         .iter()
-        .map(|stage| stage_json(plan, execution, records, stage))
+        .map(|stage| stage_json(execution, records, &rollup, stage))
         .collect();
     let mut json = json!({
         "id": execution.id,
@@ -32,12 +33,12 @@ pub fn execution_json(
         "buildTime": execution.build_time,
         "startTime": execution.start_time,
         "endTime": execution.end_time,
-        "canceled": execution.ending.as_ref().is_some_and(|ending| ending.status == Status::Canceled),
+        "canceled": execution.was_canceled(plan),
         "limitConcurrent": plan.limit_concurrent,
         "keepWaitingPipelines": plan.keep_waiting_pipelines,
         "maxConcurrentExecutions": plan.max_concurrent_executions,
         "spelEvaluator": plan.spel_evaluator,
-        "origin": "api",
+        "origin": trigger.get("origin").cloned().unwrap_or_else(|| "api".into()),
         "authentication": { "user": trigger.get("user").cloned().unwrap_or_else(|| "anonymous".into()), "allowedAccounts": [] },
         "notifications": plan.notifications,
         "trigger": trigger,
@@ -62,35 +63,37 @@ pub fn stage_id(execution: &Execution, ref_id: &str) -> String {
     format!("{}-{ref_id}", execution.id)
 }
 
-fn stage_json(plan: &Plan, execution: &Execution, records: &Records, stage: &PlanStage) -> Value {
+fn stage_json(
+    execution: &Execution,
+    records: &Records,
+    rollup: &Rollup<'_>,
+    stage: &PlanStage,
+) -> Value {
     let record = records.get(&stage.ref_id);
-    let context = record
+    let shown = |status: Status| {
+        if status == Status::Running && execution.status == Status::Paused {
+            Status::Paused
+        } else {
+            status
+        }
+    };
+    let mut context = record
         .filter(|record| !record.context.is_empty())
-        .map_or(&stage.context, |record| &record.context);
-    let started = |ref_id: &str| records.get(ref_id).and_then(|record| record.start_time);
-    let below = || {
-        plan.stages.iter().filter(|other| {
-            other.ref_id != stage.ref_id
-                && plan
-                    .lineage(&other.ref_id)
-                    .iter()
-                    .any(|above| above.ref_id == stage.ref_id)
-        })
-    };
-    let status = rollup::stage_status(plan, records, &stage.ref_id);
-    let start = started(&stage.ref_id)
-        .into_iter()
-        .chain(below().filter_map(|s| started(&s.ref_id)))
-        .min();
-    let end = if status.is_complete() {
-        let ended = |ref_id: &str| records.get(ref_id).and_then(|record| record.end_time);
-        ended(&stage.ref_id)
-            .into_iter()
-            .chain(below().filter_map(|s| ended(&s.ref_id)))
-            .max()
-    } else {
-        None
-    };
+        .map_or(&stage.context, |record| &record.context)
+        .clone();
+    if let Some(failure) = record.and_then(|record| record.failure.as_ref()) {
+        // A stage that failed by itself has one; one that was given up has not.
+        context.entry("exception").or_insert_with(|| {
+            json!({
+                "exceptionType": "StageFailed",
+                "operation": stage.function.as_deref().unwrap_or(&stage.stage_type),
+                "details": { "error": failure.reason, "errors": [failure.reason] },
+                "shouldRetry": false,
+                "timestamp": record.and_then(|record| record.end_time),
+            })
+        });
+    }
+    let (start, end) = rollup.times(&stage.ref_id);
     let mut object = Map::new();
     let mut put = |name: &str, value: Value| {
         object.insert(name.to_owned(), value);
@@ -99,10 +102,10 @@ fn stage_json(plan: &Plan, execution: &Execution, records: &Records, stage: &Pla
     put("refId", stage.ref_id.clone().into());
     put("type", stage.stage_type.clone().into());
     put("name", stage.name.clone().into());
-    put("status", json!(status));
+    put("status", json!(shown(rollup.status(&stage.ref_id))));
     put("startTime", json!(start));
     put("endTime", json!(end));
-    put("context", Value::Object(context.clone()));
+    put("context", Value::Object(context));
     put(
         "outputs",
         Value::Object(
@@ -116,7 +119,10 @@ fn stage_json(plan: &Plan, execution: &Execution, records: &Records, stage: &Pla
         "tasks",
         tasks(
             stage,
-            record.map(|record| (record.status, record.start_time, record.end_time)),
+            record.map(|record| {
+                let status = record.task_status.unwrap_or(record.status);
+                (shown(status), record.start_time, record.end_time)
+            }),
         ),
     );
     if let Some(parent) = &stage.parent {

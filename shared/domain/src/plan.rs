@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use crate::deployment::strategy::{Condition, Fill};
+
 /// Version of the plan's shape that this release writes and reads.
 pub const SCHEMA: u32 = 1;
 
@@ -86,6 +88,12 @@ pub struct PlanStage {
     /// Sub-stages that are skipped when there was no source server group, and the like.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only_if: Option<String>,
+    /// What has to be so for a sub-stage of a deployment to run; it is skipped otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// What of the context of a sub-stage of a deployment is known only when it runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fills: Vec<Fill>,
     /// Configuration, unresolved, as the pipeline has it (a sub-stage: as the strategy planned it).
     pub context: Map<String, Value>,
 }

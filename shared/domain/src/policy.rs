@@ -71,6 +71,17 @@ impl FailurePolicy {
     }
 }
 
+/// Whether a failed expression of a stage with this context ends it TERMINAL, whatever its policy says and whatever
+/// else ends it.
+#[must_use]
+pub fn fails_on_expressions(context: &serde_json::Map<String, Value>) -> bool {
+    context.get("failOnFailedExpressions") == Some(&Value::Bool(true))
+        && context
+            .get("expressionEvaluationSummary")
+            .and_then(Value::as_object)
+            .is_some_and(|summary| !summary.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

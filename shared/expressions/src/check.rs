@@ -77,7 +77,7 @@ const MAX_SUGGESTIONS: usize = 200;
 const MAX_PROBLEMS: usize = 1_000;
 
 /// Keys of the root that Orca or every stage may provide.
-const ROOT_NAMES: [&str; 28] = [
+const ROOT_NAMES: [&str; 42] = [
     "trigger",
     "execution",
     "parameters",
@@ -106,6 +106,20 @@ const ROOT_NAMES: [&str; 28] = [
     "tasks",
     "status",
     "resolvedExpectedArtifacts",
+    "boundArtifacts",
+    "canaryScore",
+    "canaryScores",
+    "changeSets",
+    "createdArtifacts",
+    "executionId",
+    "executionName",
+    "exception",
+    "manifestNamesByNamespace",
+    "overallScore",
+    "serverGroupName",
+    "stackId",
+    "targetDesiredSize",
+    "zones",
 ];
 
 /// Stage types whose outputs have names that the pipeline does not tell.

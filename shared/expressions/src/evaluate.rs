@@ -195,9 +195,18 @@ impl Session<'_> {
         // What the value before was read from; for hints.
         let mut owner = Value::Null;
         for node in rest {
-            scope.active.push(value.clone());
-            let next = self.eval_on(&value, node, scope);
-            scope.active.pop();
+            let next = match node {
+                // What these hold is evaluated on the root.
+                Node::Property { .. } | Node::Index(_) | Node::Method { .. } => {
+                    self.eval_on(&value, node, scope)
+                }
+                _ => {
+                    scope.active.push(value.clone());
+                    let next = self.eval_on(&value, node, scope);
+                    scope.active.pop();
+                    next
+                }
+            };
             let next = next.map_err(|fault| {
                 if !value.is_null() {
                     return fault;
@@ -266,9 +275,24 @@ impl Session<'_> {
         }
     }
 
+    /// The value of a literal, which depends on nothing.
+    fn literal(&self, node: &Node) -> Eval<Option<Value>> {
+        let value = match node {
+            Node::Int(value) => Value::Int(*value),
+            Node::Str(text) => Value::Str(text.clone()),
+            _ => return Ok(None),
+        };
+        self.step()?;
+        Ok(Some(value))
+    }
+
     fn arguments(&self, args: &[Node], scope: &mut Scope) -> Eval<Vec<Value>> {
         let mut values = Vec::with_capacity(args.len());
         for arg in args {
+            if let Some(value) = self.literal(arg)? {
+                values.push(value);
+                continue;
+            }
             let root = scope
                 .elements
                 .last()
@@ -376,10 +400,15 @@ impl Session<'_> {
         if let (Value::Map(_), Node::Property { name, .. }) = (target, index) {
             return Ok(Value::Str(name.clone()));
         }
-        scope.active.push(self.root.clone());
-        let key = self.eval(index, scope);
-        scope.active.pop();
-        let key = key?;
+        let key = match self.literal(index)? {
+            Some(key) => key,
+            None => {
+                scope.active.push(self.root.clone());
+                let key = self.eval(index, scope);
+                scope.active.pop();
+                key?
+            }
+        };
         if key.is_null() {
             return Err(Fault::new("No index"));
         }

@@ -411,7 +411,11 @@ fn port<T>(
 }
 
 fn fetch(session: &Session<'_>, url: &str) -> Eval<String> {
-    url::check(url)?;
+    let hosts_checked = session
+        .options
+        .ports
+        .is_some_and(crate::Ports::checks_hosts);
+    url::check(url, hosts_checked)?;
     let ports = session
         .options
         .ports

@@ -336,19 +336,20 @@ impl<'t> Lexer<'t> {
     fn identifier(&mut self) {
         let start = self.pos;
         let mut at = start;
-        while at < self.bytes.len() {
-            let c = self.at(at);
-            if c.is_ascii_alphanumeric() || c == '_' || c == '$' {
-                at += 1;
-            } else {
-                break;
-            }
+        while let Some(byte) = self.bytes.get(at)
+            && (byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$'))
+        {
+            at += 1;
         }
         let text = self.slice(start, at);
         // The alternative operator names are at most three letters long.
-        let known = WORD_OPERATORS
-            .iter()
-            .find(|(word, _)| word.eq_ignore_ascii_case(text));
+        let known = (text.len() <= 3)
+            .then(|| {
+                WORD_OPERATORS
+                    .iter()
+                    .find(|(word, _)| word.eq_ignore_ascii_case(text))
+            })
+            .flatten();
         if let Some((_, kind)) = known {
             self.push(*kind, text.len());
             return;

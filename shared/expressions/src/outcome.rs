@@ -46,14 +46,17 @@ pub struct Limits {
     pub steps: u64,
     /// Bytes that texts and collections made by one call of [`evaluate`](crate::evaluate) may take.
     pub bytes: usize,
+    /// Characters of one expression: Spinnaker's `expression.max-expression-length`.
+    pub expression: usize,
 }
 
 impl Default for Limits {
-    /// Two million steps (well under a second) and 64 MiB.
+    /// Two million steps (well under a second), 64 MiB, and the 10,000 characters that are Spring's default.
     fn default() -> Self {
         Limits {
             steps: 2_000_000,
             bytes: 64 << 20,
+            expression: crate::parser::MAX_EXPRESSION_LENGTH,
         }
     }
 }

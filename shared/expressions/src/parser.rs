@@ -5,7 +5,7 @@ use crate::lexer::{Kind, Token, tokenize};
 use crate::template::ParseError;
 
 /// Longest expression in characters, Spring's own default (EL1079E).
-const MAX_EXPRESSION_LENGTH: usize = 10_000;
+pub(crate) const MAX_EXPRESSION_LENGTH: usize = 10_000;
 
 /// Deepest nesting of brackets, calls and ternaries. The original overflows its stack somewhere in the thousands; people
 /// nest less than ten deep. 200 levels need less than 1 MiB of stack in an optimised build.
@@ -13,16 +13,18 @@ const MAX_DEPTH: usize = 200;
 
 type Parsed = Result<Option<Node>, ParseError>;
 
+/// The error of an expression that is longer than `longest` characters.
+pub(crate) fn too_long(longest: usize) -> ParseError {
+    ParseError {
+        message: format!(
+            "EL1079E: SpEL expression is too long, exceeding the threshold of '{longest}' characters"
+        ),
+        position: 0,
+    }
+}
+
 /// Parses one expression (the text between `${` and `}`, trimmed).
 pub(crate) fn parse(text: &str) -> Result<Node, ParseError> {
-    if text.len() > MAX_EXPRESSION_LENGTH && text.encode_utf16().count() > MAX_EXPRESSION_LENGTH {
-        return Err(ParseError {
-            message: format!(
-                "EL1079E: SpEL expression is too long, exceeding the threshold of '{MAX_EXPRESSION_LENGTH}' characters"
-            ),
-            position: 0,
-        });
-    }
     let tokens = without_doubled_brackets(tokenize(text)?);
     let mut parser = Parser {
         text,
@@ -310,7 +312,15 @@ impl<'a> Parser<'a> {
 
     fn primary(&mut self) -> Parsed {
         let start = self.start_node()?;
-        let mut nodes = Vec::new();
+        if !matches!(
+            self.peek_kind(),
+            Some(Kind::Dot | Kind::SafeNavi | Kind::LSquare)
+        ) {
+            return Ok(start);
+        }
+        let mut nodes = Vec::with_capacity(6);
+        let started = start.is_some();
+        nodes.extend(start);
         loop {
             let node = match self.peek_kind() {
                 Some(Kind::Dot | Kind::SafeNavi) => Some(self.dotted_node()?),
@@ -322,14 +332,8 @@ impl<'a> Parser<'a> {
                 None => break,
             }
         }
-        match start {
-            Some(start) if !nodes.is_empty() => {
-                nodes.insert(0, start);
-                Ok(Some(Node::Path(nodes)))
-            }
-            // Without a start the original forgets the nodes it has read.
-            start => Ok(start),
-        }
+        // Without a start the original forgets the nodes it has read.
+        Ok(started.then_some(Node::Path(nodes)))
     }
 
     fn dotted_node(&mut self) -> Result<Node, ParseError> {

@@ -8,6 +8,12 @@ use serde_json::Value;
 /// The implementer refuses private, link-local and metadata addresses, also after a redirect and after name
 /// resolution, and limits size and time.
 pub trait Ports: Sync {
+    /// Whether [`Ports::fetch`] applies rules of its own to hosts, such as an installation's list of allowed ones. If
+    /// not, verbatim addresses and names inside are refused before it is asked.
+    fn checks_hosts(&self) -> bool {
+        false
+    }
+
     /// The body that `url` answers to a GET request.
     fn fetch(&self, url: &str) -> Result<String, String>;
 

@@ -11,6 +11,8 @@ const MAX_TEMPLATE_BYTES: usize = 1 << 20;
 pub struct Template {
     text: String,
     parts: Vec<Part>,
+    /// Characters of its longest expression, or its bytes where these are few enough.
+    longest: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -35,6 +37,11 @@ impl Template {
     /// # Errors
     /// Brackets or quotes that do not close, an empty `${}`, and whatever is wrong inside an expression.
     pub fn parse(text: &str) -> Result<Template, ParseError> {
+        Template::parse_within(text, parser::MAX_EXPRESSION_LENGTH)
+    }
+
+    /// The same where an expression may have so many characters.
+    pub(crate) fn parse_within(text: &str, longest: usize) -> Result<Template, ParseError> {
         if text.len() > MAX_TEMPLATE_BYTES {
             return Err(ParseError {
                 message: format!(
@@ -43,8 +50,9 @@ impl Template {
                 position: 0,
             });
         }
-        let mut parts = Vec::new();
+        let mut parts = Vec::with_capacity(1);
         let mut start = 0;
+        let mut found = 0;
         while start < text.len() {
             let rest = text.get(start..).unwrap_or_default();
             let Some(offset) = rest.find("${") else {
@@ -80,6 +88,15 @@ impl Template {
                     ),
                 ));
             }
+            // It has no more characters than bytes: only a long one has to be counted.
+            let characters = match inner.len() {
+                bytes if bytes <= longest => bytes,
+                _ => inner.encode_utf16().count(),
+            };
+            if characters > longest {
+                return Err(parser::too_long(longest));
+            }
+            found = found.max(characters);
             parts.push(Part::Expression {
                 text: inner.to_string(),
                 node: parser::parse(inner)?,
@@ -89,7 +106,13 @@ impl Template {
         Ok(Template {
             text: text.to_string(),
             parts,
+            longest: found,
         })
+    }
+
+    /// Whether no expression in it has more characters.
+    pub(crate) fn fits(&self, longest: usize) -> bool {
+        self.longest <= longest
     }
 
     /// The text it was parsed from.
@@ -144,7 +167,7 @@ fn end_of_expression(text: &str, after: usize) -> Result<Option<usize>, ParseErr
     if !text.get(after..).unwrap_or_default().contains('}') {
         return Ok(None);
     }
-    let mut open: Vec<(u8, usize)> = Vec::new();
+    let mut open: Vec<(u8, usize)> = Vec::with_capacity(8);
     let mut at = after;
     while let Some(&byte) = bytes.get(at) {
         if byte == b'}' && open.is_empty() {

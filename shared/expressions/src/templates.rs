@@ -1,5 +1,6 @@
 //! Parsed templates kept between evaluations.
 
+use crate::parser::MAX_EXPRESSION_LENGTH;
 use crate::template::{ParseError, Template};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,11 +27,20 @@ impl Templates {
     /// # Errors
     /// As [`Template::parse`]; failures are not kept.
     pub fn parse(&self, text: &str) -> Result<Arc<Template>, ParseError> {
+        self.parse_within(text, MAX_EXPRESSION_LENGTH)
+    }
+
+    /// The same where an expression may have so many characters.
+    pub(crate) fn parse_within(
+        &self,
+        text: &str,
+        longest: usize,
+    ) -> Result<Arc<Template>, ParseError> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(template) = kept.get(text) {
+        if let Some(template) = kept.get(text).filter(|template| template.fits(longest)) {
             return Ok(template.clone());
         }
-        let template = Arc::new(Template::parse(text)?);
+        let template = Arc::new(Template::parse_within(text, longest)?);
         if text.len() <= MAX_KEPT_BYTES {
             if kept.len() >= CAPACITY {
                 kept.clear();

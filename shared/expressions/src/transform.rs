@@ -289,9 +289,10 @@ impl Transform<'_, '_> {
         if let Some(parsed) = self.parsed.borrow().get(text) {
             return parsed.clone();
         }
+        let longest = self.session.options.limits.expression;
         let parsed = Rc::new(match self.session.options.templates {
-            Some(templates) => templates.parse(text),
-            None => Template::parse(text).map(Arc::new),
+            Some(templates) => templates.parse_within(text, longest),
+            None => Template::parse_within(text, longest).map(Arc::new),
         });
         self.parsed
             .borrow_mut()

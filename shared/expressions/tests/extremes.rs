@@ -237,6 +237,7 @@ fn takes_the_farthest_arguments_of_every_method() {
                     limits: Limits {
                         steps: 2_000_000,
                         bytes: 8 << 20,
+                        ..Limits::default()
                     },
                     ..Options::default()
                 },

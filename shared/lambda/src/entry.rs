@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::runtime::{Call, Refusal, Runtime};
 use crate::setting::{now_millis, prefix, setting, table_name};
-use crate::{Stage, wake::WakeFunction};
+use crate::{Resolver, Stage, internet, wake::WakeFunction};
 
 /// What ends a function's process.
 pub type Error = lambda_runtime::Error;
@@ -104,7 +104,12 @@ pub async fn run_stage<S: Stage + 'static>(
     let connection = connect_env().await;
     let store = Store::new(Arc::new(DynamoDb::new(&connection, table_name())));
     let wake = Arc::new(WakeFunction::new(&connection, &prefix()));
-    let runtime = Arc::new(Runtime::new(connect(&connection), store, wake, prefix()));
+    // Makes no call and reads no certificates before an expression asks for an address.
+    let resolver = Resolver::new().with_http(Arc::new(internet()));
+    let runtime = Runtime::new(connect(&connection), store, wake, prefix())
+        .counting_failures()
+        .with_resolver(resolver);
+    let runtime = Arc::new(runtime);
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| {
         let runtime = Arc::clone(&runtime);
         async move {

@@ -148,6 +148,8 @@ impl<'a> InLine<'a> {
             opens: Vec::new(),
             defers_failure: false,
             only_if: None,
+            conditions: Vec::new(),
+            fills: Vec::new(),
             context: context.clone(),
             ..self.invocation.stage.clone()
         }

@@ -92,7 +92,7 @@ impl Invocation<'_> {
         self.scope.value(self.stage, self.context, text).await
     }
 
-    /// The same with another context: what the stage has learned since its configuration was resolved.
+    /// The same call with another context: what the stage has learned since its configuration was resolved.
     #[must_use]
     pub fn with_context<'b>(&'b self, context: &'b Map<String, Value>) -> Invocation<'b> {
         Invocation { context, ..*self }
@@ -165,16 +165,6 @@ impl Invocation<'_> {
         };
         let records = self.store.stages(id).await?;
         Ok(Some(child::watched(&plan, &execution, &records)))
-    }
-
-    /// Whether a person asked this stage to wait no more (`gennaker execution skip`).
-    ///
-    /// # Errors
-    /// Those of the table.
-    pub async fn is_skipped(&self) -> Result<bool, CloudError> {
-        self.store
-            .is_skipped(&self.run.execution, &self.stage.ref_id)
-            .await
     }
 
     /// The stage that the intents are recorded for: the one that the plan has.

@@ -7,10 +7,10 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use futures::future::join_all;
 use gennaker_cloud::{CloudError, Key, Store};
 use gennaker_expressions::{Context, Options, Outcome, Ports, evaluate};
+use gennaker_http::{Http, Limits, Request};
 use serde_json::Value;
 
 /// Look-ups of one evaluation; whoever asks for more is told so.
@@ -22,17 +22,19 @@ const MAX_ROUNDS: usize = 3;
 /// Longest wait for one round; three of them stay below a function's own minute.
 const ROUND: Duration = Duration::from_secs(10);
 
+/// One fetch.
+const LIMITS: Limits = Limits {
+    total: Duration::from_secs(8),
+    connect: Duration::from_secs(3),
+    response_bytes: 4 << 20,
+    redirects: 5,
+};
+
+/// Tries of one fetch.
+const MAX_TRIES: u32 = 2;
+
 /// Bytes of answers that one evaluation may take.
 const MAX_BYTES: usize = 8 << 20;
-
-/// The way out to the internet that expressions are given.
-#[async_trait]
-pub trait Fetch: Send + Sync {
-    /// The body that `url` answers to a GET request, or why there is none, for a person.
-    ///
-    /// The implementer refuses addresses inside, also after name resolution and redirects, and limits size and time.
-    async fn get(&self, url: &str) -> Result<String, String>;
-}
 
 /// What an expression asked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -41,7 +43,6 @@ enum Question {
     PipelineId { application: String, name: String },
     Application(String),
     CanaryConfigId { application: String, name: String },
-    Reference(String),
 }
 
 /// An answer, or why there is none.
@@ -85,6 +86,11 @@ fn text(answer: Value) -> Option<String> {
 }
 
 impl Ports for Asking {
+    fn checks_hosts(&self) -> bool {
+        // The client has the installation's policy, which may allow a host inside.
+        true
+    }
+
     fn fetch(&self, url: &str) -> Result<String, String> {
         self.answer(Question::Fetch(url.to_owned()))
             .map(|answer| text(answer).unwrap_or_default())
@@ -111,15 +117,15 @@ impl Ports for Asking {
     }
 
     fn fetch_reference(&self, reference: &str) -> Result<String, String> {
-        self.answer(Question::Reference(reference.to_owned()))
-            .map(|answer| text(answer).unwrap_or_default())
+        // Without an artifact store a reference stands for itself, as in Orca.
+        Ok(reference.to_owned())
     }
 }
 
 /// The world outside an execution: this installation's table and, where a function is given it, the internet.
 pub(crate) struct Outside<'a> {
     pub(crate) store: &'a Store,
-    pub(crate) fetch: Option<&'a dyn Fetch>,
+    pub(crate) http: Option<&'a dyn Http>,
 }
 
 impl Outside<'_> {
@@ -181,8 +187,8 @@ impl Outside<'_> {
 
     async fn ask(&self, question: &Question) -> Result<Answer, CloudError> {
         Ok(match question {
-            Question::Fetch(url) => match self.fetch {
-                Some(fetch) => fetch.get(url).await.map(Value::String),
+            Question::Fetch(url) => match self.http {
+                Some(http) => get(http, url).await.map(Value::String),
                 None => Err("this function does not fetch URLs".to_owned()),
             },
             Question::PipelineId { application, name } => {
@@ -217,10 +223,24 @@ impl Outside<'_> {
                     .cloned()
                     .unwrap_or(Value::Null))
             }
-            Question::Reference(reference) => Err(format!(
-                "this installation has no artifact store: `{reference}` stands for nothing"
-            )),
         })
+    }
+}
+
+/// The body that `url` answers to a GET request. A server that is busy is asked once more, as Orca does.
+async fn get(http: &dyn Http, url: &str) -> Result<String, String> {
+    let request = Request::get(url);
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match http.send(&request, &LIMITS).await {
+            Ok(response) if response.is_success() => return Ok(response.text()),
+            Ok(response) if tries < MAX_TRIES && matches!(response.status, 502 | 503) => {}
+            // An error page is nobody's version number: the expression stays as it is.
+            Ok(response) => return Err(format!("the server answered {}", response.status)),
+            Err(error) if tries < MAX_TRIES && error.is_passing() => {}
+            Err(error) => return Err(error.to_string()),
+        }
     }
 }
 

@@ -13,19 +13,28 @@ use gennaker_domain::execution_json::execution_json;
 use gennaker_domain::rollup::Records;
 use gennaker_domain::{Execution, ExecutionId, Plan, PlanStage, StageRecord};
 use gennaker_expressions::{Context, Evaluator, ExecutionView, Mode, Options, Outcome, Templates};
+use gennaker_http::Http;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::outside::{Fetch, Outside};
+use crate::outside::Outside;
 
 /// Key of a stage's context under which Orca tells which expressions failed.
 pub const SUMMARY: &str = "expressionEvaluationSummary";
 
-/// Fields that are not evaluated with the stage: `stageEnabled` is an expression of its own kind.
-const VERBATIM: [&str; 1] = ["stageEnabled"];
+/// Fields that are not evaluated with the stage: `stageEnabled` is an expression of its own kind, and the manifest of a
+/// `deployManifest` may say that what looks like an expression in it is none.
+fn verbatim(stage: &PlanStage) -> &'static [&'static str] {
+    let skips = stage.context.get("skipExpressionEvaluation") == Some(&Value::Bool(true));
+    if stage.stage_type == "deployManifest" && skips {
+        &["stageEnabled", "manifests", "manifest"]
+    } else {
+        &["stageEnabled"]
+    }
+}
 
 /// Processed pipelines that a warm function keeps.
-const KEPT: usize = 32;
+const KEPT: usize = 8;
 
 /// A stage's configuration with its expressions resolved.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,13 +90,20 @@ impl Processed {
     }
 }
 
+/// What a stage has of the texts that are evaluated at the start: their places among these.
+struct Wanted<'a> {
+    stage: &'a PlanStage,
+    name: Option<usize>,
+    fields: Vec<(&'a String, usize)>,
+}
+
 type Known = (Arc<Plan>, Option<Arc<Processed>>);
 
 /// What a warm function keeps for the expressions of all executions.
 #[derive(Default)]
 pub struct Resolver {
     templates: Templates,
-    fetch: Option<Arc<dyn Fetch>>,
+    http: Option<Arc<dyn Http>>,
     processed: Mutex<HashMap<ExecutionId, Known>>,
 }
 
@@ -100,9 +116,9 @@ impl Resolver {
 
     /// The same with a way out for `#fromUrl` and its kin.
     #[must_use]
-    pub fn with_fetch(self, fetch: Arc<dyn Fetch>) -> Self {
+    pub fn with_http(self, http: Arc<dyn Http>) -> Self {
         Self {
-            fetch: Some(fetch),
+            http: Some(http),
             ..self
         }
     }
@@ -110,7 +126,7 @@ impl Resolver {
     fn outside<'a>(&'a self, store: &'a Store) -> Outside<'a> {
         Outside {
             store,
-            fetch: self.fetch.as_deref(),
+            http: self.http.as_deref(),
         }
     }
 
@@ -163,7 +179,7 @@ impl Resolver {
                     texts.len() - 1
                 })
         };
-        let mut wanted: Vec<(&PlanStage, Option<usize>, Vec<(&String, usize)>)> = Vec::new();
+        let mut wanted: Vec<Wanted<'_>> = Vec::new();
         for stage in &plan.stages {
             if !stage_has_expression(stage) {
                 continue;
@@ -180,7 +196,11 @@ impl Resolver {
                 .filter(|(_, value)| has_expression(value))
                 .map(|(key, value)| (key, index_of(family, value)))
                 .collect();
-            wanted.push((stage, name, fields));
+            wanted.push(Wanted {
+                stage,
+                name,
+                fields,
+            });
         }
         let root = Context::from_json(&json!({ "trigger": trigger, "templateVariables": {} }));
         let options = Options {
@@ -197,15 +217,15 @@ impl Resolver {
             .flat_map(|failure| &failure.places)
             .collect();
         let value_of = |index: usize| outcome.value.get(index).cloned().unwrap_or(Value::Null);
-        let stages = wanted.into_iter().map(|(stage, name, fields)| {
+        let stages = wanted.into_iter().map(|wanted| {
             let mut processed = ProcessedStage {
-                name: name.map(&value_of).and_then(|name| match name {
+                name: wanted.name.map(&value_of).and_then(|name| match name {
                     Value::String(name) => Some(name),
                     _ => None,
                 }),
                 ..ProcessedStage::default()
             };
-            for (key, index) in fields {
+            for (key, index) in wanted.fields {
                 let prefix = format!("/{index}");
                 for place in &unresolved {
                     let rest = place
@@ -219,7 +239,7 @@ impl Resolver {
                 }
                 processed.context.insert(key.clone(), value_of(index));
             }
-            (stage.ref_id.clone(), processed)
+            (wanted.stage.ref_id.clone(), processed)
         });
         Ok(Some(Processed {
             stages: stages.collect(),
@@ -311,7 +331,7 @@ impl Scope<'_> {
     /// Those of the table that may pass, where an expression asks something of it.
     pub(crate) async fn resolve(&self, stage: &PlanStage) -> Result<Resolved, CloudError> {
         let (mut source, only) = self.source(stage);
-        let verbatim: Vec<(String, Value)> = VERBATIM
+        let verbatim: Vec<(String, Value)> = verbatim(stage)
             .iter()
             .filter_map(|name| {
                 source

@@ -13,8 +13,11 @@ use std::time::Duration;
 use futures::FutureExt;
 use gennaker_cloud::store::LeaseAnswer;
 use gennaker_cloud::{CloudError, Store};
+use gennaker_domain::deployment::facts;
+use gennaker_domain::deployment::strategy::Condition;
 use gennaker_domain::error_name::{self, Poll};
-use gennaker_domain::rollup::{self, Readiness, Records};
+use gennaker_domain::policy::fails_on_expressions;
+use gennaker_domain::rollup::{Readiness, Records, Rollup};
 use gennaker_domain::{
     Ending, Execution, Failure, FailurePolicy, Lease, Plan, PlanStage, Run, StageRecord, Status,
 };
@@ -22,6 +25,7 @@ use serde_json::{Map, Value, json};
 
 use crate::parents;
 use crate::resolve::{self, Processed, Resolver, Scope};
+use crate::stage::NOTHING_TO_DO;
 use crate::{Invocation, Stage, StageError, Step, Undo, Wake};
 
 /// What a function answers Step Functions if not Ok.
@@ -73,6 +77,7 @@ pub struct Runtime<S> {
     store: Store,
     wake: Arc<dyn Wake>,
     prefix: String,
+    counts_failures: bool,
     plans: Mutex<HashMap<String, Arc<Plan>>>,
     resolver: Resolver,
 }
@@ -85,7 +90,10 @@ impl<S> std::fmt::Debug for Runtime<S> {
 
 /// Everything read about the execution at the start of a call.
 struct Situation {
+    /// The current run.
     run: Run,
+    /// The run whose machine calls: an earlier one where a restart left its stage running.
+    caller: Run,
     execution: Execution,
     plan: Arc<Plan>,
     records: Records,
@@ -101,9 +109,17 @@ impl<S: Stage> Runtime<S> {
             store,
             wake,
             prefix: prefix.into(),
+            counts_failures: false,
             plans: Mutex::new(HashMap::new()),
             resolver: Resolver::new(),
         }
+    }
+
+    /// The same, counting failed stages on standard output, where CloudWatch Logs makes a metric of them.
+    #[must_use]
+    pub fn counting_failures(mut self) -> Self {
+        self.counts_failures = true;
+        self
     }
 
     /// The same with another resolver of expressions.
@@ -161,6 +177,7 @@ impl<S: Stage> Runtime<S> {
             let situation = Situation {
                 records: self.store.stages(&run.execution).await?,
                 trigger: Value::Null,
+                caller: run.clone(),
                 run,
                 execution,
                 plan,
@@ -171,10 +188,17 @@ impl<S: Stage> Runtime<S> {
         if let Some(token) = text("token").filter(|_| stage.woken) {
             self.store.put_token(&run, ref_id, token).await?;
         }
-        if execution.run != run.number
-            || execution.ending.is_some()
-            || execution.status.is_complete()
-        {
+        let over = execution.ending.is_some() || execution.status.is_complete();
+        // A restart of a running execution leaves what runs to the run that began it.
+        let runs_on = || async {
+            if run.number == 0 || run.number > execution.run {
+                return Ok::<bool, CloudError>(false);
+            }
+            let record = self.store.stage(&run.execution, ref_id).await?;
+            Ok(record
+                .is_some_and(|record| record.status == Status::Running && record.run == run.number))
+        };
+        if over || (execution.run != run.number && !runs_on().await?) {
             // A straggler. An error could change how the execution ended; a sleeping Task is let go.
             tracing::info!(execution = %run.execution, stage = ref_id, "nothing to do: the execution is ending");
             return self.let_go(&run, &stage).await;
@@ -187,7 +211,8 @@ impl<S: Stage> Runtime<S> {
             .unwrap_or(Value::Null);
         let trigger = parents::complete(&self.store, stage.context.values(), trigger).await?;
         let situation = Situation {
-            run,
+            run: execution.id.run(execution.run),
+            caller: run,
             execution,
             plan,
             records,
@@ -213,12 +238,29 @@ impl<S: Stage> Runtime<S> {
         {
             return self.answer_from_record(situation, stage, record).await;
         }
-        match rollup::readiness(plan, records, &stage.ref_id) {
+        if let Some(before) = records
+            .get(&stage.ref_id)
+            .filter(|record| record.status == Status::Running)
+            .filter(|record| record.run != situation.caller.number)
+        {
+            // Its own run carries it to its end, and wakes this one then.
+            return self.wait(
+                stage,
+                Poll::TenSeconds,
+                format!("runs on in run {}", before.run),
+            );
+        }
+        // What has started runs on, whatever became of its requisites meanwhile.
+        let readiness = if records.contains_key(&stage.ref_id) {
+            Readiness::Ready
+        } else {
+            Rollup::new(plan, records).readiness(&stage.ref_id)
+        };
+        match readiness {
             Readiness::Ready => {}
             Readiness::Never { because_of } => {
                 tracing::info!(execution = %run.execution, stage = stage.ref_id, because_of, "never starts: a requisite halted");
-                self.open_joins(situation, stage).await?;
-                return self.let_go(run, stage).await;
+                return self.never_starts(call, situation, stage, &because_of).await;
             }
             Readiness::NotYet { missing } => {
                 return self.wait(
@@ -247,6 +289,12 @@ impl<S: Stage> Runtime<S> {
         let Some(mut record) = self.lease(call, situation, stage).await? else {
             return Ok(());
         };
+        if let Some(skipped) = records
+            .get(&stage.ref_id)
+            .and_then(|r| r.skipped_by.clone())
+        {
+            return self.skipped(call, situation, stage, record, &skipped).await;
+        }
         if record.context.is_empty() {
             let resolved = scope.resolve(stage).await?;
             record.context = resolved.context;
@@ -262,6 +310,12 @@ impl<S: Stage> Runtime<S> {
             if !stored {
                 return self.wait(stage, Poll::TenSeconds, "the lease was lost".to_owned());
             }
+        }
+        if let Some(missing) = complete(plan, records, run, stage, &mut record) {
+            let skipped = Step::skipped(format!("not so: {missing}"));
+            return self
+                .write_answer(call, situation, stage, record, Ok(skipped))
+                .await;
         }
         let started = record.start_time.unwrap_or(call.now);
         tracing::info!(execution = %run.execution, run = run.number, stage = stage.ref_id, r#type = stage.stage_type, attempt = record.attempts, "stage called");
@@ -289,6 +343,55 @@ impl<S: Stage> Runtime<S> {
             .await
     }
 
+    /// The stage never starts. Where a stage of this run made it look, one that failed or was cancelled in an earlier
+    /// run ends the execution now.
+    async fn never_starts(
+        &self,
+        call: &Call,
+        situation: &Situation,
+        stage: &PlanStage,
+        because_of: &str,
+    ) -> Result<(), Refusal> {
+        let rollup = Rollup::new(&situation.plan, &situation.records);
+        if let Some(status) = rollup.halt_at(&stage.ref_id, situation.run.number) {
+            let reason = format!(
+                "stage `{}` ({}) never starts: `{because_of}` failed or was cancelled in an earlier run",
+                stage.name, stage.ref_id
+            );
+            return self.end(situation, stage, status, reason, call.now).await;
+        }
+        self.open_joins(situation, stage).await?;
+        self.let_go_all(situation, stage).await
+    }
+
+    /// A person skipped the stage while it ran: it ends SKIPPED, and its dependants run.
+    async fn skipped(
+        &self,
+        call: &Call,
+        situation: &Situation,
+        stage: &PlanStage,
+        mut record: StageRecord,
+        by: &str,
+    ) -> Result<(), Refusal> {
+        record.status = Status::Skipped;
+        record.task_status = Some(Status::Skipped);
+        record.waiting = Some(format!("skipped by {by}"));
+        record
+            .context
+            .insert("manualSkip".to_owned(), Value::Bool(true));
+        record.end_time = Some(call.now);
+        record.lease = None;
+        let execution = &situation.run.execution;
+        if !self
+            .store
+            .save_stage(execution, &record, &call.request_id)
+            .await?
+        {
+            return self.wait(stage, Poll::TenSeconds, "the lease was lost".to_owned());
+        }
+        self.after_completion(call, situation, stage, &record).await
+    }
+
     /// The stage's lease and record, or none where another invocation does the work of a woken stage.
     async fn lease(
         &self,
@@ -305,7 +408,7 @@ impl<S: Stage> Runtime<S> {
         for attempt in 0..tries {
             match self
                 .store
-                .take_lease(&situation.run, &stage.ref_id, &lease, call.now)
+                .take_lease(&situation.caller, &stage.ref_id, &lease, call.now)
                 .await?
             {
                 LeaseAnswer::Taken(record) => return Ok(Some(*record)),
@@ -347,7 +450,7 @@ impl<S: Stage> Runtime<S> {
                 self.store
                     .save_stage(&run.execution, &record, &call.request_id)
                     .await?;
-                return self.let_go(run, stage).await;
+                return self.let_go_all(situation, stage).await;
             }
             Err(StageError::InvalidConfiguration { field, message }) => Step::Failed {
                 reason: format!("{message} (`{field}`)"),
@@ -393,8 +496,13 @@ impl<S: Stage> Runtime<S> {
                 context,
             } => {
                 record.task_status = Some(status);
-                // A task that ends SKIPPED makes its stage SUCCEEDED in Orca; ours says what happened.
-                record.status = policy.outcome(status);
+                // A task that ends SKIPPED was called all the same: its stage is SUCCEEDED, as in Orca. A stage that
+                // had nothing to do is SKIPPED there too.
+                let nothing_to_do = context.contains_key(NOTHING_TO_DO);
+                record.status = match policy.outcome(status) {
+                    Status::Skipped if !nothing_to_do => Status::Succeeded,
+                    status => status,
+                };
                 record.outputs = outputs;
                 record.context.extend(context);
                 if matches!(status, Status::Terminal | Status::Canceled) {
@@ -468,80 +576,91 @@ impl<S: Stage> Runtime<S> {
             records,
             ..situation.clone_refs()
         };
-        if let Some(halt) = halting(&situation.plan, &situation.records, stage) {
+        if record.status.is_halt() && self.counts_failures {
             count_failure(&stage.stage_type, call.now);
-            let reason = format!(
-                "stage `{}` ({}): {}",
-                stage.name,
-                stage.ref_id,
-                if reason.is_empty() {
-                    halt.as_str()
-                } else {
-                    reason
-                }
-            );
-            let ending = Ending {
-                status: halt,
-                reason: reason.clone(),
-                by: stage.ref_id.clone(),
-                at: call.now,
-            };
-            // First, so that nothing new begins while the machine stops.
-            self.store.set_ending(run, &ending).await?;
-            if stage.woken {
-                return self
-                    .wake
-                    .wake(json!({ "run": run, "stage": stage.ref_id }))
-                    .await
-                    .map_err(Refusal::from);
-            }
-            return Err(Refusal::new(error_name::STAGE_FAILED, reason));
+        }
+        let halt = Rollup::new(&situation.plan, &situation.records).halt(&stage.ref_id);
+        if let Some(halt) = halt {
+            return self.halt(&situation, stage, record, halt, call.now).await;
         }
         self.open_joins(&situation, stage).await?;
-        self.let_go(run, stage).await
+        self.let_go_all(&situation, stage).await
     }
 
-    /// A stage that is complete already answers as it did then.
+    /// The stage's end ends the execution: says so first, so that nothing new begins while the machine stops.
+    async fn halt(
+        &self,
+        situation: &Situation,
+        stage: &PlanStage,
+        record: &StageRecord,
+        status: Status,
+        at: i64,
+    ) -> Result<(), Refusal> {
+        let why = match &record.failure {
+            Some(failure) => failure.reason.clone(),
+            None if record.status.is_halt() => record.status.to_string(),
+            None => format!("a stage that is {status} ends the execution"),
+        };
+        let reason = format!("stage `{}` ({}): {why}", stage.name, stage.ref_id);
+        self.end(situation, stage, status, reason, at).await
+    }
+
+    async fn end(
+        &self,
+        situation: &Situation,
+        stage: &PlanStage,
+        status: Status,
+        reason: String,
+        at: i64,
+    ) -> Result<(), Refusal> {
+        let ending = Ending {
+            status,
+            reason: reason.clone(),
+            by: stage.ref_id.clone(),
+            at,
+        };
+        self.store.set_ending(&situation.run, &ending).await?;
+        if stage.woken {
+            return self.let_go_all(situation, stage).await;
+        }
+        Err(Refusal::new(error_name::STAGE_FAILED, reason))
+    }
+
+    /// A stage that is complete already answers as it did then. What ended in an earlier run counts only when this
+    /// run's stages end.
     async fn answer_from_record(
         &self,
         situation: &Situation,
         stage: &PlanStage,
         record: &StageRecord,
     ) -> Result<(), Refusal> {
-        if let Some(halt) = halting(&situation.plan, &situation.records, stage) {
-            let reason = record
-                .failure
-                .as_ref()
-                .map_or_else(|| halt.to_string(), |failure| failure.reason.clone());
-            let ending = Ending {
-                status: halt,
-                reason: format!("stage `{}` ({}): {reason}", stage.name, stage.ref_id),
-                by: stage.ref_id.clone(),
-                at: record.end_time.unwrap_or(0),
-            };
-            self.store.set_ending(&situation.run, &ending).await?;
-            if !stage.woken {
-                return Err(Refusal::new(error_name::STAGE_FAILED, reason));
+        if record.run == situation.run.number {
+            let halt = Rollup::new(&situation.plan, &situation.records).halt(&stage.ref_id);
+            if let Some(halt) = halt {
+                let at = record.end_time.unwrap_or(0);
+                return self.halt(situation, stage, record, halt, at).await;
             }
         }
         self.open_joins(situation, stage).await?;
-        self.let_go(&situation.run, stage).await
+        self.let_go_all(situation, stage).await
     }
 
     /// Wakes the joins that this stage opened, one event for all.
     async fn open_joins(&self, situation: &Situation, stage: &PlanStage) -> Result<(), Refusal> {
-        let ready: Vec<&str> = situation
+        let opens: Vec<&str> = situation
             .plan
             .lineage(&stage.ref_id)
             .iter()
             .flat_map(|stage| stage.opens.iter())
-            .filter(|join| {
-                !matches!(
-                    rollup::readiness(&situation.plan, &situation.records, join),
-                    Readiness::NotYet { .. }
-                )
-            })
             .map(String::as_str)
+            .collect();
+        if opens.is_empty() {
+            return Ok(());
+        }
+        let rollup = Rollup::new(&situation.plan, &situation.records);
+        let ready: Vec<&str> = opens
+            .into_iter()
+            .filter(|join| !matches!(rollup.may_begin(join), Readiness::NotYet { .. }))
             .collect();
         if !ready.is_empty() {
             self.wake
@@ -557,6 +676,15 @@ impl<S: Stage> Runtime<S> {
             self.wake
                 .wake(json!({ "run": run, "stage": stage.ref_id }))
                 .await?;
+        }
+        Ok(())
+    }
+
+    /// The same for every run that waits for the stage.
+    async fn let_go_all(&self, situation: &Situation, stage: &PlanStage) -> Result<(), Refusal> {
+        self.let_go(&situation.caller, stage).await?;
+        if situation.caller != situation.run {
+            self.let_go(&situation.run, stage).await?;
         }
         Ok(())
     }
@@ -704,6 +832,7 @@ impl Situation {
     fn clone_refs(&self) -> Self {
         Self {
             run: self.run.clone(),
+            caller: self.caller.clone(),
             execution: self.execution.clone(),
             plan: Arc::clone(&self.plan),
             records: Records::new(),
@@ -713,18 +842,26 @@ impl Situation {
     }
 }
 
-/// How the stage's end halts the whole pipeline, if it does: its own status, then the policy of every stage it is a
-/// sub-stage of.
-fn halting(plan: &Plan, records: &Records, stage: &PlanStage) -> Option<Status> {
-    let mut status = records.get(&stage.ref_id)?.status;
-    for above in plan.lineage(&stage.ref_id).into_iter().skip(1) {
-        let context = records
-            .get(&above.ref_id)
-            .filter(|r| !r.context.is_empty())
-            .map_or(&above.context, |r| &r.context);
-        status = FailurePolicy::of(context).outcome(status);
+/// Adds to the context of a deployment's sub-stage what is known only now; the condition for which it is skipped, if
+/// one does not hold. Completing again changes nothing.
+fn complete(
+    plan: &Plan,
+    records: &Records,
+    run: &Run,
+    stage: &PlanStage,
+    record: &mut StageRecord,
+) -> Option<Condition> {
+    if stage.conditions.is_empty() && stage.fills.is_empty() {
+        return None;
     }
-    matches!(status, Status::Terminal | Status::Canceled).then_some(status)
+    let facts = facts::facts(plan, records, &stage.ref_id, run.execution.as_str())?;
+    match facts::completed(&record.context, &stage.conditions, &stage.fills, &facts) {
+        Ok(context) => {
+            record.context = context;
+            None
+        }
+        Err(missing) => Some(missing),
+    }
 }
 
 fn timed_out(plan: &Plan, record: &StageRecord, stage: &PlanStage, elapsed: i64) -> Option<Step> {
@@ -763,14 +900,6 @@ fn timed_out(plan: &Plan, record: &StageRecord, stage: &PlanStage, elapsed: i64)
             }
         },
     )
-}
-
-fn fails_on_expressions(context: &Map<String, Value>) -> bool {
-    context.get("failOnFailedExpressions") == Some(&Value::Bool(true))
-        && context
-            .get(resolve::SUMMARY)
-            .and_then(Value::as_object)
-            .is_some_and(|summary| !summary.is_empty())
 }
 
 fn failed_call(error: &CloudError) -> Step {

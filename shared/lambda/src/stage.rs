@@ -57,6 +57,9 @@ impl Stage for std::sync::Arc<dyn Stage> {
     }
 }
 
+/// Key in the context of a stage that had nothing to do.
+pub(crate) const NOTHING_TO_DO: &str = "nothingToDo";
+
 /// Answer of a stage.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
@@ -68,7 +71,7 @@ pub enum Step {
         context: Map<String, Value>,
     },
     /// Ended in another way: SKIPPED, CANCELED, STOPPED, FAILED_CONTINUE. Goes through the stage's failure policy as
-    /// Orca's task statuses do.
+    /// Orca's task statuses do: CANCELED is subject to it, a task that ends SKIPPED makes its stage SUCCEEDED.
     Ended {
         /// The task's status.
         status: Status,
@@ -124,13 +127,14 @@ impl Step {
         }
     }
 
-    /// Skipped for this reason; dependants run.
+    /// The stage had nothing to do, for this reason: it is SKIPPED, and its dependants run. (A task that only *ends*
+    /// SKIPPED makes its stage SUCCEEDED.)
     pub fn skipped(reason: impl Into<String>) -> Self {
         Self::Ended {
             status: Status::Skipped,
             reason: reason.into(),
             outputs: Map::new(),
-            context: Map::new(),
+            context: Map::from_iter([(NOTHING_TO_DO.to_owned(), true.into())]),
         }
     }
 }

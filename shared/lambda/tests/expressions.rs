@@ -1,5 +1,6 @@
 //! What a stage's expressions see, when they are evaluated, what is kept of them, and what they ask outside.
 #![allow(
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -8,15 +9,20 @@
 )]
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use gennaker_cloud::{CloudError, Key, Store, Write};
 use gennaker_domain::{Execution, ExecutionId, Plan, StageRecord, Status};
+use gennaker_http::{AddressPolicy, HttpClient, Resolve};
 use gennaker_lambda::{
-    Call, Fetch, Invocation, Refusal, Resolver, Runtime, Stage, StageError, Step, Wake,
+    Call, Invocation, Refusal, Resolver, Runtime, Stage, StageError, Step, Wake,
 };
-use gennaker_testkit::{Fault, Faults, MemoryTable, Moment, at_every_call, sample};
+use gennaker_testkit::http::{host_and_path, response};
+use gennaker_testkit::{
+    Fault, Faults, LocalServer, MemoryHttp, MemoryTable, Moment, Reply, at_every_call, sample,
+};
 use serde_json::{Map, Value, json};
 
 /// Ends as its context says, with the `give` of its context as outputs.
@@ -55,38 +61,26 @@ impl Wake for Nobody {
     }
 }
 
-/// Pages that change with every visit, as far as they say so.
-#[derive(Default)]
-struct Pages {
-    pages: Mutex<HashMap<String, String>>,
-    visits: Mutex<Vec<String>>,
-}
-
-impl Pages {
-    fn put(&self, url: &str, body: &str) {
-        self.pages
-            .lock()
-            .unwrap()
-            .insert(url.to_owned(), body.to_owned());
-    }
-}
-
-#[async_trait]
-impl Fetch for Pages {
-    async fn get(&self, url: &str) -> Result<String, String> {
-        let mut visits = self.visits.lock().unwrap();
-        visits.push(url.to_owned());
-        let count = visits.len().to_string();
-        match self.pages.lock().unwrap().get(url) {
-            Some(body) => Ok(body.replace("VISIT", &count)),
-            None => Err(format!("{url} answered 404")),
+/// `https://example.com` with these pages; `VISIT` in a body is the number of the request.
+fn serve(http: &MemoryHttp, pages: &[(&str, &str)]) {
+    let pages: HashMap<String, String> = pages
+        .iter()
+        .map(|(path, body)| ((*path).to_owned(), (*body).to_owned()))
+        .collect();
+    let mut visits = 0;
+    http.serve("example.com", move |request| {
+        visits += 1;
+        let (_, path) = host_and_path(&request.url);
+        match pages.get(path) {
+            Some(body) => response(request, 200, body.replace("VISIT", &visits.to_string())),
+            None => response(request, 404, "no such page"),
         }
-    }
+    });
 }
 
 struct World {
     runtime: Runtime<Scripted>,
-    pages: Arc<Pages>,
+    http: MemoryHttp,
     faults: Faults,
     store: Store,
     execution: Execution,
@@ -114,6 +108,7 @@ async fn world(evaluator: &str, stages: Value) -> World {
         run: 1,
         ending: None,
         paused: false,
+        canceled: false,
         build_time: START,
         start_time: Some(START),
         end_time: None,
@@ -132,12 +127,12 @@ async fn world(evaluator: &str, stages: Value) -> World {
             .unwrap();
     }
     assert!(store.create_execution(&execution, &trigger).await.unwrap());
-    let pages = Arc::new(Pages::default());
-    let resolver = Resolver::new().with_fetch(Arc::clone(&pages) as Arc<dyn Fetch>);
+    let http = MemoryHttp::new();
+    let resolver = Resolver::new().with_http(Arc::new(http.clone()));
     World {
         runtime: Runtime::new(Scripted, store.clone(), Arc::new(Nobody), "gennaker")
             .with_resolver(resolver),
-        pages,
+        http,
         faults,
         store,
         execution,
@@ -296,6 +291,7 @@ async fn under_v3_the_start_evaluates_the_whole_pipeline_once_with_its_trigger_a
 
     let world4 = world("v4", stages).await;
     world4.run("1", 2_000).await;
+    world4.call_at("2<1", 2_500).await.unwrap();
     world4.call_at("2", 3_000).await.unwrap();
     // Under v4 nothing was evaluated at the start: the expression in an expression fails and skips the stage.
     assert_eq!(world4.record("2").await.status, Status::Skipped);
@@ -344,22 +340,24 @@ async fn a_url_is_fetched_once_for_a_stage_and_what_it_gave_is_kept() {
             "yaml": "${#yamlFromUrl('https://example.com/data.yaml')['a'][1]}",
             "properties": "${#propertiesFromUrl('https://example.com/app.properties')['a.b']}",
             "gone": "${#fromUrl('https://example.com/gone')}",
-            "inside": "${#fromUrl('http://169.254.169.254/latest/meta-data')}",
+            "nobody": "${#fromUrl('https://nobody.example.org/')}",
         }}]),
     )
     .await;
-    world.pages.put("https://example.com/version", "v7 VISIT");
-    world.pages.put(
-        "https://example.com/data.json",
-        r#"{"next": "https://example.com/next"}"#,
+    serve(
+        &world.http,
+        &[
+            ("/version", "v7 VISIT"),
+            ("/data.json", r#"{"next": "https://example.com/next"}"#),
+            ("/next", "the end"),
+            ("/data.yaml", "a: [1, two]"),
+            (
+                "/app.properties",
+                "a.b = c
+",
+            ),
+        ],
     );
-    world.pages.put("https://example.com/next", "the end");
-    world
-        .pages
-        .put("https://example.com/data.yaml", "a: [1, two]");
-    world
-        .pages
-        .put("https://example.com/app.properties", "a.b = c\n");
     for now in [2_000, 12_000] {
         world.call_at("1", now).await.unwrap_err();
         let context = world.record("1").await.context;
@@ -373,14 +371,10 @@ async fn a_url_is_fetched_once_for_a_stage_and_what_it_gave_is_kept() {
         let summary = &context["expressionEvaluationSummary"];
         let told = |key: &str| summary[key][0]["explanation"].as_str().unwrap().to_owned();
         assert!(told("#fromUrl('https://example.com/gone')").contains("answered 404"));
-        assert!(
-            told("#fromUrl('http://169.254.169.254/latest/meta-data')").contains("IP addresses")
-        );
+        assert!(told("#fromUrl('https://nobody.example.org/')").contains("cannot be resolved"));
         assert_eq!(summary.as_object().unwrap().len(), 2, "{summary}");
     }
-    let visits = world.pages.visits.lock().unwrap();
-    assert_eq!(visits.len(), 6, "each once: {visits:?}");
-    assert!(!visits.iter().any(|url| url.contains("169.254")));
+    assert_eq!(world.http.received().len(), 6, "each once");
 }
 
 #[tokio::test]
@@ -403,15 +397,15 @@ async fn look_ups_are_bounded_in_number_depth_and_size() {
         ]),
     )
     .await;
-    for n in 0..30 {
-        let next = format!("https://example.com/{}", n + 1);
-        world.pages.put(&format!("https://example.com/{n}"), &next);
-    }
-    for n in ["x", "y", "z"] {
-        world
-            .pages
-            .put(&format!("https://example.com/{n}"), &"n".repeat(4 << 20));
-    }
+    let pages: Vec<(String, String)> = (0..30)
+        .map(|n| (format!("/{n}"), format!("https://example.com/{}", n + 1)))
+        .chain(["x", "y", "z"].map(|n| (format!("/{n}"), n.repeat(4 << 20))))
+        .collect();
+    let pages: Vec<(&str, &str)> = pages
+        .iter()
+        .map(|(path, body)| (path.as_str(), body.as_str()))
+        .collect();
+    serve(&world.http, &pages);
     let context = world.run("1", 2_000).await;
     let resolved = context["many"]
         .as_array()
@@ -420,12 +414,12 @@ async fn look_ups_are_bounded_in_number_depth_and_size() {
         .filter(|text| text.as_str().unwrap().starts_with("https"))
         .count();
     assert_eq!(resolved, 20);
-    assert_eq!(world.pages.visits.lock().unwrap().len(), 20);
+    assert_eq!(world.http.received().len(), 20);
 
     let context = world.run("2", 3_000).await;
     let summary = context["expressionEvaluationSummary"].to_string();
     assert!(summary.contains("one after the other"), "{summary}");
-    assert_eq!(world.pages.visits.lock().unwrap().len(), 23);
+    assert_eq!(world.http.received().len(), 23);
 
     let context = world.run("3", 4_000).await;
     let resolved = context["large"]
@@ -548,4 +542,159 @@ async fn a_failed_expression_that_fails_its_stage_is_explained_in_the_reason() {
         "{}",
         refusal.message
     );
+}
+
+/// Every name is this machine.
+struct Here;
+
+#[async_trait]
+impl Resolve for Here {
+    async fn resolve(&self, _: &str) -> std::io::Result<Vec<IpAddr>> {
+        Ok(vec![[127, 0, 0, 1].into()])
+    }
+}
+
+#[tokio::test]
+async fn a_real_server_is_asked_where_the_installation_allows_it_and_no_address_inside() {
+    let server = LocalServer::start(|request| match request.path.as_str() {
+        "/version" => Reply::new(200, &[], "v7"),
+        "/moved" => Reply::new(302, &[("location", "/version")], ""),
+        "/inside" => Reply::new(
+            302,
+            &[("location", "http://169.254.169.254/latest/meta-data")],
+            "",
+        ),
+        _ => Reply::new(500, &[], "broken"),
+    })
+    .unwrap();
+    let expression =
+        |host: &str, path: &str| format!("${{#fromUrl('{}')}}", server.url(host, path));
+    let context = json!({
+        "version": expression("deploy.corp.internal", "/version"),
+        "moved": expression("deploy.corp.internal", "/moved"),
+        "inside": expression("deploy.corp.internal", "/inside"),
+        "broken": expression("deploy.corp.internal", "/broken"),
+        "other": expression("example.com", "/version"),
+        "metadata": "${#fromUrl('http://169.254.169.254/latest/meta-data')}",
+        "file": "${#fromUrl('file:///etc/passwd')}",
+    });
+    let stages = json!([{"refId": "1", "type": "wait", "context": context}]);
+    let mut world = world("v4", stages).await;
+    let (policy, unreadable) = AddressPolicy::parse("deploy.corp.internal");
+    assert!(unreadable.is_empty());
+    let client = HttpClient::with_resolver(policy, Arc::new(Here));
+    world.runtime = world
+        .runtime
+        .with_resolver(Resolver::new().with_http(Arc::new(client)));
+    let resolved = world.run("1", 2_000).await;
+    assert_eq!(
+        (&resolved["version"], &resolved["moved"]),
+        (&json!("v7"), &json!("v7"))
+    );
+    for key in ["inside", "broken", "other", "metadata", "file"] {
+        assert_eq!(resolved[key], context[key], "{key}");
+    }
+    let summary = resolved["expressionEvaluationSummary"].to_string();
+    for told in [
+        "answered 500",
+        "not an address that this installation calls",
+        "unsupported URI scheme",
+    ] {
+        assert!(summary.contains(told), "{told}: {summary}");
+    }
+    let asked: Vec<String> = server
+        .received()
+        .into_iter()
+        .map(|request| request.path)
+        .collect();
+    assert_eq!(
+        asked.iter().filter(|path| *path == "/version").count(),
+        2,
+        "{asked:?}"
+    );
+}
+
+/// Cases of Orca's own tests that concern the stage runtime.
+fn orca_cases() -> Option<Vec<Value>> {
+    let folder = std::env::var_os("GENNAKER_CORPUS").map_or_else(
+        || {
+            std::path::PathBuf::from(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/../../../shared/corpus"
+            ))
+        },
+        std::path::PathBuf::from,
+    );
+    let text = std::fs::read_to_string(folder.join("expressions/spel-cases.json")).ok()?;
+    let document: Value = serde_json::from_str(&text).unwrap();
+    Some(document["cases"].as_array().unwrap().clone())
+}
+
+#[tokio::test]
+async fn a_sub_stage_is_skipped_where_its_stage_is() {
+    let Some(cases) = orca_cases() else {
+        println!("skipped: no corpus");
+        return;
+    };
+    let mut seen = 0;
+    for case in cases
+        .iter()
+        .filter(|case| case["kind"] == "stageEnabled-parent")
+    {
+        seen += 1;
+        let expression = case["expression"].as_str().unwrap();
+        // The world's parameters are its own.
+        let expression = expression
+            .replace("parameters.p1 == 'v", "parameters.tag == 'v")
+            .replace("'v1'", "'v7'");
+        let stages = json!([
+            {"refId": "1", "type": "wait", "context": {"stageEnabled": {"type": "expression", "expression": expression}}},
+            {"refId": "1>1", "type": "wait", "parent": "1", "owner": "STAGE_AFTER", "startsAfter": [{"refId": "1", "whole": false}]},
+        ]);
+        let world = world("v4", stages).await;
+        world.call_at("1", 2_000).await.unwrap();
+        world.call_at("1>1", 3_000).await.unwrap();
+        for stage in ["1", "1>1"] {
+            let skipped = world.record(stage).await.status == Status::Skipped;
+            assert_eq!(json!(skipped), case["expected"], "{stage} {expression}");
+        }
+    }
+    assert_eq!(seen, 2);
+}
+
+#[tokio::test]
+async fn a_manifest_that_skips_evaluation_stays_as_it_is() {
+    let Some(cases) = orca_cases() else {
+        println!("skipped: no corpus");
+        return;
+    };
+    let mut seen = 0;
+    for case in cases
+        .iter()
+        .filter(|case| case["kind"] == "deployManifest-skipExpressionEvaluation")
+    {
+        seen += 1;
+        let place = case["where"].as_str().unwrap();
+        let mut context =
+            json!({"skipExpressionEvaluation": case["skipExpressionEvaluation"], "answer": "wait"});
+        if place == "manifest" {
+            context["manifests"] = json!([{ "field": case["expression"] }]);
+        } else {
+            context[place] = case["expression"].clone();
+        }
+        let world = world(
+            case["spelEvaluator"].as_str().unwrap(),
+            json!([{"refId": "1", "type": "deployManifest", "function": "deploy-manifest", "context": context}]),
+        )
+        .await;
+        world.call_at("1", 2_000).await.unwrap_err();
+        let context = world.record("1").await.context;
+        let got = if place == "manifest" {
+            &context["manifests"][0]["field"]
+        } else {
+            &context[place]
+        };
+        assert_eq!(got, &case["expected"], "{case}");
+    }
+    assert_eq!(seen, 5);
 }

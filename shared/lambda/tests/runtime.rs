@@ -102,6 +102,8 @@ fn stage(ref_id: &str, requisites: &[&str], context: Value) -> PlanStage {
         opens: Vec::new(),
         defers_failure: false,
         only_if: None,
+        conditions: Vec::new(),
+        fills: Vec::new(),
         context: context.as_object().cloned().unwrap(),
     }
 }
@@ -137,6 +139,7 @@ async fn world(stages: Vec<PlanStage>) -> World {
         run: 1,
         ending: None,
         paused: false,
+        canceled: false,
         build_time: 1,
         start_time: Some(1),
         end_time: None,

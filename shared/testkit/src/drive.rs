@@ -14,6 +14,8 @@ use serde_json::{Map, Value, json};
 
 use crate::{Behaviour, Fault, Faults, MemoryTable, Moment, World};
 
+/// When an execution of a drive of its own begins.
+const NOW: i64 = 1_800_000_000_000;
 /// Milliseconds that a function may take, and so a lease lasts.
 const FUNCTION_MILLIS: i64 = 5_000;
 /// Calls after which a stage is given up: more than two hours of ten-second polls.
@@ -72,6 +74,8 @@ pub fn stage(ref_id: &str, stage_type: &str, function: &str, context: Value) -> 
         opens: Vec::new(),
         defers_failure: false,
         only_if: None,
+        conditions: Vec::new(),
+        fills: Vec::new(),
         context: match context {
             Value::Object(map) => map,
             _ => Map::new(),
@@ -85,10 +89,6 @@ impl Drive {
     /// # Errors
     /// None in practice: the table does not fail here.
     pub async fn new(behaviour: Behaviour, stages: Vec<PlanStage>) -> Result<Self, CloudError> {
-        let now = 1_800_000_000_000;
-        let faults = Faults::none();
-        let table = MemoryTable::with_faults(faults.clone());
-        let store = Store::new(Arc::new(table.without_faults()));
         let plan = Plan {
             schema: gennaker_domain::plan::SCHEMA,
             application: "shop".to_owned(),
@@ -103,13 +103,30 @@ impl Drive {
             notifications: Vec::new(),
             stages,
         };
-        let plan_hash = store.put_plan(&plan).await?;
+        let faults = Faults::none();
+        let world = World::new(NOW, behaviour, faults.clone());
+        let drive = Self::of_plan(world, faults, &plan).await?;
+        let account = json!({ "accountId": "123456789012", "regions": ["us-east-1"] });
+        drive.put("ACCOUNT#prod", "META", &account).await?;
+        Ok(drive)
+    }
+
+    /// An execution of this plan that runs, in this world, whose calls count, and fail, with `faults`. There are no
+    /// accounts.
+    ///
+    /// # Errors
+    /// None in practice: the table does not fail here.
+    pub async fn of_plan(world: World, faults: Faults, plan: &Plan) -> Result<Self, CloudError> {
+        let now = world.now();
+        let table = MemoryTable::with_faults(faults.clone());
+        let store = Store::new(Arc::new(table.without_faults()));
+        let plan_hash = store.put_plan(plan).await?;
         let id = ExecutionId::derive(now, &["drive"]);
         let execution = Execution {
             id: id.clone(),
-            application: "shop".to_owned(),
-            pipeline: "release".to_owned(),
-            pipeline_id: "p-1".to_owned(),
+            application: plan.application.clone(),
+            pipeline: plan.pipeline.clone(),
+            pipeline_id: plan.pipeline_id.clone(),
             revision: 1,
             plan_hash,
             state_machine: "machine".to_owned(),
@@ -117,19 +134,14 @@ impl Drive {
             run: 1,
             ending: None,
             paused: false,
+            canceled: false,
             build_time: now,
             start_time: Some(now),
             end_time: None,
         };
         store.create_execution(&execution, &json!({})).await?;
-        let account = json!({ "accountId": "123456789012", "regions": ["us-east-1"] });
-        let account = account.as_object().cloned().unwrap_or_default();
-        store
-            .table()
-            .write(Write::put(Key::account("prod"), account))
-            .await?;
         Ok(Self {
-            world: World::new(now, behaviour, faults.clone()),
+            world,
             table,
             faults,
             run: id.run(1),
@@ -147,6 +159,18 @@ impl Drive {
     #[must_use]
     pub fn store(&self) -> Store {
         Store::new(Arc::new(self.table.without_faults()))
+    }
+
+    /// Puts an item into the table, whatever was there.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub async fn put(&self, partition: &str, sort: &str, item: &Value) -> Result<(), CloudError> {
+        let item = item.as_object().cloned().unwrap_or_default();
+        self.table
+            .without_faults()
+            .write(Write::put(Key::new(partition, sort), item))
+            .await
     }
 
     /// Sets the application's record: Spinnaker's JSON of it.

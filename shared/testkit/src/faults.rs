@@ -22,6 +22,8 @@ pub enum Fault {
     Throttle,
     /// This one call gets no answer.
     NoAnswer,
+    /// This one description misses what was created less than half a minute ago. Only for calls that describe.
+    Stale,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +39,7 @@ struct State {
     planned: Vec<Planned>,
     struck: usize,
     dead: bool,
+    stale: bool,
 }
 
 /// Counts the calls of everything that shares it and makes chosen ones fail.
@@ -108,6 +111,12 @@ impl Faults {
         Ok(call)
     }
 
+    /// Whether the description that was just registered is to miss what is new; asked once.
+    #[must_use]
+    pub fn take_stale(&self) -> bool {
+        std::mem::take(&mut self.state().stale)
+    }
+
     /// Registers that a call took effect.
     ///
     /// # Errors
@@ -139,6 +148,10 @@ impl Faults {
                 Err(no_answer(operation, resource))
             }
             Fault::NoAnswer => Err(no_answer(operation, resource)),
+            Fault::Stale => {
+                state.stale = true;
+                Ok(())
+            }
             Fault::Throttle => Err(CloudError::Throttled {
                 operation: operation.to_owned(),
                 message: "rate exceeded".to_owned(),

@@ -142,11 +142,25 @@ fn write_all(
             return Err(CloudError::ConditionFailed { position });
         }
     }
-    let mut changed = items.clone();
-    for write in writes {
-        apply(&mut changed, write)?;
+    // Nothing is made if one of them cannot be made.
+    for write in &writes {
+        if let Action::Update { add, .. } = &write.action {
+            let stored = items.get(&key_of(&write.key));
+            let wrong = add.iter().find(|(name, _)| {
+                stored
+                    .and_then(|item| item.get(name))
+                    .is_some_and(|value| value.as_i64().is_none())
+            });
+            if let Some((name, _)) = wrong {
+                let message = format!("`{name}` is not a number");
+                let resource = resource(&write.key);
+                return Err(refused("dynamodb:UpdateItem", &resource, message));
+            }
+        }
     }
-    *items = changed;
+    for write in writes {
+        apply(items, write)?;
+    }
     Ok(())
 }
 

@@ -243,6 +243,25 @@ impl State {
             .retain(|_, stored| !(stored.group.deleting && stored.instances.is_empty()));
     }
 
+    /// When something changes by itself next: an instance is healthy or gone, a target or a warm pool is gone.
+    fn next_happening(&self) -> Option<i64> {
+        let behaviour = &self.behaviour;
+        let instances = self.groups.values().flat_map(|stored| &stored.instances);
+        let of_instances = instances.flat_map(|instance| {
+            let booted = instance.launched.saturating_add(behaviour.boot_millis);
+            let gone = instance
+                .terminating
+                .map(|since| since.saturating_add(behaviour.terminate_millis));
+            [Some(booted), gone].into_iter().flatten()
+        });
+        let pools = self.groups.values().filter_map(|s| s.warm_pool_gone_at);
+        of_instances
+            .chain(pools)
+            .chain(self.draining.values().copied())
+            .filter(|at| *at > self.now)
+            .min()
+    }
+
     /// By key: whether the group takes traffic.
     fn in_traffic(&self) -> BTreeMap<String, bool> {
         self.groups
@@ -333,6 +352,12 @@ impl State {
             }
         }
         targets
+    }
+
+    /// Whether the group was created through the port less than half a minute ago.
+    fn is_new(&self, stored: &StoredGroup) -> bool {
+        self.groups_made.contains(&stored.group.name)
+            && self.now < stored.group.created_millis.saturating_add(30_000)
     }
 
     fn instance_ids(&self, key: &str) -> Vec<String> {
@@ -436,6 +461,28 @@ impl World {
         self.lock().bad_instances.extend(ids.iter().cloned());
     }
 
+    /// Detaches a target group from a group, without a call and without draining.
+    pub fn detach(&self, name: &str, arn: &str) {
+        let key = self.key(name);
+        if let Some(stored) = self.lock().groups.get_mut(&key) {
+            stored
+                .group
+                .target_groups
+                .retain(|attached| attached != arn);
+        }
+    }
+
+    /// How many instances of a group are healthy in a target group; no call, never a fault.
+    #[must_use]
+    pub fn healthy_in(&self, arn: &str, group: &Group) -> usize {
+        self.lock()
+            .targets(arn)
+            .iter()
+            .filter(|target| target.state == "healthy")
+            .filter(|target| group.instances.iter().any(|i| i.id == target.target))
+            .count()
+    }
+
     /// Takes instances out of a target group, without a call.
     pub fn take_out(&self, arn: &str, ids: &[String]) {
         let mut state = self.lock();
@@ -492,12 +539,12 @@ impl World {
         self.lock().now
     }
 
-    /// Moves the clock, in steps of a second, and lets happen what happens meanwhile.
+    /// Moves the clock, from one happening to the next.
     pub fn advance(&self, millis: i64) {
         let mut state = self.lock();
         let end = state.now.saturating_add(millis);
         while state.now < end {
-            state.now = end.min(state.now.saturating_add(1_000));
+            state.now = end.min(state.next_happening().unwrap_or(end));
             state.settle();
             let arns: Vec<String> = state.target_groups.iter().map(|g| g.arn.clone()).collect();
             let healthy = arns
@@ -714,10 +761,12 @@ impl AutoScaling for World {
             "autoscaling:DescribeAutoScalingGroups",
             "all groups",
             |state| {
+                let stale = self.faults.take_stale();
                 Ok(state
                     .groups
                     .values()
                     .filter(|stored| stored.region == self.region())
+                    .filter(|stored| !(stale && state.is_new(stored)))
                     .filter(|stored| stored.visible_at <= state.now)
                     .map(|stored| state.described(stored))
                     .collect())
@@ -730,9 +779,11 @@ impl AutoScaling for World {
             "autoscaling:DescribeAutoScalingGroups",
             &names.join(", "),
             |state| {
+                let stale = self.faults.take_stale();
                 Ok(names
                     .iter()
                     .filter_map(|name| state.groups.get(&self.key(name)))
+                    .filter(|stored| !(stale && state.is_new(stored)))
                     .filter(|stored| stored.visible_at <= state.now)
                     .map(|stored| state.described(stored))
                     .collect())
@@ -1060,9 +1111,19 @@ impl LoadBalancing for World {
             state
                 .draining
                 .retain(|(drains, instance), _| drains != arn || !instances.contains(instance));
-            state
-                .deregistered
-                .retain(|(of, instance)| of != arn || !instances.contains(instance));
+            let back: Vec<String> = instances
+                .iter()
+                .filter(|id| state.deregistered.remove(&(arn.to_owned(), (*id).clone())))
+                .cloned()
+                .collect();
+            let group = state
+                .groups
+                .values()
+                .find(|stored| stored.instances.iter().any(|i| back.contains(&i.id)))
+                .map(|stored| stored.group.name.clone());
+            if let Some(group) = group {
+                state.note(self.region(), &group, Effect::Enabled);
+            }
             Ok(())
         })
     }

@@ -3,6 +3,7 @@
 use gennaker_expressions::{Context, Mode, Options, evaluate};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::artifact::{Artifact, ExpectedArtifact, MatchError, any_matches};
@@ -16,6 +17,7 @@ use crate::resolve::{
     resolve_expected,
 };
 use crate::signature::Sha1Policy;
+use crate::template::TemplateError;
 use crate::trigger::Trigger;
 use crate::webhook::{self, Received};
 
@@ -278,6 +280,17 @@ fn artifact_result(case: &Value) -> Result<Value, Failed> {
             }
             value
         }
+        "jinja" => {
+            let text = |field: &str| get(field).as_str().unwrap_or_default();
+            match crate::template::artifacts(text("template"), text("message")) {
+                Ok(found) => list(&found),
+                // A format that is wrong names nothing, as in the original; a message that is no object is an error.
+                Err(error @ TemplateError::Message) => {
+                    return Err(Failed("RuntimeException", error.to_string()));
+                }
+                Err(_) => json!([]),
+            }
+        }
         "resolveArtifacts" => {
             let pipeline = get("pipeline");
             let inner = |field: &str| pipeline.get(field).unwrap_or(&null);
@@ -380,7 +393,12 @@ pub fn evaluate_webhook_case(case: &Value, payload: &dyn Fn(&str) -> Option<Stri
 
 /// What of an event differs from the body that it was made of.
 fn sent(event: &Event, body: &str) -> Value {
-    let posted: Map<String, Value> = serde_json::from_str(body).unwrap_or_default();
+    // As it was read: what follows the document is ignored.
+    let mut reader = serde_json::Deserializer::from_str(body);
+    let posted = match Value::deserialize(&mut reader) {
+        Ok(Value::Object(map)) => map,
+        _ => Map::new(),
+    };
     let empty = Map::new();
     let content = event.content.as_ref().unwrap_or(&empty);
     let changed: Map<String, Value> = content

@@ -1,5 +1,8 @@
 //! Payload and attribute constraints.
 
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
 use gennaker_expressions::Pattern;
 use serde_json::{Map, Value};
 
@@ -48,6 +51,43 @@ fn finds(pattern: &str, text: &str) -> bool {
     Pattern::new(pattern).is_ok_and(|pattern| pattern.finds(text) == Ok(true))
 }
 
+/// The regular expressions of constraints, compiled when they are first asked.
+#[derive(Debug, Default)]
+pub(crate) struct Patterns(OnceLock<BTreeMap<String, Option<Pattern>>>);
+
+impl Clone for Patterns {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Patterns {
+    /// Whether a part of the text matches one of the patterns that `constraints` holds.
+    pub(crate) fn finds(
+        &self,
+        constraints: &[&Map<String, Value>],
+        pattern: &str,
+        text: &str,
+    ) -> bool {
+        let compiled = self.0.get_or_init(|| {
+            constraints
+                .iter()
+                .flat_map(|map| map.values())
+                .filter(|value| !value.is_null())
+                .map(|value| {
+                    let pattern = java_text(value);
+                    let compiled = Pattern::new(&pattern).ok();
+                    (pattern, compiled)
+                })
+                .collect()
+        });
+        compiled
+            .get(pattern)
+            .and_then(Option::as_ref)
+            .is_some_and(|pattern| pattern.finds(text) == Ok(true))
+    }
+}
+
 /// What stands against a trigger, for a person; none if every constraint holds.
 pub type Verdict = Result<Option<String>, ConstraintError>;
 
@@ -65,6 +105,14 @@ fn unmet(key: &str, wanted: &Value, found: &str) -> String {
 /// # Errors
 /// There are constraints and no payload.
 pub fn literal(constraints: &Map<String, Value>, payload: Option<&Map<String, Value>>) -> Verdict {
+    literal_with(constraints, payload, &finds)
+}
+
+pub(crate) fn literal_with(
+    constraints: &Map<String, Value>,
+    payload: Option<&Map<String, Value>>,
+    finds: &dyn Fn(&str, &str) -> bool,
+) -> Verdict {
     for (key, wanted) in constraints {
         let payload = payload.ok_or(ConstraintError::NoPayload)?;
         let Some(found) = payload.get(key).filter(|value| !value.is_null()) else {
@@ -86,6 +134,14 @@ pub fn literal(constraints: &Map<String, Value>, payload: Option<&Map<String, Va
 pub fn json_path(
     constraints: &Map<String, Value>,
     payload: Option<&Map<String, Value>>,
+) -> Verdict {
+    json_path_with(constraints, payload, &finds)
+}
+
+pub(crate) fn json_path_with(
+    constraints: &Map<String, Value>,
+    payload: Option<&Map<String, Value>>,
+    finds: &dyn Fn(&str, &str) -> bool,
 ) -> Verdict {
     let payload = payload.ok_or(ConstraintError::NoDocument)?;
     for (key, wanted) in constraints {

@@ -112,9 +112,21 @@ impl JsonPath {
 
     /// What the path names in a payload.
     pub(crate) fn select(&self, payload: &Map<String, Value>) -> Result<Selection, String> {
-        let root = Value::Object(payload.clone());
         let mut visits = 0;
-        let found = self.walk(&root, &root, &mut visits)?;
+        let found = match self.0.split_first() {
+            // Most paths start with a name: then the payload need not be copied to have it as one value.
+            Some((Step::Names(names), rest)) if names.len() == 1 && !asks_root(rest) => {
+                let mut found = Vec::new();
+                for inner in names.iter().filter_map(|name| payload.get(name)) {
+                    walk(rest, inner, inner, &mut visits, &mut found)?;
+                }
+                found
+            }
+            _ => {
+                let root = Value::Object(payload.clone());
+                self.walk(&root, &root, &mut visits)?
+            }
+        };
         if self.is_definite() {
             return Ok(match found.into_iter().next() {
                 None | Some(Value::Null | Value::Object(_)) => Selection::None,
@@ -130,6 +142,11 @@ impl JsonPath {
         walk(&self.0, root, from, visits, &mut found)?;
         Ok(found)
     }
+}
+
+/// Whether a filter may look at the root again.
+fn asks_root(steps: &[Step]) -> bool {
+    steps.iter().any(|step| matches!(step, Step::Filter(_)))
 }
 
 fn walk(

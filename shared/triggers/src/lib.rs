@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod arrival;
 pub mod artifact;
 mod case;
 pub mod constraint;
@@ -15,6 +16,7 @@ pub mod matching;
 pub mod pipeline;
 pub mod resolve;
 pub mod signature;
+pub mod template;
 pub mod trigger;
 mod version_range;
 pub mod webhook;

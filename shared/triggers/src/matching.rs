@@ -44,6 +44,9 @@ impl BuildService {
     }
 }
 
+/// Whether a user (first) may not execute pipelines of an application (second).
+pub type Denied<'a> = dyn Fn(&str, &str) -> bool + 'a;
+
 /// What matching needs beside the event and the pipeline.
 #[derive(Default)]
 pub struct Settings<'a> {
@@ -52,7 +55,7 @@ pub struct Settings<'a> {
     /// The build service; without one, builds have no properties.
     pub build_service: Option<&'a BuildService>,
     /// Whether a user may not execute pipelines of an application.
-    pub denied: Option<&'a dyn Fn(&str, &str) -> bool>,
+    pub denied: Option<&'a Denied<'a>>,
     /// Which triggers take signatures made with SHA-1.
     pub sha1: Sha1Policy,
 }
@@ -150,43 +153,58 @@ impl<'a> Heard<'a> {
     /// Whether a trigger of a pipeline matches.
     #[must_use]
     pub fn matches(&self, pipeline: &Pipeline, trigger: &Trigger, settings: &Settings) -> Match {
-        let kind = trigger.kind.as_deref();
         if pipeline.disabled {
             return Match::no("the pipeline is disabled");
         }
+        let answer = self.matches_trigger(&pipeline.application, trigger, settings);
+        if !answer.matched {
+            return answer;
+        }
+        let ids = trigger.texts("expectedArtifactIds");
+        match any_matches(
+            &answer.artifacts,
+            ids.as_deref(),
+            &pipeline.expected_artifacts,
+        ) {
+            Ok(true) => answer,
+            Ok(false) => Match::no("none of the event's artifacts is one that the trigger expects"),
+            Err(error) => Match::no(error.to_string()),
+        }
+    }
+
+    /// Whether a trigger matches, as far as it can be said without its pipeline: what the pipeline expects of artifacts
+    /// and whether it is disabled is not looked at.
+    #[must_use]
+    pub fn matches_trigger(
+        &self,
+        application: &str,
+        trigger: &Trigger,
+        settings: &Settings,
+    ) -> Match {
         if !trigger.enabled {
             return Match::no("the trigger is not enabled");
         }
-        let Some(kind) = kind else {
+        let Some(kind) = trigger.kind.as_deref() else {
             return Match::no("the trigger has no type");
         };
-        match self.bind(kind, trigger, settings) {
-            Err(No(reason)) => Match::no(reason),
-            Ok((bound, artifacts)) => {
-                let user = trigger.text("runAsUser").unwrap_or("anonymous");
-                if settings
-                    .denied
-                    .is_some_and(|denied| denied(user, &pipeline.application))
-                {
-                    return Match::no(format!(
-                        "`{user}` may not execute pipelines of `{}`",
-                        pipeline.application
-                    ));
-                }
-                let ids = trigger.texts("expectedArtifactIds");
-                match any_matches(&artifacts, ids.as_deref(), &pipeline.expected_artifacts) {
-                    Ok(true) => Match {
-                        matched: true,
-                        reason: reason(&bound),
-                        resolved: bound.to_json(),
-                        artifacts,
-                    },
-                    Ok(false) => {
-                        Match::no("none of the event's artifacts is one that the trigger expects")
-                    }
-                    Err(error) => Match::no(error.to_string()),
-                }
-            }
+        let (bound, artifacts) = match self.bind(kind, trigger, settings) {
+            Err(No(reason)) => return Match::no(reason),
+            Ok(bound) => bound,
+        };
+        let user = trigger.text("runAsUser").unwrap_or("anonymous");
+        if settings
+            .denied
+            .is_some_and(|denied| denied(user, application))
+        {
+            return Match::no(format!(
+                "`{user}` may not execute pipelines of `{application}`"
+            ));
+        }
+        Match {
+            matched: true,
+            reason: reason(trigger, &bound),
+            resolved: bound.to_json(),
+            artifacts,
         }
     }
 
@@ -202,6 +220,11 @@ impl<'a> Heard<'a> {
         let content = self.content.as_ref().map_err(unreadable)?;
         match content {
             Content::Git(content) if kind == "git" => self.git(content, trigger, settings),
+            Content::Registry("docker", content)
+                if self.is_ecr() && ["docker", "ecr"].contains(&kind) =>
+            {
+                self.ecr(kind, content, trigger)
+            }
             Content::Registry(wanted, content) if kind == *wanted => {
                 self.registry(kind, content, trigger)
             }
@@ -322,12 +345,95 @@ impl<'a> Heard<'a> {
         .map_err(|error| No(error.to_string()))
     }
 
-    fn registry(&self, kind: &str, content: &RegistryContent, trigger: &Trigger) -> Bound {
-        let tag = content
-            .tag
+    /// Whether the event is an image push that EventBridge told: then the registry decides, not an account's name.
+    fn is_ecr(&self) -> bool {
+        self.event.source.as_deref() == Some("aws.ecr")
+    }
+
+    /// A `docker` trigger on an ECR registry, or our own `ecr` trigger. The image is what its digest says.
+    fn ecr(&self, kind: &str, content: &RegistryContent, trigger: &Trigger) -> Bound {
+        let tag = event_tag(content)?;
+        let host = content
+            .registry
             .as_deref()
-            .filter(|tag| !tag.is_empty())
-            .ok_or_else(|| No("the event has no tag".to_owned()))?;
+            .ok_or_else(|| No("the event has no registry".to_owned()))?;
+        let repository = required(trigger, "repository")?;
+        if content.repository.as_deref() != Some(repository) {
+            return Err(differs(
+                "repository",
+                content.repository.as_deref(),
+                repository,
+            ));
+        }
+        if kind == "docker" {
+            let wanted = trigger
+                .text("registry")
+                .filter(|text| !text.trim().is_empty())
+                .or_else(|| trigger.text("account"))
+                .map(|text| {
+                    text.trim()
+                        .trim_start_matches("https://")
+                        .trim_end_matches('/')
+                })
+                .unwrap_or_default();
+            if !wanted.is_empty() && wanted != host {
+                return Err(differs("registry", Some(host), wanted));
+            }
+        } else {
+            let mut parts = host.split('.');
+            let account = parts.next();
+            let region = parts.nth(2);
+            let given = |field: &str| trigger.text(field).filter(|text| !text.is_empty());
+            for (name, wanted, found) in [
+                (
+                    "account",
+                    given("registryId").or_else(|| given("account")),
+                    account,
+                ),
+                ("region", given("region"), region),
+            ] {
+                if let Some(wanted) = wanted
+                    && found != Some(wanted)
+                {
+                    return Err(differs(name, found, wanted));
+                }
+            }
+        }
+        tag_matches(trigger, tag)?;
+        let mut bound = trigger.clone();
+        for field in ["buildNumber", "hash"] {
+            bound.put(field, Value::Null);
+        }
+        bound.put("type", "docker");
+        bound.put("registry", host);
+        bound.put("tag", tag);
+        bound.put("digest", content.digest.clone());
+        bound.put("eventId", self.event_id());
+        let name = format!("{host}/{repository}");
+        let mut metadata = Map::new();
+        metadata.insert("registry".to_owned(), host.into());
+        // The tag may name another image by the time it is deployed; the digest does not.
+        let reference = match &content.digest {
+            Some(digest) => {
+                metadata.insert("digest".to_owned(), digest.as_str().into());
+                format!("{name}@{digest}")
+            }
+            None => format!("{name}:{tag}"),
+        };
+        let artifact = Artifact {
+            kind: Some("docker/image".to_owned()),
+            name: Some(name),
+            version: Some(tag.to_owned()),
+            reference: Some(reference),
+            metadata,
+            ..Artifact::default()
+        };
+        bound.put("artifacts", json!([artifact.to_json()]));
+        Ok((bound, vec![artifact]))
+    }
+
+    fn registry(&self, kind: &str, content: &RegistryContent, trigger: &Trigger) -> Bound {
+        let tag = event_tag(content)?;
         let account = required(trigger, "account")?;
         let repository = required(trigger, "repository")?;
         for (name, wanted, found) in [
@@ -338,19 +444,7 @@ impl<'a> Heard<'a> {
                 return Err(differs(name, found, wanted));
             }
         }
-        let pattern = trigger
-            .text("tag")
-            .map(|tag| tag.trim_matches(|c: char| c <= ' '))
-            .filter(|tag| !tag.trim().is_empty());
-        match pattern {
-            None if tag == "latest" => {
-                return Err(
-                    "no tag is given, and `latest` only matches where it is asked for".into(),
-                );
-            }
-            None => {}
-            Some(pattern) => full_match(trigger, "tag", pattern, tag)?,
-        }
+        tag_matches(trigger, tag)?;
         let mut bound = trigger.clone();
         bound.put("buildNumber", Value::Null);
         bound.put("hash", Value::Null);
@@ -455,7 +549,11 @@ impl<'a> Heard<'a> {
             }
         }
         if let Some(wanted) = trigger.object("payloadConstraints") {
-            met(constraint::json_path(wanted, self.event.payload.as_ref()))?;
+            met(constraint::json_path_with(
+                wanted,
+                self.event.payload.as_ref(),
+                &|pattern, text| trigger.finds(pattern, text),
+            ))?;
         }
         let content = content.ok_or_else(|| No("the event has no content".to_owned()))?;
         let mut bound = trigger.clone();
@@ -487,10 +585,18 @@ impl<'a> Heard<'a> {
             }
         }
         if let Some(wanted) = trigger.object("payloadConstraints") {
-            met(constraint::literal(wanted, self.event.payload.as_ref()))?;
+            met(constraint::literal_with(
+                wanted,
+                self.event.payload.as_ref(),
+                &|pattern, text| trigger.finds(pattern, text),
+            ))?;
         }
         if let Some(wanted) = trigger.object("attributeConstraints") {
-            met(constraint::literal(wanted, message.attributes.as_ref()))?;
+            met(constraint::literal_with(
+                wanted,
+                message.attributes.as_ref(),
+                &|pattern, text| trigger.finds(pattern, text),
+            ))?;
         }
         let payload = self
             .event
@@ -550,7 +656,11 @@ impl<'a> Heard<'a> {
                 Some(Some(Value::Object(map))) => map.clone(),
                 Some(Some(_)) => return Err("the build has no properties".into()),
             };
-            met(constraint::literal(wanted, Some(&found)))?;
+            met(constraint::literal_with(
+                wanted,
+                Some(&found),
+                &|pattern, text| trigger.finds(pattern, text),
+            ))?;
         }
         let mut bound = trigger.clone();
         bound.put("buildNumber", content.number);
@@ -644,6 +754,29 @@ fn plugin_content(content: &Map<String, Value>) -> Result<(), Unreadable> {
     Ok(())
 }
 
+fn event_tag(content: &RegistryContent) -> Result<&str, No> {
+    content
+        .tag
+        .as_deref()
+        .filter(|tag| !tag.is_empty())
+        .ok_or_else(|| No("the event has no tag".to_owned()))
+}
+
+/// A blank tag is any but `latest`.
+fn tag_matches(trigger: &Trigger, tag: &str) -> Result<(), No> {
+    let pattern = trigger
+        .text("tag")
+        .map(|tag| tag.trim_matches(|c: char| c <= ' '))
+        .filter(|tag| !tag.trim().is_empty());
+    match pattern {
+        None if tag == "latest" => {
+            Err("no tag is given, and `latest` only matches where it is asked for".into())
+        }
+        None => Ok(()),
+        Some(pattern) => full_match(trigger, "tag", pattern, tag),
+    }
+}
+
 fn required<'a>(trigger: &'a Trigger, field: &str) -> Result<&'a str, No> {
     trigger
         .text(field)
@@ -687,23 +820,28 @@ fn met(verdict: constraint::Verdict) -> Result<(), No> {
     }
 }
 
-/// Why a trigger matched, in a few words.
-fn reason(bound: &Trigger) -> String {
-    let told = |field: &str| bound.text(field).map(|text| format!("{field} `{text}`"));
-    let found = match bound.kind.as_deref() {
-        Some("git") => told("branch"),
-        Some("docker" | "helm/oci") => told("tag"),
-        Some("helm") => told("version"),
-        Some("pubsub") => told("subscriptionName"),
-        Some("artifactory") => told("artifactorySearchName"),
-        Some("nexus") => told("nexusSearchName"),
-        Some("plugin") => told("pluginId"),
-        Some(kind) if BUILD_TYPES.contains(&kind) => told("job"),
-        _ => told("source"),
+/// Why a trigger matched, in a few words: what was found, and what was asked for.
+fn reason(asked: &Trigger, bound: &Trigger) -> String {
+    let field = match bound.kind.as_deref() {
+        Some("git") => "branch",
+        Some("docker" | "helm/oci" | "ecr") => "tag",
+        Some("helm") => "version",
+        Some("pubsub") => "subscriptionName",
+        Some("artifactory") => "artifactorySearchName",
+        Some("nexus") => "nexusSearchName",
+        Some("plugin") => "pluginEventType",
+        Some(kind) if BUILD_TYPES.contains(&kind) => "job",
+        _ => "source",
     };
-    match found {
-        Some(found) => format!("{found} matches"),
-        None => "everything that the trigger asks for matches".to_owned(),
+    let wanted = asked
+        .text(field)
+        .map(str::trim)
+        .filter(|text| !text.is_empty());
+    match (bound.text(field), wanted) {
+        (Some(found), Some(wanted)) => format!("{field} `{found}` matches `{wanted}`"),
+        (Some(found), None) if field == "tag" => format!("tag `{found}` is not `latest`"),
+        (Some(found), None) => format!("{field} `{found}`: the trigger takes any"),
+        _ => "everything that the trigger asks for matches".to_owned(),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use gennaker_expressions::Pattern;
 use serde_json::{Map, Value};
 
+use crate::constraint::Patterns;
 use crate::json::{self, Unreadable};
 
 /// How a field of a trigger is read.
@@ -30,8 +31,8 @@ fn shape(field: &str) -> Option<Shape> {
         | "pluginEventType" | "pluginId" | "description" | "provider" | "version"
         | "releaseDate" | "requires" | "binaryUrl" | "sha512sum" | "artifactName" | "hash"
         | "runAsUser" | "secret" | "digest" | "action" | "eventId" | "link" | "linkText"
-        // Ours: which signature a git trigger takes.
-        | "signatureAlgorithm" => Shape::Text,
+        // Ours: which signature a git trigger takes; where an `ecr` trigger's repository is.
+        | "signatureAlgorithm" | "registryId" | "region" => Shape::Text,
         "enabled" | "preferred" | "rebake" | "dryRun" => Shape::Flag,
         "buildNumber" => Shape::Integer,
         "events" | "status" | "expectedArtifactIds" => Shape::Texts,
@@ -107,6 +108,8 @@ pub struct Trigger {
     pub(crate) fields: Map<String, Value>,
     /// The branch or tag pattern.
     pub(crate) pattern: Compiled,
+    /// The patterns of the constraints.
+    pub(crate) patterns: Patterns,
 }
 
 impl Trigger {
@@ -156,6 +159,7 @@ impl Trigger {
             enabled: fields.get("enabled") == Some(&Value::Bool(true)),
             fields,
             pattern: Compiled::default(),
+            patterns: Patterns::default(),
         })
     }
 
@@ -184,6 +188,15 @@ impl Trigger {
             })
     }
 
+    /// Whether a part of the text matches a pattern of this trigger's constraints.
+    pub(crate) fn finds(&self, pattern: &str, text: &str) -> bool {
+        let constraints: Vec<&Map<String, Value>> = ["payloadConstraints", "attributeConstraints"]
+            .into_iter()
+            .filter_map(|field| self.object(field))
+            .collect();
+        self.patterns.finds(&constraints, pattern, text)
+    }
+
     /// Puts a field, or takes it away.
     pub(crate) fn put(&mut self, field: &str, value: impl Into<Value>) {
         match value.into() {
@@ -200,7 +213,10 @@ impl Trigger {
     #[must_use]
     pub fn to_json(&self) -> Value {
         let mut map = json::map_without_nulls(&self.fields);
-        map.shift_remove("signatureAlgorithm");
+        // Ours, and nobody's business later.
+        for field in ["signatureAlgorithm", "registryId", "region"] {
+            map.shift_remove(field);
+        }
         for flag in ["enabled", "preferred", "rebake", "dryRun"] {
             map.entry(flag).or_insert(Value::Bool(false));
         }

@@ -333,7 +333,8 @@ fn git(
     };
     let hash = found.hash.clone();
     found.write(content);
-    if source == "github" {
+    // As in the original, the ends of branches on GitHub and GitLab are events like others.
+    if source == "github" || source == "gitlab" {
         return Ok(());
     }
     deleted(hash.as_deref())
@@ -488,6 +489,9 @@ fn bitbucket(body: Node) -> Result<Option<Git>, Stop> {
         }
         _ => return Ok(None),
     };
+    if found.hash.is_none() {
+        return Err(Stop::Nothing(format!("the `{kind}` names no commit")));
+    }
     Ok(Some(Git {
         action: Some(kind),
         ..found
@@ -601,8 +605,29 @@ fn bitbucket_reference(reference: Node, found: &mut Git) -> Result<(), Stop> {
     Ok(())
 }
 
-fn bitbucket_request(body: Node) -> Result<Git, Stop> {
+/// The pull request, every field of which can be read.
+fn readable_request(body: Node<'_>) -> Result<Node<'_>, Unreadable> {
     let request = body.node("pullRequest")?;
+    for side in ["fromRef", "toRef"] {
+        let reference = request.node(side)?;
+        let repository = reference.node("repository")?;
+        for (node, fields) in [
+            (reference, ["id", "latestCommit"]),
+            (repository, ["name", "slug"]),
+            (repository.node("project")?, ["key", "key"]),
+        ] {
+            for field in fields {
+                node.text(field)?;
+            }
+        }
+    }
+    let merged = request.node("properties")?.node("mergeCommit")?;
+    merged.text("id")?;
+    Ok(request)
+}
+
+fn bitbucket_request(body: Node) -> Result<Git, Stop> {
+    let request = readable_request(body)?;
     let from = request.node("fromRef")?;
     let mut found = Git::default();
     if !from.exists() {
@@ -614,7 +639,7 @@ fn bitbucket_request(body: Node) -> Result<Git, Stop> {
 }
 
 fn bitbucket_merged(body: Node) -> Result<Git, Stop> {
-    let request = body.node("pullRequest")?;
+    let request = readable_request(body)?;
     if !request.exists() {
         return Err(Refused::Missing("pullRequest").into());
     }

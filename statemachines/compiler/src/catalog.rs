@@ -170,7 +170,7 @@ pub const STAGE_TYPES: &[StageType] = &[
     polled("updateApplication", "update-application", Undo::Own, 2 * MINUTE),
     polled("updateLaunchConfig", "modify-asg-launch-configuration", Undo::Own, 10 * MINUTE),
     polled("updateLaunchTemplate", "update-launch-template", Undo::Own, 10 * MINUTE),
-    polled("updatePipeline", "update-pipeline", Undo::Own, 2 * MINUTE),
+    polled("updatePipeline", "save-pipeline-stage", Undo::Own, 2 * MINUTE),
     polled("updateSecurityGroupsForServerGroup", "update-security-groups-for-server-group", Undo::Own, 10 * MINUTE),
     polled("upsertApplication", "upsert-application", Undo::Own, 2 * MINUTE),
     polled("upsertAsgScheduledActions", "upsert-asg-scheduled-actions", Undo::Own, 10 * MINUTE),

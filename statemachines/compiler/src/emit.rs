@@ -58,6 +58,7 @@ pub fn definition(lowered: &Lowered, prefix: &str, density: Density) -> Definiti
         states: 0,
         parallels: 0,
         ends: 0,
+        fails: 0,
     };
     writer.text.push_str("{\"QueryLanguage\":\"JSONata\",");
     writer.scope(&lowered.flow);
@@ -76,6 +77,16 @@ struct Writer<'a> {
     states: u64,
     parallels: u64,
     ends: u64,
+    fails: u64,
+}
+
+/// States that the `Catch`es of one scope lead to.
+#[derive(Default)]
+struct Caught {
+    /// A `Succeed`, where the last Task of the scope goes on.
+    end: Option<String>,
+    /// A `Fail`: what ends the execution is not caught.
+    fail: Option<String>,
 }
 
 /// Where a state goes when it is done.
@@ -94,7 +105,7 @@ impl Writer<'_> {
         let names: Vec<String> = parts.iter().map(|part| self.name(part)).collect();
         let start = names.first().map_or("", String::as_str);
         let _ = write!(self.text, "\"StartAt\":{},\"States\":{{", quoted(start));
-        let mut end = None;
+        let mut caught = Caught::default();
         for (at, part) in parts.iter().enumerate() {
             if at > 0 {
                 self.text.push(',');
@@ -106,15 +117,17 @@ impl Writer<'_> {
             let _ = write!(self.text, "{}:", quoted(name));
             self.states += 1;
             match part {
-                Flow::Step(step) => end = self.task(*step, &after),
+                Flow::Step(step) => self.task(*step, &after, &mut caught),
                 Flow::Parallel(branches) => self.parallel(branches, &after),
                 // Series are flattened when they are made.
                 Flow::Series(_) => self.text.push_str("{\"Type\":\"Pass\",\"End\":true}"),
             }
         }
-        if let Some(end) = end {
-            self.states += 1;
-            let _ = write!(self.text, ",{}:{{\"Type\":\"Succeed\"}}", quoted(&end));
+        for (name, kind) in [(caught.end, "Succeed"), (caught.fail, "Fail")] {
+            if let Some(name) = name {
+                self.states += 1;
+                let _ = write!(self.text, ",{}:{{\"Type\":\"{kind}\"}}", quoted(&name));
+            }
         }
         self.text.push('}');
     }
@@ -154,11 +167,13 @@ impl Writer<'_> {
         self.text.push('}');
     }
 
-    /// A Task; the answer is the name of the `Succeed` state that its `Catch` needs, if it is the last of its scope.
-    fn task(&mut self, step: Step, after: &After<'_>) -> Option<String> {
+    /// A Task.
+    fn task(&mut self, step: Step, after: &After<'_>, caught: &mut Caught) {
         let (index, function, waiting) = match step {
             Step::Work(index) => {
-                let task = self.lowered.tasks.get(index).copied().flatten()?;
+                let Some(task) = self.lowered.tasks.get(index).copied().flatten() else {
+                    return;
+                };
                 (index, task.function, task.waiting)
             }
             Step::Join(index) => (
@@ -169,7 +184,9 @@ impl Writer<'_> {
                 },
             ),
         };
-        let stage: &PlanStage = self.lowered.stages.get(index)?;
+        let Some(stage): Option<&PlanStage> = self.lowered.stages.get(index) else {
+            return;
+        };
         let woken = match waiting {
             Waiting::Polled => None,
             Waiting::Woken { look_again_seconds } => Some(look_again_seconds),
@@ -191,20 +208,26 @@ impl Writer<'_> {
         }
         self.text.push_str("}},\"Output\":{},\"Retry\":");
         self.retriers(woken.is_some(), matches!(step, Step::Join(_)));
-        let mut end = None;
         if goes_on(&self.lowered.stages, index) {
             let target = match after {
                 After::Next(next) => (*next).to_owned(),
                 After::End => {
                     self.ends += 1;
                     let name = format!("end-{}", self.ends);
-                    end = Some(name.clone());
+                    caught.end = Some(name.clone());
                     name
                 }
             };
+            // Its own failure lets the pipeline go on; `StageFailed` says that the execution ends, for whatever reason.
+            let fail = caught.fail.get_or_insert_with(|| {
+                self.fails += 1;
+                format!("failed-{}", self.fails)
+            });
             let _ = write!(
                 self.text,
-                ",\"Catch\":[{{\"ErrorEquals\":[\"States.ALL\"],\"Next\":{}}}]",
+                ",\"Catch\":[{{\"ErrorEquals\":[\"{}\"],\"Next\":{}}},{{\"ErrorEquals\":[\"States.ALL\"],\"Next\":{}}}]",
+                error_name::STAGE_FAILED,
+                quoted(fail),
                 quoted(&target)
             );
         }
@@ -213,7 +236,6 @@ impl Writer<'_> {
         }
         self.next(after);
         self.text.push('}');
-        end
     }
 
     fn retriers(&mut self, woken: bool, join: bool) {

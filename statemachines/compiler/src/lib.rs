@@ -21,7 +21,7 @@ use serde_json::Value;
 
 pub use document::Document;
 pub use figures::{Events, Figures, Transitions};
-pub use options::{BuiltFunctions, Limits, Mode, Options};
+pub use options::{BuiltFunctions, Limits, Mode, Options, SubStage, SubStages};
 pub use show::{picture, plan_json};
 
 /// A pipeline that compiled.

@@ -1,6 +1,8 @@
 //! What the caller decides.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value};
 
 use crate::built::BUILT;
 
@@ -17,6 +19,32 @@ pub struct Options {
     pub mode: Mode,
     /// Limits of a state machine.
     pub limits: Limits,
+    /// Sub-stages that the caller gives stages, by `refId`, beside those that their types have.
+    pub sub_stages: BTreeMap<String, SubStages>,
+}
+
+/// Sub-stages of one stage.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubStages {
+    /// Before the stage's own task: each inner list side by side, the lists one after the other.
+    pub before: Vec<Vec<SubStage>>,
+    /// After it, one after the other.
+    pub after: Vec<SubStage>,
+    /// When it failed, one after the other.
+    pub on_failure: Vec<SubStage>,
+}
+
+/// One sub-stage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubStage {
+    /// Spinnaker's stage type.
+    pub stage_type: String,
+    /// What a person reads.
+    pub name: String,
+    /// Its own fields: a sub-stage has no others.
+    pub context: Map<String, Value>,
+    /// Its own sub-stages.
+    pub sub_stages: SubStages,
 }
 
 impl Default for Options {
@@ -27,6 +55,7 @@ impl Default for Options {
             built: BuiltFunctions::default(),
             mode: Mode::Compile,
             limits: Limits::default(),
+            sub_stages: BTreeMap::new(),
         }
     }
 }

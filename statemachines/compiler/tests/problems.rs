@@ -133,7 +133,7 @@ fn text_in_continue_pipeline_is_refused_because_the_original_loops() {
 }
 
 #[test]
-fn a_stage_that_lets_the_pipeline_go_on_catches_everything() {
+fn a_stage_that_lets_the_pipeline_go_on_catches_everything_but_the_end_of_the_execution() {
     let compiled = compiled(json!({"stages": [
         {"refId": "1", "type": "bake", "failPipeline": false},
         {"refId": "2", "type": "bake", "failPipeline": "${parameters.strict}", "requisiteStageRefIds": ["1"]},
@@ -141,11 +141,18 @@ fn a_stage_that_lets_the_pipeline_go_on_catches_everything() {
         {"refId": "4", "type": "bake", "continuePipeline": true, "requisiteStageRefIds": ["3"]},
     ]}));
     let states = &compiled.definition["States"];
-    assert_eq!(states["bake-1"]["Catch"][0]["Next"], "bake-2");
+    assert_eq!(
+        states["bake-1"]["Catch"],
+        json!([
+            {"ErrorEquals": ["StageFailed"], "Next": "failed-1"},
+            {"ErrorEquals": ["States.ALL"], "Next": "bake-2"},
+        ])
+    );
+    assert_eq!(states["failed-1"]["Type"], "Fail");
     // Known only when it runs, or ended by a failed expression whatever the policy.
     assert_eq!(states["bake-2"]["Catch"], Value::Null);
     assert_eq!(states["bake-3"]["Catch"], Value::Null);
-    assert_eq!(states["bake-4"]["Catch"][0]["Next"], "end-1");
+    assert_eq!(states["bake-4"]["Catch"][1]["Next"], "end-1");
     assert_eq!(states["end-1"]["Type"], "Succeed");
 }
 

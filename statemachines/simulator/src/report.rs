@@ -1,22 +1,23 @@
 //! What a run came to, as `pipeline simulate --json` prints it.
 
-use gennaker_domain::{Plan, PlanStage, Status, rollup};
+use gennaker_domain::{Plan, Status, rollup::Rollup};
 use serde_json::{Map, Value, json};
 
 use crate::machine::Run;
 
 pub(crate) fn report(plan: &Plan, run: &Run<'_>) -> Value {
     let seconds = |millis: i64| seconds(millis.saturating_sub(run.stages.start));
+    let rollup = Rollup::new(plan, &run.stages.records);
     let stages: Vec<Value> = plan
         .stages
         .iter()
         .map(|stage| {
-            let status = rollup::stage_status(plan, &run.stages.records, &stage.ref_id);
+            let status = rollup.status(&stage.ref_id);
             let mut entry = Map::new();
             entry.insert("refId".to_owned(), json!(stage.ref_id));
             entry.insert("type".to_owned(), json!(stage.stage_type));
             entry.insert("status".to_owned(), json!(status));
-            let (started, ended) = times(plan, run, stage);
+            let (started, ended) = rollup.times(&stage.ref_id);
             if let Some(started) = started {
                 entry.insert("started".to_owned(), seconds(started));
             }
@@ -39,19 +40,6 @@ pub(crate) fn report(plan: &Plan, run: &Run<'_>) -> Value {
         "stages": stages,
         "states": run.visited,
     })
-}
-
-/// When a stage with its sub-stages started and ended.
-fn times(plan: &Plan, run: &Run<'_>, stage: &PlanStage) -> (Option<i64>, Option<i64>) {
-    let own = run.stages.records.get(&stage.ref_id);
-    let mut started = own.and_then(|record| record.start_time);
-    let mut ended = own.and_then(|record| record.end_time);
-    for child in plan.children(&stage.ref_id) {
-        let (child_started, child_ended) = times(plan, run, child);
-        started = started.into_iter().chain(child_started).min();
-        ended = ended.into_iter().chain(child_ended).max();
-    }
-    (started, ended)
 }
 
 /// Milliseconds as seconds, whole ones without a fraction.

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use gennaker_domain::{
-    Execution, ExecutionId, FailurePolicy, Owner, Plan, PlanStage, StageRecord, Status,
-    rollup::{self, Readiness, Records},
+    Execution, ExecutionId, FailurePolicy, Plan, PlanStage, StageRecord, Status,
+    rollup::{self, Readiness, Records, Rollup},
 };
 use serde_json::Value;
 
@@ -52,6 +52,7 @@ impl<'a> Stages<'a> {
             run: 1,
             ending: None,
             paused: false,
+            canceled: false,
             build_time: at,
             start_time: Some(at),
             end_time: None,
@@ -85,7 +86,7 @@ impl<'a> Stages<'a> {
 
     /// A join's function: done as soon as the stage may start, or never will.
     pub fn join(&self, ref_id: &str) -> Answer {
-        match rollup::readiness(self.plan, &self.records, ref_id) {
+        match rollup::may_begin(self.plan, &self.records, ref_id) {
             Readiness::Ready | Readiness::Never { .. } => Answer::Done,
             Readiness::NotYet { .. } => Answer::Held,
         }
@@ -104,9 +105,6 @@ impl<'a> Stages<'a> {
             Readiness::Ready => {}
             Readiness::Never { .. } => return Answer::Done,
             Readiness::NotYet { .. } => return Answer::Held,
-        }
-        if stage.owner == Some(Owner::OnFailure) && !self.parent_failed(stage) {
-            return Answer::Done;
         }
         let scope = Scope {
             plan: self.plan,
@@ -200,17 +198,12 @@ impl<'a> Stages<'a> {
             && self.failed_expressions.contains(&record.ref_id)
     }
 
-    /// Whether the end of this stage's task ends the execution: its top-level stage failed, and no sub-stage that
-    /// comes later raises it.
+    /// Whether the end of this stage's task ends the execution: its top-level stage failed, and no sub-stage has a turn
+    /// any more.
     pub fn halts(&self, stage: &PlanStage) -> bool {
-        if stage.defers_failure {
-            return false;
-        }
-        let status = match self.plan.top_level(&stage.ref_id) {
-            Some(top) => rollup::stage_status(self.plan, &self.records, &top.ref_id),
-            None => return false,
-        };
-        matches!(status, Status::Terminal | Status::Canceled)
+        Rollup::new(self.plan, &self.records)
+            .halt(&stage.ref_id)
+            .is_some()
     }
 
     /// Whether a stage that belongs to this one has started: a group decides once whether it is enabled.
@@ -218,15 +211,6 @@ impl<'a> Stages<'a> {
         self.records.values().any(|record| {
             let lineage = self.plan.lineage(&record.ref_id);
             record.start_time.is_some() && lineage.iter().any(|above| above.ref_id == ref_id)
-        })
-    }
-
-    fn parent_failed(&self, stage: &PlanStage) -> bool {
-        stage.parent.as_deref().is_some_and(|parent| {
-            matches!(
-                rollup::stage_status(self.plan, &self.records, parent),
-                Status::Terminal | Status::Stopped
-            )
         })
     }
 

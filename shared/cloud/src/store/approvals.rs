@@ -177,22 +177,30 @@ impl Store {
         by: &str,
         at: i64,
     ) -> Result<(), CloudError> {
-        let write = Write::put(
-            skip_key(&run.execution, ref_id),
-            object(json!({ "by": by, "at": at, "run": run.number })),
-        )
-        .only_if(Condition::Differs("run".to_owned(), run.number.into()));
-        held(self.table.write(write).await).map(|_| ())
+        let skip = json!({ "by": by, "at": at, "run": run.number });
+        self.put_skip(run, ref_id, skip).await
     }
-}
 
-impl Store {
-    /// Whether somebody asked a waiting stage to wait no more.
+    /// Skips a whole stage that runs: the runtime ends it SKIPPED when its function is called next. As
+    /// [`Store::skip_stage`] otherwise.
     ///
     /// # Errors
     /// Those of the table.
-    pub async fn is_skipped(&self, id: &ExecutionId, ref_id: &str) -> Result<bool, CloudError> {
-        Ok(self.table.get(&skip_key(id, ref_id)).await?.is_some())
+    pub async fn skip_whole_stage(
+        &self,
+        run: &Run,
+        ref_id: &str,
+        by: &str,
+        at: i64,
+    ) -> Result<(), CloudError> {
+        let skip = json!({ "by": by, "at": at, "run": run.number, "manual": true });
+        self.put_skip(run, ref_id, skip).await
+    }
+
+    async fn put_skip(&self, run: &Run, ref_id: &str, skip: Value) -> Result<(), CloudError> {
+        let write = Write::put(skip_key(&run.execution, ref_id), object(skip))
+            .only_if(Condition::Differs("run".to_owned(), run.number.into()));
+        held(self.table.write(write).await).map(|_| ())
     }
 }
 

@@ -118,6 +118,39 @@ impl Store {
         }
     }
 
+    /// Has a stage wait, in its next run, for a child that is there already (`EXEC#<id>`, `CHILD#<refId>`).
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub async fn adopt(
+        &self,
+        run: &Run,
+        ref_id: &str,
+        child: &ExecutionId,
+    ) -> Result<(), CloudError> {
+        let item = object(json!({ "run": run.number, "execution": child }));
+        self.table
+            .write(Write::put(child_key(run, ref_id), item))
+            .await
+    }
+
+    /// The child that a stage has to wait for in this run instead of starting one.
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub async fn adopted(
+        &self,
+        run: &Run,
+        ref_id: &str,
+    ) -> Result<Option<ExecutionId>, CloudError> {
+        let item = self.table.get(&child_key(run, ref_id)).await?;
+        let Some(item) = item.filter(|item| item.get("run") == Some(&run.number.into())) else {
+            return Ok(None);
+        };
+        let id = item.get("execution").cloned().unwrap_or(Value::Null);
+        read("execution", id).map(Some)
+    }
+
     /// Notes that an ended execution's end was told to everybody: it leaves the index that the sweep reads.
     ///
     /// # Errors
@@ -129,4 +162,11 @@ impl Store {
             .only_if(Condition::equals("run", execution.run));
         held(self.table.write(write).await).map(|_| ())
     }
+}
+
+fn child_key(run: &Run, ref_id: &str) -> Key {
+    Key::new(
+        Key::execution_partition(&run.execution),
+        format!("CHILD#{ref_id}"),
+    )
 }

@@ -197,7 +197,7 @@ impl Store {
         held(self.table.transact(writes).await)
     }
 
-    /// Begins an ended execution anew: removes the records of `stages` and makes it RUNNING in its next run, or puts
+    /// Begins an ended execution anew, or a running one beside what runs: removes the records of `stages` and makes it RUNNING in its next run, or puts
     /// it into the queue of its pipeline. False if it has not ended, or began anew since it was read.
     ///
     /// Records beyond what one transaction takes are removed before it; a call that died in between is repeated.
@@ -225,6 +225,7 @@ impl Store {
             ending: None,
             end_time: None,
             paused: false,
+            canceled: false,
             ..execution.clone()
         };
         if queue {
@@ -233,11 +234,14 @@ impl Store {
             again.status = Status::Running;
             again.run = execution.run.saturating_add(1);
         }
-        let mut writes = vec![
-            Write::put(Key::execution(&execution.id), execution_item(&again)?)
-                .only_if(Condition::equals("status", execution.status.as_str()))
-                .only_if(Condition::equals("run", execution.run)),
-        ];
+        let mut meta = Write::put(Key::execution(&execution.id), execution_item(&again)?)
+            .only_if(Condition::equals("status", execution.status.as_str()))
+            .only_if(Condition::equals("run", execution.run));
+        if !execution.status.is_complete() {
+            // Whoever ends it meanwhile is heard.
+            meta = meta.only_if(Condition::Absent("ending".to_owned()));
+        }
+        let mut writes = vec![meta];
         for stage in last {
             writes.push(Write::delete(Key::stage(&execution.id, stage)));
             writes.push(Write::delete(skip_key(&execution.id, stage)));

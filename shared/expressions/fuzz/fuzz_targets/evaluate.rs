@@ -15,7 +15,7 @@ fuzz_target!(|text: &str| {
         ]
     });
     let context = Context::from_execution(&execution, Some("2"), None);
-    let options = Options { limits: Limits { steps: 50_000, bytes: 1 << 20 }, ..Options::default() };
+    let options = Options { limits: Limits { steps: 50_000, bytes: 1 << 20, ..Limits::default() }, ..Options::default() };
     let source = json!({"v": format!("${{{text}}}"), "t": text});
     let first = evaluate(&source, &context, &options);
     assert_eq!(first, evaluate(&source, &context, &options));

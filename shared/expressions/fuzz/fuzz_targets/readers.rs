@@ -7,7 +7,7 @@ use serde_json::json;
 
 fuzz_target!(|text: &str| {
     let context = Context::from_json(&json!({ "t": text }));
-    let options = Options { limits: Limits { steps: 50_000, bytes: 1 << 20 }, ..Options::default() };
+    let options = Options { limits: Limits { steps: 50_000, bytes: 1 << 20, ..Limits::default() }, ..Options::default() };
     let source = json!([
         "${#readJson(t)}", "${#readAllYaml(t)}", "${#fromBase64(t)}", "${t.split(t)}", "${t.replaceAll(t, t)}",
         "${T(String).format(t, 1, 2.5, 'x')}", "${new java.text.SimpleDateFormat(t).format(new java.util.Date(0))}",

@@ -231,7 +231,9 @@ fn choose<'m>(
     let mut converting: Option<&Method> = None;
     let mut several = false;
     // Fewer parameters first, plain ones before those that take any number, as the original sorts them.
-    let mut candidates = candidates;
+    // One with another number of them cannot fit.
+    let mut candidates =
+        candidates.filter(|method| method.varargs || method.params.len() == args.len());
     let Some(first) = candidates.next() else {
         return Ok(None);
     };

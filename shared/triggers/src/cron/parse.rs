@@ -371,7 +371,7 @@ impl Reader {
         {
             return Err(CronError::new(message));
         }
-        if increment <= 0 && increment >= -1 && value != ALL {
+        if (-1..=0).contains(&increment) && value != ALL {
             self.set(field).insert(value);
             return Ok(());
         }

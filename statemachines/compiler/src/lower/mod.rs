@@ -5,13 +5,14 @@ mod flow;
 mod strategy;
 mod window;
 
+use gennaker_domain::deployment::strategy::{Condition, Fill};
 use gennaker_domain::{FailurePolicy, Owner, PlanStage, Predecessor, Problem};
 use serde_json::{Map, Value};
 
 use crate::{
     catalog::{self, StageType, Waiting},
     graph::{Flow, Walk},
-    options::Options,
+    options::{Options, SubStage, SubStages},
     parse::{Pipeline, Stage},
     validate::Requisites,
 };
@@ -26,6 +27,10 @@ pub(crate) struct Spec {
     pub task: Option<Task>,
     /// Runs only if this holds; see [`PlanStage::only_if`].
     pub only_if: Option<&'static str>,
+    /// See [`PlanStage::conditions`].
+    pub conditions: Vec<Condition>,
+    /// See [`PlanStage::fills`].
+    pub fills: Vec<Fill>,
     /// Sub-stages before the task. Each inner list runs side by side, the lists one after the other.
     pub before: Vec<Vec<Spec>>,
     /// Sub-stages after the task, one after the other.
@@ -43,17 +48,11 @@ impl Spec {
             task: catalog::stage_type(stage_type).map(|known| Task::of(known, &context)),
             context,
             only_if: None,
+            conditions: Vec::new(),
+            fills: Vec::new(),
             before: Vec::new(),
             after: Vec::new(),
             on_failure: Vec::new(),
-        }
-    }
-
-    /// The same, run only if `condition` holds.
-    pub fn only_if(self, condition: &'static str) -> Self {
-        Self {
-            only_if: Some(condition),
-            ..self
         }
     }
 }
@@ -175,10 +174,32 @@ fn spec(stage: &Stage, options: &Options, problems: &mut Vec<Problem>) -> Spec {
         }
         _ => Spec::of(&stage.stage_type, &stage.name, stage.context.clone()),
     };
+    if let Some(given) = options.sub_stages.get(&stage.ref_id) {
+        add(&mut spec, given, 0);
+    }
     if let Some(window) = window::before(stage, options, problems) {
         spec.before.insert(0, vec![window]);
     }
     spec
+}
+
+/// Adds sub-stages that the caller gives a stage.
+fn add(spec: &mut Spec, given: &SubStages, level: usize) {
+    /// Deeper ones are left out: recursion is bounded.
+    const MAX_LEVELS: usize = 8;
+    if level >= MAX_LEVELS {
+        return;
+    }
+    let of = |given: &SubStage| {
+        let mut spec = Spec::of(&given.stage_type, &given.name, given.context.clone());
+        add(&mut spec, &given.sub_stages, level + 1);
+        spec
+    };
+    for row in &given.before {
+        spec.before.push(row.iter().map(of).collect());
+    }
+    spec.after.extend(given.after.iter().map(of));
+    spec.on_failure.extend(given.on_failure.iter().map(of));
 }
 
 fn whole(ref_id: &str) -> Predecessor {
@@ -240,6 +261,8 @@ impl Lowering {
             // With sub-stages for its failure, the last of them raises it: until then it is only recorded.
             defers_failure: defers_failure || !spec.on_failure.is_empty(),
             only_if: spec.only_if.map(str::to_owned),
+            conditions: spec.conditions,
+            fills: spec.fills,
             context: spec.context,
         });
         self.tasks.push(spec.task);

@@ -70,7 +70,9 @@ fn machine(
         ) {
             open.extend(target.as_str());
         }
-        let last = state["End"] == Value::Bool(true) || state["Type"] == "Succeed";
+        let last = state["End"] == Value::Bool(true)
+            || state["Type"] == "Succeed"
+            || state["Type"] == "Fail";
         assert_ne!(
             last,
             state["Next"].is_string(),
@@ -97,7 +99,7 @@ fn machine(
                     self::machine(branch, names, tasks, plan);
                 }
             }
-            "Succeed" => {}
+            "Succeed" | "Fail" => {}
             other => panic!("unexpected type {other}"),
         }
     }

@@ -1,0 +1,6 @@
+//! The `delete-pipeline` function.
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), gennaker_lambda::Error> {
+    gennaker_lambda::run_stage(gennaker_delete_pipeline::DeletePipeline::connect).await
+}

@@ -1,0 +1,6 @@
+//! The `reorder-pipelines` function.
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), gennaker_lambda::Error> {
+    gennaker_lambda::run_stage(gennaker_reorder_pipelines::ReorderPipelines::connect).await
+}
