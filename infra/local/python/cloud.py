@@ -234,9 +234,12 @@ def check_substitutions(path, substitutions):
 
 def apply_stack(stack, body, parameters):
     cloudformation = client("cloudformation")
+    # A request takes 51,200 bytes of template; beyond that it has to be in S3, as the SAM command line puts it.
+    key = f"{stack}-{hashlib.sha256(body.encode()).hexdigest()[:16]}.template"
+    client("s3").put_object(Bucket=ARTIFACTS, Key=key, Body=body.encode())
     request = {
         "StackName": stack,
-        "TemplateBody": body,
+        "TemplateURL": f"{client('s3').meta.endpoint_url}/{ARTIFACTS}/{key}",
         "Parameters": [{"ParameterKey": k, "ParameterValue": str(v)} for k, v in parameters.items()],
         "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
     }
