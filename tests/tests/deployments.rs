@@ -345,6 +345,16 @@ fn a_deploy_without_an_image_says_where_one_could_come_from() {
 }
 
 #[test]
+fn files_with_the_same_id_run_in_one_cloud() {
+    let wait = json!({ "refId": "1", "type": "wait", "waitTime": 1, "requisiteStageRefIds": [] });
+    for application in ["copied", "copy"] {
+        let mut pipeline = pipeline(application, std::slice::from_ref(&wait));
+        pipeline["id"] = json!("the-same");
+        succeeded(&system().run(&pipeline, &[]));
+    }
+}
+
+#[test]
 fn an_unknown_account_is_refused_with_those_that_exist() {
     let system = system();
     let saved = system.gennaker(&[

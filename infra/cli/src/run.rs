@@ -112,7 +112,22 @@ async fn try_out(
     let installation = ground.installation(prefix).await;
     names.extend(accounts::named(&resolved));
     accounts::register(&names, &installation).await?;
-    let saved = save_pipeline(&text, None, &installation, output).await?;
+    let saved = match save_pipeline(&text, None, &installation, output).await {
+        // Files that were copied from each other have the same id: a run needs none of its own.
+        Err(Failure::Input { problems })
+            if problems
+                .iter()
+                .any(|problem| problem.code == "duplicate-id") =>
+        {
+            output.say("a pipeline of another application has its `id`: run without it");
+            let mut without = pipeline.clone();
+            if let Some(object) = without.as_object_mut() {
+                object.remove("id");
+            }
+            save_pipeline(&without.to_string(), None, &installation, output).await?
+        }
+        other => other?,
+    };
     let reference = format!(
         "{}/{}",
         saved.get("application").map(bare).unwrap_or_default(),

@@ -234,12 +234,13 @@ def check_substitutions(path, substitutions):
 
 def apply_stack(stack, body, parameters):
     cloudformation = client("cloudformation")
-    # A request takes 51,200 bytes of template; beyond that it has to be in S3, as the SAM command line puts it.
-    key = f"{stack}-{hashlib.sha256(body.encode()).hexdigest()[:16]}.template"
+    # A template in the request itself may have 51,200 bytes, one in S3 a million: `sam deploy` does the same.
+    key = hashlib.sha256(body.encode()).hexdigest() + ".template"
     client("s3").put_object(Bucket=ARTIFACTS, Key=key, Body=body.encode())
+    endpoint = client("s3").meta.endpoint_url.rstrip("/")
     request = {
         "StackName": stack,
-        "TemplateURL": f"{client('s3').meta.endpoint_url}/{ARTIFACTS}/{key}",
+        "TemplateURL": f"{endpoint}/{ARTIFACTS}/{key}",
         "Parameters": [{"ParameterKey": k, "ParameterValue": str(v)} for k, v in parameters.items()],
         "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
     }
