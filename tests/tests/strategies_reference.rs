@@ -21,7 +21,7 @@ use gennaker_domain::deployment::Capacity;
 use gennaker_domain::{Intent, Owner, Status};
 use gennaker_lambda::{Invocation, Stage, StageError, Step, Undo};
 use gennaker_server_groups::{predecessor, traffic};
-use gennaker_testkit::{Behaviour, Drive, Effect, Faults, World};
+use gennaker_testkit::{Behaviour, Drive, Effect, End, Faults, World};
 use serde_json::{Map, Value, json};
 
 /// A task of the original that fails at its nth run, as the stage that has it.
@@ -522,7 +522,14 @@ async fn run_top(
                 before,
             });
         }
-        drive.to_end(&drive.runtime(inner), &stage.ref_id).await;
+        let end = drive.to_end(&drive.runtime(inner), &stage.ref_id).await;
+        if let End::GaveUp(reason) = end {
+            failures.push(format!(
+                "{} ({}) never ends: {reason}",
+                stage.name, stage.ref_id
+            ));
+            return failures;
+        }
         let record = drive.records().await.unwrap().remove(&stage.ref_id);
         if let Some(record) = record.filter(|record| record.status == Status::Terminal) {
             let reason = record

@@ -41,7 +41,7 @@ async fn two_groups(kind: &str, more: &Value) -> (Drive, String) {
         drive.world.tag(OLD, &tag, &value);
     }
     drive.world.suspend(OLD, &traffic::SUSPENDED);
-    drive.world.advance(1_000);
+    drive.world.set_created(OLD, drive.world.now() - 1_000);
     drive.world.add_group(
         NEW,
         "ami-2",

@@ -419,7 +419,12 @@ pub fn compiled(
     stage.insert("requisiteStageRefIds".to_owned(), json!([]));
     let pipeline = json!({ "application": application, "name": "release", "stages": [stage] });
     gennaker_compiler::compile(&pipeline, &gennaker_compiler::Options::default())
-        .map(|compiled| compiled.plan)
+        .map(|compiled| {
+            let mut plan = compiled.plan;
+            // Nobody sleeps on a token here: what is woken is polled.
+            plan.stages.iter_mut().for_each(|stage| stage.woken = false);
+            plan
+        })
         .map_err(|problems| format!("{problems:?}"))
 }
 
