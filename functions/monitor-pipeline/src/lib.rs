@@ -139,7 +139,7 @@ mod tests {
         let read = |value: Value| executions(&context(value), &own);
         assert_eq!(
             read(json!({"executionIds": [id, null, id]})).unwrap(),
-            [id.clone()]
+            std::slice::from_ref(&id)
         );
         assert_eq!(read(json!({"executionId": id})).unwrap(), [id]);
         assert!(read(json!({})).unwrap().is_empty());

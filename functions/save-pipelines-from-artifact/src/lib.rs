@@ -88,11 +88,14 @@ pub fn named(invocation: &Invocation<'_>) -> Option<Value> {
         .and_then(artifact::normal)
 }
 
+/// A pipeline and its application.
+pub type OfApplication = (String, Map<String, Value>);
+
 /// The pipelines of an artifact's content, `{application: [pipeline, …], …}`, each with its application.
 ///
 /// # Errors
 /// What a person reads.
-pub fn pipelines(content: &[u8]) -> Result<Vec<(String, Map<String, Value>)>, String> {
+pub fn pipelines(content: &[u8]) -> Result<Vec<OfApplication>, String> {
     let all: Map<String, Value> = serde_json::from_slice(content).map_err(|error| {
         format!("the artifact is no JSON object of applications and their pipelines: {error}")
     })?;
