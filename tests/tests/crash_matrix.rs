@@ -420,7 +420,7 @@ async fn undo(drive: &Drive, mut called: impl FnMut(&str, usize)) -> Option<Stri
             .unwrap()
             .into_iter()
             .rfind(|intent| !intent.closed);
-        let Some(intent) = open else { return None };
+        let intent = open?;
         let runtime = drive.runtime(stages::stage_of(&intent.function, &drive.world, &http));
         let event = json!({ "run": drive.run(), "stage": intent.stage, "undo": intent.action });
         let from = drive.faults.calls().len();
@@ -522,11 +522,11 @@ async fn no_fault_at_any_call_breaks_a_stage_or_a_strategy() {
         let mut struck = BTreeSet::new();
         let (mut tried, mut undone, mut bad) = (0, 0, 0);
         let mut number = 0;
-        for at in 0..calls.len() {
+        for (at, name) in calls.iter().enumerate() {
             for (moment, fault) in FAULTS {
                 number += 1;
                 let stale = fault == Fault::Stale;
-                if stale && !calls[at].ends_with("DescribeAutoScalingGroups") {
+                if stale && !name.ends_with("DescribeAutoScalingGroups") {
                     continue;
                 }
                 let dies = fault == Fault::Crash && mutating.contains(&at);

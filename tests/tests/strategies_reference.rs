@@ -98,7 +98,7 @@ fn world_of(case: &Value, faults: &Faults) -> (World, String) {
         world.add_image(image, text(&group["image"], "name"));
         let capacity = Capacity::from_value(&group["capacity"]).unwrap();
         let disabled = group["disabled"] == true;
-        here.add_group(name, image, capacity, &[web.clone()]);
+        here.add_group(name, image, capacity, std::slice::from_ref(&web));
         here.set_created(name, group["createdTime"].as_i64().unwrap());
         let ids: Vec<String> = here
             .group(name)
