@@ -160,7 +160,10 @@ fn text<'a>(context: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
     context.get(name).and_then(Value::as_str)
 }
 
-fn expression(invocation: &Invocation<'_>, context: &Map<String, Value>) -> Verdict {
+async fn expression(
+    invocation: &Invocation<'_>,
+    context: &Map<String, Value>,
+) -> Result<Verdict, StageError> {
     let value = match context.get("expression") {
         // Resolved with the stage, as `${…}`; what is left verbatim could not be.
         Some(Value::String(text)) if text.trim().eq_ignore_ascii_case("true") => Value::Bool(true),
@@ -168,10 +171,12 @@ fn expression(invocation: &Invocation<'_>, context: &Map<String, Value>) -> Verd
             Value::Bool(false)
         }
         Some(Value::String(text)) if !text.contains("${") => {
-            match invocation.evaluate(&format!("${{{text}}}")) {
+            match invocation.value(&format!("${{{text}}}")).await? {
                 Ok(value) => value,
                 Err(reason) => {
-                    return Verdict::Fails(format!("`{text}` could not be evaluated: {reason}"));
+                    return Ok(Verdict::Fails(format!(
+                        "`{text}` could not be evaluated: {reason}"
+                    )));
                 }
             }
         }
@@ -179,16 +184,16 @@ fn expression(invocation: &Invocation<'_>, context: &Map<String, Value>) -> Verd
         None => Value::Null,
     };
     if is_true(&value) {
-        return Verdict::Holds;
+        return Ok(Verdict::Holds);
     }
     let shown = context
         .get("expression")
         .map(ToString::to_string)
         .unwrap_or_default();
-    Verdict::Fails(match text(context, "failureMessage") {
+    Ok(Verdict::Fails(match text(context, "failureMessage") {
         Some(message) if !message.is_empty() => message.to_owned(),
         _ => format!("expression {shown} is {value}"),
-    })
+    }))
 }
 
 fn stage_status(
@@ -234,7 +239,7 @@ impl Stage for CheckPreconditions {
             let context = &precondition.context;
             let verdict = match precondition.kind.as_str() {
                 "clusterSize" => self.cluster_size(invocation, context).await?,
-                "expression" => expression(invocation, context),
+                "expression" => expression(invocation, context).await?,
                 "stageStatus" => stage_status(invocation, context)?,
                 other => {
                     return Err(StageError::invalid(

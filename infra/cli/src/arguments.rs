@@ -399,9 +399,7 @@ pub(crate) enum Trigger {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Webhook {
     /// Answer cases: JSON lines in, JSON lines out in the same order.
-    #[command(
-        after_help = "Example:\n  echo '{\"id\":\"1\",\"type\":\"git\",\"source\":\"github\",\"headers\":{},\"raw\":\"{}\"}' | gennaker webhook evaluate --cases -"
-    )]
+    #[command(after_help = "Example:\n  gennaker webhook evaluate --cases cases.jsonl")]
     Evaluate {
         /// The cases; their payload files lie beside them.
         #[arg(long, value_name = "FILE")]
@@ -412,9 +410,7 @@ pub(crate) enum Webhook {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Artifact {
     /// Answer cases: JSON lines in, JSON lines out in the same order.
-    #[command(
-        after_help = "Example:\n  echo '{\"id\":\"1\",\"function\":\"readArtifact\",\"artifact\":{\"type\":\"s3/object\"}}' | gennaker artifact evaluate --cases -"
-    )]
+    #[command(after_help = "Example:\n  gennaker artifact evaluate --cases cases.jsonl")]
     Evaluate {
         /// The cases.
         #[arg(long, value_name = "FILE")]
@@ -598,9 +594,7 @@ pub(crate) struct SaveAccount {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Execution {
     /// Run whole executions in virtual time by the functions' own code, without a cloud.
-    #[command(
-        after_help = "Example:\n  echo '{\"id\":\"1\",\"pipeline\":{\"application\":\"shop\",\"name\":\"p\",\"stages\":[{\"refId\":\"1\",\"type\":\"wait\"}]},\"outcomes\":{\"1\":{\"status\":\"TERMINAL\",\"seconds\":5}}}' | gennaker execution evaluate --cases -"
-    )]
+    #[command(after_help = "Example:\n  gennaker execution evaluate --cases cases.jsonl")]
     Evaluate {
         /// JSON lines, one case each; - for standard input.
         #[arg(long, value_name = "FILE")]
