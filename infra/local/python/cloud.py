@@ -6,6 +6,7 @@ come from the environment, as for any AWS SDK. Each operation is a function belo
 """
 
 import concurrent.futures
+import fcntl
 import hashlib
 import json
 import os
@@ -78,9 +79,17 @@ def call(service, operation, parameters=None, region=HOME_REGION):
 def package(binaries, directory):
     """Zips each binary as `bootstrap`, stripped and uncompressed; [{"name", "zip", "bytes"}].
 
-    A zip that is younger than its binary is kept. Nothing is compressed: the archives never leave this machine.
+    A zip that is younger than its binary is kept. Nothing is compressed: the archives never leave this machine. Several
+    local clouds of one workspace share the archives: they package one after the other.
     """
     os.makedirs(directory, exist_ok=True)
+    with open(os.path.join(directory, "lock"), "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return package_alone(binaries, directory)
+
+
+def package_alone(binaries, directory):
+    """`package`, while nobody else does."""
 
     def one(item):
         name, binary = item["name"], item["binary"]
