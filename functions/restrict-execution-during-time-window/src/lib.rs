@@ -48,7 +48,8 @@ impl Stage for RestrictExecutionDuringTimeWindow {
         else {
             return Ok(Step::succeeded());
         };
-        let skipped = invocation.context.get("skipRemainingWait") == Some(&Value::Bool(true));
+        let skipped = invocation.context.get("skipRemainingWait") == Some(&Value::Bool(true))
+            || invocation.wait_is_skipped().await?;
         if skipped {
             return Ok(Step::Succeeded {
                 outputs: Map::new(),

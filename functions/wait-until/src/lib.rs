@@ -58,7 +58,8 @@ impl Stage for WaitUntil {
         if left <= 0 {
             return Ok(over(start));
         }
-        let skipped = invocation.context.get("skipRemainingWait") == Some(&Value::Bool(true));
+        let skipped = invocation.context.get("skipRemainingWait") == Some(&Value::Bool(true))
+            || invocation.wait_is_skipped().await?;
         if skipped {
             let mut context = start;
             context.insert("skipRemainingWait".to_owned(), true.into());

