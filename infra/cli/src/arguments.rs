@@ -564,7 +564,7 @@ impl Answer {
 pub(crate) enum Account {
     /// Save an account under the name that pipelines have for it.
     #[command(
-        after_help = "Example:\n  gennaker account save --name prod --account-id 123456789012 --role role/gennaker --region us-east-1"
+        after_help = "Example:\n  gennaker account save --name prod --account-id 123456789012 --role role/gennaker"
     )]
     Save(SaveAccount),
     /// List the accounts.
@@ -860,6 +860,19 @@ mod tests {
         visit(&Arguments::command(), "");
     }
 
+    /// The words of a command line, as a shell splits it: what is between single quotes is one.
+    fn words(line: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        for (number, part) in line.split('\'').enumerate() {
+            if number % 2 == 1 {
+                found.push(part.to_owned());
+            } else {
+                found.extend(part.split_whitespace().map(str::to_owned));
+            }
+        }
+        found
+    }
+
     #[test]
     fn every_example_parses() {
         fn visit(command: &clap::Command) {
@@ -870,14 +883,7 @@ mod tests {
                     if !part.starts_with("gennaker ") || part.contains('$') {
                         continue;
                     }
-                    let words: Vec<String> = part
-                        .split(" > ")
-                        .next()
-                        .unwrap()
-                        .replace("'wrong image'", "wrong")
-                        .split_whitespace()
-                        .map(|word| word.trim_matches('\'').to_owned())
-                        .collect();
+                    let words = words(part.split(" > ").next().unwrap());
                     Arguments::try_parse_from(&words)
                         .unwrap_or_else(|error| panic!("{part}: {error}"));
                 }
