@@ -293,7 +293,9 @@ fn every_shape_ends_on_the_local_cloud_as_it_does_in_the_simulator() {
         let running: Vec<_> = some
             .iter()
             .map(|shape| {
-                let pipeline = pipeline("shapes", &shape.stages);
+                // Of one name each: a run starts what was saved last under its name.
+                let mut pipeline = pipeline("shapes", &shape.stages);
+                pipeline["name"] = json!(shape.name);
                 (shape, system.start_run(&pipeline, &[]), file(&pipeline))
             })
             .collect();
