@@ -235,7 +235,11 @@ fn deploy(
     let template = workspace.join("infra").join("template.yaml");
     let stack = cloud.deploy(&setting.prefix, &template, &parameters, &zips, progress)?;
     cloud.seed(&setting.world)?;
-    for (name, output) in [("table", "TableName"), ("bus", "BusName")] {
+    for (name, output) in [
+        ("table", "TableName"),
+        ("bus", "BusName"),
+        ("publicAddress", "PublicAddress"),
+    ] {
         if let Some(value) = stack.outputs.get(output) {
             cloud.remember(name, value.clone().into())?;
         }
@@ -281,6 +285,9 @@ async fn up(
             "the local cloud is up at {}",
             ground.cloud.endpoints().aws
         ))?;
+        if let Some(address) = state.get("publicAddress").and_then(Value::as_str) {
+            output.line(&format!("what the internet would call is at {address}"))?;
+        }
     }
     output.say("eval \"$(gennaker local env)\" makes aws and gennaker talk to it; gennaker local down ends it");
     Ok(())
@@ -332,6 +339,10 @@ async fn status(output: &Output) -> Result<(), Failure> {
     let text = |name: &str| state.get(name).map(crate::output::bare).unwrap_or_default();
     output.line(&format!("up at {}", ground.cloud.endpoints().aws))?;
     output.line(&format!("table {}, bus {}", text("table"), text("bus")))?;
+    output.line(&format!(
+        "webhooks are posted to {}/webhooks/{{type}}/{{source}}",
+        text("publicAddress")
+    ))?;
     output.line(&format!("processes {}", text("pids")))?;
     for machine in state
         .get("stateMachines")
