@@ -4,13 +4,10 @@
 use std::sync::Arc;
 
 use gennaker_cloud::Store;
-use gennaker_cloud::store::pipelines::TriggerEntry;
 use gennaker_receive_webhook::ReceiveWebhook;
 use gennaker_testkit::{
     Faults, MemoryFunctions, MemorySecrets, MemoryTable, at_every_call, sample,
 };
-use gennaker_triggers::index::trigger_key;
-use gennaker_triggers::trigger::Trigger;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -27,20 +24,11 @@ async fn world(triggers: &[Value]) -> World {
     let table = MemoryTable::with_faults(faults.clone());
     let functions = MemoryFunctions::with_faults(faults.clone());
     let secrets = MemorySecrets::with_faults(faults.clone());
-    let entries: Vec<TriggerEntry> = triggers
-        .iter()
-        .enumerate()
-        .map(|(index, trigger)| TriggerEntry {
-            key: trigger_key(&Trigger::read(trigger).unwrap()).unwrap(),
-            application: "shop".to_owned(),
-            pipeline_id: "p-1".to_owned(),
-            index,
-            trigger: trigger.clone(),
-        })
-        .collect();
     let store = Store::new(Arc::new(table));
     let plan = sample::plan(json!([{"refId": "1", "type": "wait"}]));
-    sample::save(&store, &plan, &entries).await.unwrap();
+    sample::save(&store, &plan, &sample::entries(triggers))
+        .await
+        .unwrap();
     World {
         receive: ReceiveWebhook::new(
             store,

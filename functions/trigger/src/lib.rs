@@ -16,7 +16,6 @@ use gennaker_lambda::{Connection, Function, FunctionError, metric, setting};
 use gennaker_triggers::artifact::{ExpectedArtifact, any_matches};
 use gennaker_triggers::event::Event;
 use gennaker_triggers::index::{ecr_key, event_keys};
-use gennaker_triggers::pipeline::Pipeline;
 use serde_json::{Value, json};
 
 use arrivals::{Arrival, Part, Reading};
@@ -216,15 +215,15 @@ impl Trigger {
         let Some(pipeline) = pipeline.filter(|pipeline| !pipeline.deleted) else {
             return Ok(Err("the pipeline is gone".to_owned()));
         };
-        let revision = self.store.revision(&pipeline.id, pipeline.revision).await?;
-        let mut config = revision.map(|revision| revision.config).unwrap_or_default();
-        if let Some(config) = config.as_object_mut() {
-            config.insert("application".to_owned(), pipeline.application.into());
-            config.insert("name".to_owned(), pipeline.name.into());
-        }
-        Ok(Pipeline::read(&config)
-            .map(|read| read.expected_artifacts)
-            .map_err(|error| format!("the pipeline cannot be read: {error}")))
+        let Some(plan) = self.store.plan(&pipeline.plan_hash).await? else {
+            return Ok(Err("the plan of the pipeline is gone".to_owned()));
+        };
+        Ok(plan
+            .expected_artifacts
+            .iter()
+            .map(ExpectedArtifact::read)
+            .collect::<Result<_, _>>()
+            .map_err(|error| format!("the pipeline's expected artifacts cannot be read: {error}")))
     }
 
     /// The digest of an image that was pushed to ECR, where the event does not say it. None where ECR knows none (the
