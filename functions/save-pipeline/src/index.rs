@@ -2,6 +2,9 @@
 
 use gennaker_cloud::store::pipelines::TriggerEntry;
 use gennaker_domain::Problem;
+use gennaker_triggers::index::trigger_key;
+use gennaker_triggers::matching::BUILD_TYPES;
+use gennaker_triggers::trigger::Trigger;
 use serde_json::Value;
 
 /// Where this installation lives: what a trigger means that names neither account nor region.
@@ -74,37 +77,49 @@ fn ecr_host(registry: &str) -> Option<(&str, &str)> {
     (is_account && !region.is_empty()).then_some((account, region))
 }
 
+/// What a trigger has to name to be found, and what for.
+const REQUIRED: [(&str, &[&str]); 12] = [
+    ("git", &["source", "project", "slug"]),
+    ("docker", &["account", "repository"]),
+    ("helm/oci", &["account", "repository"]),
+    ("helm", &["account"]),
+    ("webhook", &["source"]),
+    ("cdevents", &["source"]),
+    ("pubsub", &["pubsubSystem", "subscriptionName"]),
+    ("artifactory", &["artifactorySearchName"]),
+    ("nexus", &["nexusSearchName"]),
+    ("pipeline", &["pipeline"]),
+    ("ecr", &["repository"]),
+    ("build", &["master", "job"]),
+];
+
+/// Why a trigger starts nothing, and what to do about it.
+type Unheard = (String, String);
+
 /// Key of the trigger in the index, or why it has none and what to do about it.
-fn key(trigger: &Value, home: &Home) -> Result<String, (String, String)> {
-    let text = |name: &str| {
+fn key(trigger: &Value, home: &Home) -> Result<String, Unheard> {
+    let trigger = Trigger::read(trigger).map_err(|error| {
+        (
+            format!("the trigger cannot be read: {error}"),
+            "give the field the type that it has in Spinnaker".to_owned(),
+        )
+    })?;
+    if let Some(repository) = ecr_repository(&trigger, home) {
+        return Ok(repository);
+    }
+    trigger_key(&trigger).ok_or_else(|| unheard(&trigger))
+}
+
+/// Key of a trigger that hears image pushes to ECR: `ecr`, or `docker` on an ECR registry.
+fn ecr_repository(trigger: &Trigger, home: &Home) -> Option<String> {
+    let text = |field: &str| {
         trigger
-            .get(name)
-            .and_then(Value::as_str)
+            .text(field)
             .map(str::trim)
             .filter(|text| !text.is_empty())
     };
-    let kind = text("type").unwrap_or("");
-    if kind == "pipeline" {
-        // The application that the trigger names does not matter: ids are unique.
-        return text("pipeline")
-            .map(|id| format!("pipeline#{id}"))
-            .ok_or_else(|| {
-                (
-                    "the trigger names no `pipeline`".to_owned(),
-                    "give the id of the pipeline whose end starts this one".to_owned(),
-                )
-            });
-    }
-    let (account, region) = match kind {
-        "docker" => {
-            let registry = text("registry").or_else(|| text("account")).unwrap_or("");
-            ecr_host(registry).ok_or_else(|| {
-                (
-                    format!("the registry `{registry}` is not an ECR registry: pushes to it start nothing yet"),
-                    "give `registry` as `<account>.dkr.ecr.<region>.amazonaws.com`".to_owned(),
-                )
-            })?
-        }
+    let (account, region) = match trigger.kind.as_deref()? {
+        "docker" => ecr_host(text("registry").or_else(|| text("account"))?)?,
         "ecr" => {
             let is_id = |text: &&str| text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit());
             let account = text("registryId").or_else(|| text("account")).filter(is_id);
@@ -113,20 +128,37 @@ fn key(trigger: &Value, home: &Home) -> Result<String, (String, String)> {
                 text("region").unwrap_or(&home.region),
             )
         }
-        other => {
-            return Err((
-                format!("triggers of type `{other}` start nothing yet"),
-                "start the pipeline with `gennaker execution start`".to_owned(),
-            ));
-        }
+        _ => return None,
     };
-    let repository = text("repository").ok_or_else(|| {
-        (
-            "the trigger names no `repository`".to_owned(),
-            "give the repository's name, such as `shop/api`".to_owned(),
-        )
-    })?;
-    Ok(format!("ecr#{account}/{region}/{repository}"))
+    Some(format!("ecr#{account}/{region}/{}", text("repository")?))
+}
+
+/// What a trigger without a key lacks.
+fn unheard(trigger: &Trigger) -> Unheard {
+    let kind = trigger.kind.as_deref().unwrap_or("");
+    let group = if BUILD_TYPES.contains(&kind) {
+        "build"
+    } else {
+        kind
+    };
+    let required = REQUIRED.iter().find(|(known, _)| *known == group);
+    match required {
+        Some((_, fields)) => {
+            let missing: Vec<String> = fields
+                .iter()
+                .filter(|field| trigger.text(field).is_none())
+                .map(|field| format!("`{field}`"))
+                .collect();
+            (
+                format!("the trigger names no {}", missing.join(" and no ")),
+                "an event finds the trigger by it: nothing starts without".to_owned(),
+            )
+        }
+        None => (
+            format!("triggers of type `{kind}` start nothing"),
+            "start the pipeline with `gennaker execution start`".to_owned(),
+        ),
+    }
 }
 
 #[cfg(test)]
@@ -187,10 +219,62 @@ mod tests {
     }
 
     #[test]
+    fn every_other_trigger_is_found_by_the_key_of_its_events() {
+        let cases = [
+            (
+                json!({"type": "git", "source": "GitHub", "project": "Shop", "slug": "api", "secret": "x"}),
+                "git#github/shop/api",
+            ),
+            (
+                json!({"type": "docker", "account": "hub", "registry": "index.docker.io", "repository": "shop/api"}),
+                "docker#hub/shop/api",
+            ),
+            (
+                json!({"type": "webhook", "source": "release"}),
+                "webhook#release",
+            ),
+            (
+                json!({"type": "pubsub", "pubsubSystem": "amazon", "subscriptionName": "aws.s3"}),
+                "pubsub#amazon/aws.s3",
+            ),
+            (
+                json!({"type": "jenkins", "master": "ci", "job": "api/main"}),
+                "build#ci/api/main",
+            ),
+            (
+                json!({"type": "travis", "master": "t", "job": "shop/api"}),
+                "build#t/shop/api",
+            ),
+            (
+                json!({"type": "artifactory", "artifactorySearchName": "libs"}),
+                "artifactory#libs",
+            ),
+            (
+                json!({"type": "nexus", "nexusSearchName": "libs"}),
+                "nexus#libs",
+            ),
+            (json!({"type": "helm", "account": "charts"}), "helm#charts"),
+            (json!({"type": "cdevents", "source": "cd"}), "cdevents#cd"),
+        ];
+        for (mut trigger, key) in cases {
+            trigger["enabled"] = json!(true);
+            assert_eq!(keys(json!([trigger])), (vec![key.to_owned()], 0));
+        }
+    }
+
+    #[test]
     fn what_starts_nothing_is_said_unless_it_is_disabled() {
-        let git = json!({"type": "git", "enabled": true});
-        let hub = json!({"type": "docker", "enabled": true, "registry": "index.docker.io", "repository": "x"});
+        let git = json!({"type": "git", "enabled": true, "source": "github"});
+        let unknown = json!({"type": "carrier-pigeon", "enabled": true});
+        let unreadable = json!({"type": "webhook", "enabled": true, "source": {}});
         let off = json!({"type": "git", "enabled": false});
-        assert_eq!(keys(json!([git, hub, off])), (Vec::new(), 2));
+        let config = json!({ "triggers": [git, unknown, unreadable, off] });
+        let (entries, warnings) = entries("shop", "p", &config, &home());
+        assert!(entries.is_empty());
+        let said: Vec<&str> = warnings.iter().map(|one| one.message.as_str()).collect();
+        assert_eq!(said.len(), 3, "{said:?}");
+        assert_eq!(said[0], "the trigger names no `project` and no `slug`");
+        assert_eq!(said[1], "triggers of type `carrier-pigeon` start nothing");
+        assert!(said[2].starts_with("the trigger cannot be read"));
     }
 }

@@ -263,7 +263,19 @@ impl SavePipeline {
         let (entries, mut warnings) =
             index::entries(&draft.application, &draft.id, &draft.config, &self.home);
         let before = draft.before.as_ref();
-        let index_writes = entries.len() + before.map_or(0, |before| before.triggers.len());
+        let mut triggers: Vec<(String, String)> = entries
+            .iter()
+            .map(|entry| {
+                let key = entry.table_key();
+                (key.partition, key.sort)
+            })
+            .collect();
+        triggers.sort();
+        let removed = before.map_or(0, |before| {
+            let gone = |known: &&(String, String)| !triggers.contains(known);
+            before.triggers.iter().filter(gone).count()
+        });
+        let index_writes = entries.len() + removed;
         if index_writes > MAX_TRIGGER_WRITES {
             return Ok(refused(&[Problem::error(
                 "too-many-triggers",
@@ -275,14 +287,6 @@ impl SavePipeline {
             .with_hint("disable some and save twice")]));
         }
         warnings.splice(0..0, compiled.warnings);
-        let mut triggers: Vec<(String, String)> = entries
-            .iter()
-            .map(|entry| {
-                let key = entry.table_key();
-                (key.partition, key.sort)
-            })
-            .collect();
-        triggers.sort();
         let name = machine::name(&self.prefix, &draft.id);
         let machine = machine::arn(&self.home, &name);
         let definition_hash = sha256(&compiled.definition_text);

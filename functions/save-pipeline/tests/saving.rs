@@ -201,3 +201,59 @@ async fn a_deleted_pipeline_hears_nothing_and_a_new_one_of_its_name_goes_on_coun
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_trigger_hears_while_it_and_its_pipeline_are_enabled() {
+    let hook = "webhook#release";
+    let git = "git#github/shop/api";
+    let with = |hook_enabled: bool, disabled: bool| {
+        let mut pipeline = pipeline(5);
+        pipeline["disabled"] = json!(disabled);
+        pipeline["triggers"] = json!([
+            {"type": "webhook", "enabled": hook_enabled, "source": "release"},
+            {"type": "git", "enabled": true, "source": "github", "project": "shop", "slug": "api"},
+        ]);
+        pipeline
+    };
+    for (hook_enabled, disabled, heard) in [
+        (true, false, [1, 1]),
+        (false, false, [0, 1]),
+        (true, true, [0, 0]),
+    ] {
+        at_every_call(async |strike| {
+            let world = world();
+            world.save(with(true, false), 1).await;
+            let event = json!({"application": "shop", "pipeline": with(hook_enabled, disabled)});
+            let armed = strike.arm(&world.faults);
+            armed
+                .until_answered(async || world.save.save(&event, 2).await)
+                .await;
+            let calls = armed.finish();
+            let mut found = Vec::new();
+            for key in [hook, git] {
+                found.push(world.store.triggers(key).await.unwrap().len());
+            }
+            assert_eq!(found, heard);
+            calls
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pipeline_with_many_triggers_is_saved_again_and_one_with_too_many_is_refused() {
+    let with = |count: usize| {
+        let mut pipeline = pipeline(5);
+        let hooks = (0..count)
+            .map(|n| json!({"type": "webhook", "enabled": true, "source": format!("release-{n}")}));
+        pipeline["triggers"] = hooks.collect();
+        pipeline
+    };
+    let world = world();
+    assert_eq!(world.save(with(80), 1).await["revision"], 1);
+    let mut changed = with(80);
+    changed["description"] = json!("the same triggers");
+    assert_eq!(world.save(changed, 2).await["revision"], 2);
+    let refused = world.save(with(91), 3).await;
+    assert_eq!(refused["problems"][0]["code"], "too-many-triggers");
+}
