@@ -192,6 +192,8 @@ impl System {
             ("Architecture", architecture),
             ("EventSource", "gennaker.local.ecr"),
             ("SweepRate", "rate(1 minute)"),
+            // The emulator reads schedules in UTC: each minute it is looked whether a trigger is due.
+            ("CronSchedule", "cron(* * * * ? *)"),
             ("DisableClusterMinSeconds", "1"),
             ("FunctionTimeoutSeconds", "10"),
         ]
