@@ -179,7 +179,7 @@ impl System {
             "the tests' world",
         )
         .unwrap();
-        let cloud = LocalCloud::start(&options, &Silent).unwrap();
+        let mut cloud = LocalCloud::start(&options, &Silent).unwrap();
         let zips = cloud
             .package(built, &target.join("local").join("functions"), &Silent)
             .unwrap();
@@ -203,9 +203,11 @@ impl System {
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect();
         let template = workspace().join("infra").join("template.yaml");
-        cloud
+        let stack = cloud
             .deploy("gennaker", &template, &parameters, &zips, &Silent)
             .unwrap();
+        let public = stack.outputs["PublicAddress"].clone();
+        cloud.remember("publicAddress", public.into()).unwrap();
         // What all tests share is made before two of them try at once.
         let shared = pipeline(
             "shared",

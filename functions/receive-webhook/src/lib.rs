@@ -3,6 +3,7 @@
 pub mod address;
 pub mod senders;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -17,12 +18,13 @@ use gennaker_lambda::{
 };
 use gennaker_triggers::delivery::Delivery;
 use gennaker_triggers::event::Event;
+use gennaker_triggers::inbound::{self, events};
 use gennaker_triggers::index::{event_hash, event_keys};
-use gennaker_triggers::webhook::{Received, receive};
+use gennaker_triggers::webhook::Received;
 use serde_json::{Value, json};
 
 use address::{Address, address};
-use senders::{Senders, Signed};
+use senders::{Configured, Senders, Signed};
 
 /// How long an event is known by its id, or by its body where that is signed: 30 days.
 const KNOWN_MILLIS: i64 = 30 * 24 * 3_600_000;
@@ -54,19 +56,18 @@ pub struct ReceiveWebhook {
 }
 
 impl ReceiveWebhook {
-    /// On a store, the functions of an installation, and secrets by reference. `shared` is the secret (or the reference to
-    /// it) of git triggers that have none of their own.
+    /// On a store, the functions of an installation, and secrets by reference, those of the installation among them.
     pub fn new(
         store: Store,
         functions: Arc<dyn Functions>,
         secrets: Arc<dyn Secrets>,
-        shared: Option<String>,
+        configured: Configured,
         prefix: impl Into<String>,
     ) -> Self {
         Self {
             store,
             functions,
-            senders: Senders::new(secrets, shared),
+            senders: Senders::new(secrets, configured),
             prefix: prefix.into(),
         }
     }
@@ -79,7 +80,10 @@ impl ReceiveWebhook {
             Store::new(Arc::new(table)),
             Arc::new(AwsFunctions::new(connection)),
             Arc::new(AwsSecrets::new(connection)),
-            setting("GIT_SHARED_SECRET"),
+            Configured {
+                git: setting("GIT_SHARED_SECRET"),
+                token: setting("WEBHOOK_TOKEN"),
+            },
             gennaker_lambda::prefix(),
         )
     }
@@ -121,20 +125,32 @@ impl ReceiveWebhook {
             let message = "the body is not UTF-8";
             return Ok((HttpAnswer::error(400, message), message.to_owned()));
         }
-        let mut event = match receive(kind, source, &request.headers, &body(kind, &request)) {
+        if inbound::TYPES.contains(&kind.as_str())
+            && !self.senders.knows_token(&request, now).await?
+        {
+            let message = "the request does not hold the token of the installation";
+            return Ok((HttpAnswer::error(401, message), message.to_owned()));
+        }
+        let received = match events(kind, source, &request.headers, &body(kind, &request)) {
+            Ok(received) => received,
             Err(refused) => {
                 // The reason may quote the body: the sender reads it, the log does not.
                 let message: String = refused.to_string().chars().take(MOST_MESSAGE).collect();
                 let answer = HttpAnswer::error(refused.status(), &message);
                 return Ok((answer, "it cannot be read".to_owned()));
             }
-            // Here too the reason may quote what was sent.
-            Ok(Received::NothingToDo(_)) => {
-                return Ok((processed(None), "nothing to do".to_owned()));
-            }
-            Ok(Received::Event(event)) => event,
         };
-        let heard_by = self.heard_by(&event).await?;
+        let events: Vec<Box<Event>> = received
+            .into_iter()
+            .filter_map(|one| match one {
+                Received::Event(event) => Some(event),
+                Received::NothingToDo(_) => None,
+            })
+            .collect();
+        let Some(mut event) = events.first().cloned() else {
+            return Ok((processed(None), "nothing to do".to_owned()));
+        };
+        let heard_by = self.heard_by(&events).await?;
         if heard_by.is_empty() {
             let id = event.event_id.clone();
             return Ok((processed(id), "no trigger hears it".to_owned()));
@@ -185,9 +201,11 @@ impl ReceiveWebhook {
         Ok((processed(event.event_id), "handed on".to_owned()))
     }
 
-    async fn heard_by(&self, event: &Event) -> Result<Vec<TriggerEntry>, CloudError> {
+    /// The triggers that could hear one of the events: a look-up for each key.
+    async fn heard_by(&self, events: &[Box<Event>]) -> Result<Vec<TriggerEntry>, CloudError> {
+        let keys: BTreeSet<String> = events.iter().flat_map(|event| event_keys(event)).collect();
         let mut heard_by = Vec::new();
-        for key in event_keys(event) {
+        for key in keys {
             heard_by.extend(self.store.triggers(&key).await?);
         }
         Ok(heard_by)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use gennaker_cloud::Store;
 use gennaker_receive_webhook::ReceiveWebhook;
+use gennaker_receive_webhook::senders::Configured;
 use gennaker_testkit::{
     Faults, MemoryFunctions, MemorySecrets, MemoryTable, at_every_call, sample,
 };
@@ -34,7 +35,7 @@ async fn world(triggers: &[Value]) -> World {
             store,
             Arc::new(functions.clone()),
             Arc::new(secrets.clone()),
-            None,
+            Configured::default(),
             "g",
         ),
         faults,

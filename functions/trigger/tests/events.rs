@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use gennaker_cloud::Store;
 use gennaker_receive_webhook::ReceiveWebhook;
+use gennaker_receive_webhook::senders::Configured;
 use gennaker_start::Start;
 use gennaker_testkit::{
     Faults, MemoryFunctions, MemoryRegistry, MemorySecrets, MemoryStepFunctions, MemoryTable,
@@ -60,7 +61,7 @@ async fn world(triggers: &[Value], expected_artifacts: Value) -> World {
             store.clone(),
             Arc::new(functions.clone()),
             Arc::new(secrets.clone()),
-            None,
+            Configured::default(),
             "g",
         ),
         faults,
