@@ -9,7 +9,7 @@ const MOST_BYTES: usize = 256;
 /// What the address of a webhook says: `/webhooks/{type}/{source}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
-    /// `git`, `webhook`, `cdevents`, or one of `gennaker_triggers::inbound::TYPES`.
+    /// `git`, `webhook`, `cdevents`, `sns`, or one of `gennaker_triggers::inbound::TYPES`.
     pub kind: String,
     /// `github`, the name of a webhook, of an account, a master or a search.
     pub source: String,
@@ -17,7 +17,10 @@ pub struct Address {
 
 /// Types of webhooks that the internet may send. What Echo takes besides (`manual`, `pubsub`, `build`, …) are events of
 /// its own services: whoever could post them here would start any pipeline.
-const TYPES: [&str; 3] = ["git", "webhook", "cdevents"];
+const TYPES: [&str; 4] = ["git", "webhook", "cdevents", SNS];
+
+/// Type of the address that topics of SNS are subscribed to.
+pub const SNS: &str = "sns";
 
 /// Reads a path. A stage of the API may stand before it.
 #[must_use]

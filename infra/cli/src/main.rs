@@ -26,6 +26,7 @@ mod pipeline;
 mod progress;
 mod run;
 mod saved;
+mod subscription;
 mod surroundings;
 mod trigger;
 mod view;
@@ -111,6 +112,9 @@ async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         Command::Local(command) => local::run(command, &prefix, &output).await,
         Command::Account(command) => {
             account::run(command, &Installation::connect(&prefix).await, &output).await
+        }
+        Command::Subscription(command) => {
+            subscription::run(command, &Installation::connect(&prefix).await, &output).await
         }
         Command::Package(arguments) => package::run(arguments, &output).await,
         Command::Completion { shell } => manual::completion(shell),

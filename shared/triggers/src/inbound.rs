@@ -157,7 +157,7 @@ fn pushes(account: &str, posted: &Map<String, Value>) -> Vec<Found> {
         .collect()
 }
 
-/// A chart that was put into a Helm repository: `{"chart","version","digest"?}`.
+/// A chart that was put into a Helm repository: `{"chart","version","digest"}`.
 fn chart(account: &str, posted: &Map<String, Value>) -> Found {
     let mut content = posted.clone();
     content.insert("account".to_owned(), account.into());
@@ -429,7 +429,7 @@ mod tests {
             "component": {"group": "com.acme", "name": "app", "version": "1.0"}});
         let trigger = json!({"type": "nexus", "nexusSearchName": "libs"});
         assert_eq!(matched("nexus", "libs", &created, trigger), 1);
-        let chart = json!({"chart": "api", "version": "1.2.3"});
+        let chart = json!({"chart": "api", "version": "1.2.3", "digest": "sha256:a"});
         let trigger = json!({"type": "helm", "account": "charts", "artifactName": "api", "version": "^1.0.0"});
         assert_eq!(matched("helm", "charts", &chart, trigger), 1);
     }
