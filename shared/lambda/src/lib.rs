@@ -1,9 +1,11 @@
 #![doc = include_str!("../README.md")]
 
 pub mod entry;
+pub mod http_event;
 pub mod in_line;
 pub mod internet;
 pub mod invocation;
+pub mod metric;
 mod outside;
 pub mod parents;
 pub mod resolve;
@@ -15,6 +17,7 @@ pub mod wake;
 
 pub use entry::{Error, Function, FunctionError, run_function, run_stage};
 pub use gennaker_cloud::Connection;
+pub use http_event::{HttpAnswer, HttpEvent, HttpEventError};
 pub use internet::internet;
 pub use invocation::{Invocation, InvocationError};
 pub use resolve::Resolver;

@@ -24,6 +24,7 @@ use gennaker_domain::{
 };
 use serde_json::{Map, Value, json};
 
+use crate::metric;
 use crate::parents;
 use crate::resolve::{self, Processed, Resolver, Scope};
 use crate::stage::NOTHING_TO_DO;
@@ -594,7 +595,11 @@ impl<S: Stage> Runtime<S> {
             ..situation.clone_refs()
         };
         if record.status.is_halt() && self.counts_failures {
-            count_failure(&stage.stage_type, call.now);
+            metric::count(
+                "StageFailures",
+                &[("StageType", &stage.stage_type)],
+                call.now,
+            );
         }
         self.tell_end(&situation, stage, record).await;
         let halt = Rollup::new(&situation.plan, &situation.records).halt(&stage.ref_id);
@@ -972,21 +977,4 @@ fn exception(reason: &str, details: &Value, now: i64) -> Value {
         "shouldRetry": false,
         "timestamp": now,
     })
-}
-
-/// One line in CloudWatch's embedded metric format: Lambda's own `Errors` also counts polls.
-fn count_failure(stage_type: &str, now: i64) {
-    let line = json!({
-        "_aws": {
-            "Timestamp": now,
-            "CloudWatchMetrics": [{
-                "Namespace": "Gennaker",
-                "Dimensions": [["StageType"]],
-                "Metrics": [{ "Name": "StageFailures", "Unit": "Count" }],
-            }],
-        },
-        "StageType": stage_type,
-        "StageFailures": 1,
-    });
-    println!("{line}");
 }
