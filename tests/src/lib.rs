@@ -193,6 +193,8 @@ impl System {
             ("EventSource", "gennaker.local.ecr"),
             ("MessageQueue", "true"),
             ("SweepRate", "rate(1 minute)"),
+            // The emulator reads schedules in UTC: each minute it is looked whether a trigger is due.
+            ("CronSchedule", "cron(* * * * ? *)"),
             ("DisableClusterMinSeconds", "1"),
             ("FunctionTimeoutSeconds", "10"),
         ]

@@ -394,6 +394,18 @@ pub(crate) enum Trigger {
         #[arg(long, value_name = "FILE", conflicts_with_all = ["pipelines", "event", "secrets", "now"])]
         cases: Option<PathBuf>,
     },
+    /// Send events again that could not be delivered or handled. The same event starts nothing twice.
+    #[command(
+        after_help = "Example:\n  gennaker trigger redrive --list && gennaker trigger redrive"
+    )]
+    Redrive {
+        /// Only this one.
+        #[arg(long, value_name = "ID", conflicts_with = "list")]
+        id: Option<String>,
+        /// Only show what waits.
+        #[arg(long)]
+        list: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

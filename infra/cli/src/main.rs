@@ -24,6 +24,7 @@ mod output;
 mod package;
 mod pipeline;
 mod progress;
+mod redrive;
 mod run;
 mod saved;
 mod surroundings;
@@ -100,7 +101,7 @@ async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         Command::Expression(command) => expression::run(command, &output),
         Command::Canary(command) => canary::run(command, &prefix, &output).await,
         Command::Decision(command) => decision::run(command, &output),
-        Command::Trigger(command) => trigger::run(command, &output),
+        Command::Trigger(command) => trigger::run(command, &prefix, &output).await,
         Command::Webhook(command) => trigger::webhook(command, &output),
         Command::Artifact(command) => trigger::artifact(command, &output),
         Command::Cron(command) => trigger::cron(command, &output),

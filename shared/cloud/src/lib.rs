@@ -14,6 +14,7 @@ pub mod load_balancing;
 pub mod metrics;
 pub mod notification;
 pub mod registry;
+pub mod scheduler;
 pub mod step_functions;
 pub mod store;
 pub mod table;
@@ -29,6 +30,7 @@ pub use key::Key;
 pub use load_balancing::LoadBalancing;
 pub use notification::Notifications;
 pub use registry::Registry;
+pub use scheduler::Scheduler;
 pub use step_functions::StepFunctions;
 pub use store::Store;
 

@@ -19,6 +19,7 @@ pub mod canaries;
 pub mod children;
 pub mod pipelines;
 pub mod slots;
+pub mod upkeep;
 
 /// Plans are compressed at this level: 3 is zstd's own default.
 const COMPRESSION: i32 = 3;

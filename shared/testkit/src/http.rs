@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use gennaker_cloud::CloudError;
 use gennaker_http::{
-    Aws, AwsCall, Http, HttpError, Limits, Request, Response, Secret, SecretReference, Secrets,
+    Aws, Http, HttpError, Limits, Request, Response, Secret, SecretReference, Secrets, SignedCall,
 };
-
 use serde_json::Value;
 
 use crate::Faults;
@@ -181,7 +180,7 @@ impl MemoryAws {
 
 #[async_trait]
 impl Aws for MemoryAws {
-    async fn call(&self, call: &AwsCall<'_>, _now: i64) -> Result<Value, CloudError> {
+    async fn send(&self, call: &SignedCall<'_>, _now: i64) -> Result<Value, CloudError> {
         let number = self.faults.before(call.operation, call.resource)?;
         let answer = {
             let mut operations = self

@@ -7,6 +7,7 @@ pub mod local_server;
 pub mod memory_table;
 pub mod platform;
 pub mod sample;
+pub mod scheduler;
 pub mod strike;
 pub mod world;
 
@@ -18,5 +19,6 @@ pub use memory_table::MemoryTable;
 pub use platform::{
     MemoryFunctions, MemoryNotifications, MemoryRegistry, MemoryStepFunctions, Sent,
 };
+pub use scheduler::MemoryScheduler;
 pub use strike::at_every_call;
 pub use world::{Behaviour, Effect, Operation, World};

@@ -93,6 +93,16 @@ impl Table for Overlapping {
         self.0.query(partition, prefix).await
     }
 
+    async fn query_after(
+        &self,
+        partition: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<Item>, CloudError> {
+        tokio::task::yield_now().await;
+        self.0.query_after(partition, after, limit).await
+    }
+
     async fn query_index(
         &self,
         index: Index,
@@ -349,6 +359,7 @@ impl World {
             disabled: scripted.pipeline.get("disabled") == Some(&Value::Bool(true)),
             deleted: false,
             triggers: Vec::new(),
+            schedules: Vec::new(),
             author: None,
             saved_at: 0,
         };
