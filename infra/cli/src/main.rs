@@ -27,6 +27,7 @@ mod run;
 mod saved;
 mod surroundings;
 mod trigger;
+mod user;
 mod view;
 
 use std::process::ExitCode;
@@ -110,6 +111,9 @@ async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         Command::Local(command) => local::run(command, &prefix, &output).await,
         Command::Account(command) => {
             account::run(command, &Installation::connect(&prefix).await, &output).await
+        }
+        Command::User(command) => {
+            user::run(command, &Installation::connect(&prefix).await, &output).await
         }
         Command::Package(arguments) => package::run(arguments, &output).await,
         Command::Completion { shell } => manual::completion(shell),

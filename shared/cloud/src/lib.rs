@@ -17,6 +17,7 @@ pub mod registry;
 pub mod step_functions;
 pub mod store;
 pub mod table;
+pub mod user;
 
 pub use account::Account;
 pub use auto_scaling::AutoScaling;
@@ -31,5 +32,7 @@ pub use notification::Notifications;
 pub use registry::Registry;
 pub use step_functions::StepFunctions;
 pub use store::Store;
+
+pub use user::{Identity, User, UserError};
 
 pub use table::{Action, Condition, Index, Item, Table, Write};
