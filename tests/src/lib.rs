@@ -191,6 +191,7 @@ impl System {
         let parameters: BTreeMap<String, String> = [
             ("Architecture", architecture),
             ("EventSource", "gennaker.local.ecr"),
+            ("MessageQueue", "true"),
             ("SweepRate", "rate(1 minute)"),
             ("DisableClusterMinSeconds", "1"),
             ("FunctionTimeoutSeconds", "10"),

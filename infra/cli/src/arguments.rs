@@ -483,7 +483,7 @@ pub(crate) enum Local {
     /// Send an event as it would arrive.
     #[command(after_help = "Example:\n  gennaker local event push.json --times 3")]
     Event {
-        /// `{"kind":"eventbridge","body":"…"}` or a bare EventBridge event.
+        /// `{"kind":"eventbridge|webhook|sqs|sns","path","headers","body"}` or a bare EventBridge event.
         file: PathBuf,
         /// How often to send the very same event.
         #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]

@@ -12,6 +12,7 @@ mod demo;
 mod difference;
 mod elf;
 mod evaluation;
+mod event;
 mod execution;
 mod expression;
 mod failure;

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::accounts;
 use crate::arguments::{Answer, Judgment, Run};
 use crate::cluster::{Named, clusters_json, lines, named};
+use crate::event::{self, Event};
 use crate::execution::{Attendant, attend, decision, start, verdict};
 use crate::failure::Failure;
 use crate::input;
@@ -36,7 +37,7 @@ pub(crate) async fn run(arguments: Run, prefix: &str, output: &Output) -> Result
     let text = input::text(&arguments.pipeline)?;
     let pipeline = runnable(&text, &arguments)?;
     let event = arguments.event.as_deref().map(input::json).transpose()?;
-    let event = event.as_ref().map(local::event_of).transpose()?;
+    let event = event.as_ref().map(Event::read).transpose()?;
     let mut names = match &arguments.accounts {
         Some(file) => accounts::of_file(&input::json(file)?),
         None => BTreeSet::new(),
@@ -83,7 +84,7 @@ pub(crate) async fn run(arguments: Run, prefix: &str, output: &Output) -> Result
 struct Trial {
     text: String,
     pipeline: Value,
-    event: Option<Value>,
+    event: Option<Event>,
     names: BTreeSet<String>,
     wait_scale: f64,
 }
@@ -152,7 +153,7 @@ async fn try_out(
         }
         Some(event) => {
             let pipeline_id = saved.get("id").map(bare).unwrap_or_default();
-            local::send(ground, event, false).await?;
+            event::send(ground, event, 1).await?;
             started_by_event(&installation, &pipeline_id).await?
         }
     };
@@ -241,7 +242,7 @@ fn runnable(text: &str, arguments: &Run) -> Result<Value, Failure> {
 }
 
 /// The pipeline with every expression that what is known beforehand resolves: what it names can be created then.
-fn resolved(pipeline: &Value, parameters: &[(String, String)], event: Option<&Value>) -> Value {
+fn resolved(pipeline: &Value, parameters: &[(String, String)], event: Option<&Event>) -> Value {
     let mut values: Map<String, Value> = pipeline
         .get("parameterConfig")
         .and_then(Value::as_array)
@@ -255,7 +256,7 @@ fn resolved(pipeline: &Value, parameters: &[(String, String)], event: Option<&Va
     for (name, value) in parameters {
         values.insert(name.clone(), value.as_str().into());
     }
-    let detail = event.and_then(|event| event.get("detail"));
+    let detail = event.and_then(Event::detail);
     let context = json!({
         "parameters": values,
         "trigger": {

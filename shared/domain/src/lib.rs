@@ -9,6 +9,7 @@ pub mod execution;
 pub mod execution_json;
 pub mod ids;
 pub mod intent;
+pub mod occasion;
 pub mod pattern;
 pub mod plan;
 pub mod policy;

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod api;
 pub mod client;
 pub mod error;
 pub mod message;
@@ -9,6 +10,7 @@ pub mod signing;
 
 use async_trait::async_trait;
 
+pub use api::{Aws, AwsApi, AwsCall};
 pub use client::{HttpClient, Resolve, SystemResolver};
 pub use error::HttpError;
 pub use message::{Limits, Method, Request, Response};

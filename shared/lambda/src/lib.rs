@@ -13,6 +13,7 @@ pub mod resolve;
 pub mod runtime;
 pub mod setting;
 pub mod stage;
+pub mod tell;
 pub mod wake;
 
 pub use entry::{Error, Function, FunctionError, run_function, run_stage};
@@ -25,4 +26,5 @@ pub use resolve::Resolver;
 pub use runtime::{Call, Refusal, Runtime};
 pub use setting::{prefix, setting, table_name};
 pub use stage::{Stage, StageError, Step, Undo};
+pub use tell::{NotifyFunction, Tell};
 pub use wake::{Wake, WakeFunction};

@@ -12,7 +12,7 @@ pub mod world;
 
 pub use drive::{Drive, End, Strike, fault_everywhere};
 pub use faults::{Fault, Faults, Moment};
-pub use http::{MemoryHttp, MemorySecrets};
+pub use http::{MemoryAws, MemoryHttp, MemorySecrets};
 pub use local_server::{LocalServer, Received, Reply};
 pub use memory_table::MemoryTable;
 pub use platform::{

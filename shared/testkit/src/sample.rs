@@ -4,6 +4,8 @@ use gennaker_cloud::store::pipelines::{Pipeline, Revision, TriggerEntry};
 use gennaker_cloud::{CloudError, Store};
 use gennaker_domain::approval::{self, Question, Rules, Shown};
 use gennaker_domain::{Execution, ExecutionId, Plan, Status, plan::SCHEMA};
+use gennaker_triggers::index::trigger_key;
+use gennaker_triggers::trigger::Trigger;
 use serde_json::{Value, json};
 
 /// Version of the state machine that the sample pipeline runs on; make it with
@@ -57,6 +59,26 @@ pub fn plan(stages: Value) -> Plan {
         "stages": stages,
     }))
     .expect("the stages are those of a plan")
+}
+
+/// The entries of the trigger index for triggers of the sample pipeline, in their order; those that no event finds have
+/// none.
+#[must_use]
+pub fn entries(triggers: &[Value]) -> Vec<TriggerEntry> {
+    triggers
+        .iter()
+        .enumerate()
+        .filter_map(|(index, trigger)| {
+            let read = Trigger::read(trigger).ok()?;
+            Some(TriggerEntry {
+                key: trigger_key(&read)?,
+                application: "shop".to_owned(),
+                pipeline_id: "p-1".to_owned(),
+                index,
+                trigger: trigger.clone(),
+            })
+        })
+        .collect()
 }
 
 /// Saves the plan as the pipeline `release` of the application `shop`, heard by these triggers.
