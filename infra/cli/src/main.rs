@@ -29,6 +29,7 @@ mod run;
 mod saved;
 mod surroundings;
 mod trigger;
+mod user;
 mod view;
 
 use std::process::ExitCode;
@@ -112,6 +113,9 @@ async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         Command::Local(command) => local::run(command, &prefix, &output).await,
         Command::Account(command) => {
             account::run(command, &Installation::connect(&prefix).await, &output).await
+        }
+        Command::User(command) => {
+            user::run(command, &Installation::connect(&prefix).await, &output).await
         }
         Command::Package(arguments) => package::run(arguments, &output).await,
         Command::Completion { shell } => manual::completion(shell),

@@ -18,6 +18,7 @@ pub mod scheduler;
 pub mod step_functions;
 pub mod store;
 pub mod table;
+pub mod user;
 
 pub use account::Account;
 pub use auto_scaling::AutoScaling;
@@ -33,5 +34,7 @@ pub use registry::Registry;
 pub use scheduler::Scheduler;
 pub use step_functions::StepFunctions;
 pub use store::Store;
+
+pub use user::{Identity, User, UserError};
 
 pub use table::{Action, Condition, Index, Item, Table, Write};

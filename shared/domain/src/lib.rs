@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod approval;
 pub mod artifact;
 pub mod child;
 pub mod deployment;

@@ -353,7 +353,11 @@ impl<S: Stage> Runtime<S> {
             scope: &scope,
             within: None,
         };
-        let answer = match timed_out(plan, &record, stage, call.now.saturating_sub(started)) {
+        let elapsed = call.now.saturating_sub(started);
+        let late = (!self.stage.keeps_its_time())
+            .then(|| timed_out(plan, &record, stage, elapsed))
+            .flatten();
+        let answer = match late {
             Some(timed_out) => self.stage.timed_out(&invocation).await.map(|()| timed_out),
             None => self.stage.step(&invocation).await,
         };

@@ -30,6 +30,12 @@ pub trait Stage: Send + Sync {
         Ok(())
     }
 
+    /// Whether `step` looks at the stage's own time-out itself: where an answer that came in time counts even if it is
+    /// seen late.
+    fn keeps_its_time(&self) -> bool {
+        false
+    }
+
     /// Undoes one intent of this stage. Called by `finalize` until it answers [`Undo::Done`]; as safe to repeat as
     /// `step`. A stage that makes no intents keeps this one.
     ///
@@ -50,6 +56,14 @@ pub trait Stage: Send + Sync {
 impl Stage for std::sync::Arc<dyn Stage> {
     async fn step(&self, invocation: &Invocation<'_>) -> Result<Step, StageError> {
         (**self).step(invocation).await
+    }
+
+    async fn timed_out(&self, invocation: &Invocation<'_>) -> Result<(), StageError> {
+        (**self).timed_out(invocation).await
+    }
+
+    fn keeps_its_time(&self) -> bool {
+        (**self).keeps_its_time()
     }
 
     async fn undo(&self, invocation: &Invocation<'_>, intent: &Intent) -> Result<Undo, StageError> {
