@@ -291,11 +291,24 @@ impl<S: Stage> Runtime<S> {
             );
         }
         if !records.contains_key(&stage.ref_id) && !self.enabled(situation, &scope, stage).await? {
-            let mut record = StageRecord::not_started(&stage.ref_id);
-            record.status = Status::Skipped;
-            record.run = run.number;
-            record.end_time = Some(call.now);
-            record.waiting = Some("stageEnabled is not true".to_owned());
+            let record = StageRecord {
+                status: Status::Skipped,
+                waiting: Some("stageEnabled is not true".to_owned()),
+                ..ended_unstarted(stage, run, call.now)
+            };
+            self.store.settle_stage(&run.execution, &record).await?;
+            return self.after_completion(call, situation, stage, &record).await;
+        }
+        if !self.stage.serves(&stage.stage_type) {
+            let reason = format!("there is no stage type `{}`", stage.stage_type);
+            let record = StageRecord {
+                status: Status::Terminal,
+                failure: Some(Failure {
+                    reason,
+                    details: Value::Null,
+                }),
+                ..ended_unstarted(stage, run, call.now)
+            };
             self.store.settle_stage(&run.execution, &record).await?;
             return self.after_completion(call, situation, stage, &record).await;
         }
@@ -890,6 +903,15 @@ impl Situation {
             trigger: Value::Null,
             processed: self.processed.clone(),
         }
+    }
+}
+
+/// The record of a stage that ends in this run without having started; how is the caller's to say.
+fn ended_unstarted(stage: &PlanStage, run: &Run, now: i64) -> StageRecord {
+    StageRecord {
+        run: run.number,
+        end_time: Some(now),
+        ..StageRecord::not_started(&stage.ref_id)
     }
 }
 
