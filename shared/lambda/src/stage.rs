@@ -30,6 +30,12 @@ pub trait Stage: Send + Sync {
         Ok(())
     }
 
+    /// Whether a time-out of so many milliseconds (`stageTimeoutMs`, its own or that of the stage it belongs to) ends the
+    /// stage. A stage that waits for a time of its own may say no.
+    fn times_out(&self, _context: &Map<String, Value>, _limit_millis: f64) -> bool {
+        true
+    }
+
     /// Undoes one intent of this stage. Called by `finalize` until it answers [`Undo::Done`]; as safe to repeat as
     /// `step`. A stage that makes no intents keeps this one.
     ///
@@ -50,6 +56,14 @@ pub trait Stage: Send + Sync {
 impl Stage for std::sync::Arc<dyn Stage> {
     async fn step(&self, invocation: &Invocation<'_>) -> Result<Step, StageError> {
         (**self).step(invocation).await
+    }
+
+    async fn timed_out(&self, invocation: &Invocation<'_>) -> Result<(), StageError> {
+        (**self).timed_out(invocation).await
+    }
+
+    fn times_out(&self, context: &Map<String, Value>, limit_millis: f64) -> bool {
+        (**self).times_out(context, limit_millis)
     }
 
     async fn undo(&self, invocation: &Invocation<'_>, intent: &Intent) -> Result<Undo, StageError> {
@@ -125,6 +139,19 @@ impl Step {
             memory: invocation.memory.clone(),
             poll: None,
         }
+    }
+
+    /// The same, with a poll of its own that does not sleep past the stage's time-out, which has `left_millis` left.
+    pub(crate) fn looked_at_within(mut self, left_millis: f64) -> Self {
+        if let Self::Waiting {
+            poll: Some(poll), ..
+        } = &mut self
+        {
+            #[allow(clippy::cast_possible_truncation)] // A cast of a float saturates.
+            let within = Poll::within(left_millis as i64);
+            *poll = within.min(*poll);
+        }
+        self
     }
 
     /// The stage had nothing to do, for this reason: it is SKIPPED, and its dependants run. (A task that only *ends*
