@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use gennaker_cloud::{CloudError, Connection};
 use serde_json::{Value, json};
 
+use crate::aws::{self, is_region};
 use crate::{Http, HttpClient, HttpError, Limits, Method, Request, signed};
 
 /// Longest name of a parameter or a secret, an ARN included: the services' own maximum is 2,048.
@@ -119,11 +120,6 @@ fn name_and_key(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-fn is_region(text: &str) -> bool {
-    let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    !text.is_empty() && text.chars().all(known)
-}
-
 /// `!r:REGION!s:NAME!k:KEY`, in any order.
 fn spinnakers(text: &str) -> Result<SecretReference, ReferenceError> {
     let (mut region, mut name, mut key) = (None, None, None);
@@ -191,28 +187,18 @@ impl AwsSecrets {
             resource: question.resource.to_owned(),
             message,
         };
-        let config = self.connection.config();
-        let own_region = config.region().map(ToString::to_string);
-        let region = question
-            .region
-            .map(str::to_owned)
-            .or(own_region)
+        let region = aws::region(&self.connection, question.region)
             .ok_or_else(|| no_answer("no region is set".to_owned()))?;
         if !is_region(&region) {
-            // It becomes a part of a host's name, and an ARN's is whatever a user wrote.
+            // An ARN's is whatever a user wrote.
             return Err(CloudError::Unreadable {
                 what: question.resource.to_owned(),
                 message: "its region is none".to_owned(),
             });
         }
-        let domain = if region.starts_with("cn-") {
-            "amazonaws.com.cn"
-        } else {
-            "amazonaws.com"
-        };
-        let url = config.endpoint_url().map_or_else(
-            || format!("https://{}.{region}.{domain}/", question.service),
-            |endpoint| format!("{}/", endpoint.trim_end_matches('/')),
+        let url = format!(
+            "{}/",
+            aws::endpoint(&self.connection, question.service, &region)
         );
         let body = question.body.to_string();
         let request = Request::new(Method::Post, url)
