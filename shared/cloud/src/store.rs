@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::{CloudError, Condition, Index, Item, Key, Table, Write};
 
 pub mod approvals;
+pub mod artifacts;
 pub mod canaries;
 pub mod children;
 pub mod pipelines;
