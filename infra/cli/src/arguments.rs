@@ -68,7 +68,7 @@ pub(crate) enum Command {
     /// Read raw webhooks as events.
     #[command(subcommand)]
     Webhook(Webhook),
-    /// Match and resolve artifacts.
+    /// Match and resolve artifacts; accounts that they are read with.
     #[command(subcommand)]
     Artifact(Artifact),
     /// Compute the times of cron triggers.
@@ -431,6 +431,25 @@ pub(crate) enum Artifact {
         #[arg(long, value_name = "FILE")]
         cases: PathBuf,
     },
+    /// Accounts of the places that artifacts are read from: what an artifact calls `artifactAccount`.
+    #[command(subcommand)]
+    Account(ArtifactAccount),
+}
+
+/// Artifact accounts.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ArtifactAccount {
+    /// Store an account; credentials are references.
+    #[command(after_help = "Example:\n  gennaker artifact account save github github.json")]
+    Save {
+        /// Its name.
+        name: String,
+        /// `{"type","address","token"}`, or `"username"` and `"password"`, or `"region"`.
+        file: PathBuf,
+    },
+    /// List the accounts.
+    #[command(after_help = "Example:\n  gennaker artifact account list")]
+    List,
 }
 
 #[derive(Debug, Subcommand)]

@@ -106,10 +106,14 @@ impl Task {
         // A number only: Orca ignores text here.
         if let Some(millis) = context.get("stageTimeoutMs").and_then(Value::as_f64)
             && millis > 0.0
-            && known.time_limit_seconds > 0
+            && task.time_limit_seconds > 0
         {
             let seconds = (millis / 1000.0).ceil().min(31_536_000.0) as u64;
-            task.time_limit_seconds = seconds;
+            task.time_limit_seconds = match known.time_limit_seconds {
+                // It ends by itself: its time-out can only end it sooner.
+                0 => task.time_limit_seconds.min(seconds),
+                _ => seconds,
+            };
             if let Waiting::Woken { look_again_seconds } = &mut task.waiting {
                 *look_again_seconds =
                     (*look_again_seconds).min(u32::try_from(seconds).unwrap_or(u32::MAX));
