@@ -16,6 +16,7 @@ use crate::{CloudError, Condition, Index, Item, Key, Table, Write};
 pub mod approvals;
 pub mod canaries;
 pub mod children;
+pub mod locks;
 pub mod pipelines;
 pub mod slots;
 
