@@ -359,6 +359,16 @@ impl State {
         targets
     }
 
+    fn add_image(&mut self, id: &str, name: &str) {
+        self.images.push(Image {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            state: "available".to_owned(),
+            created: "2026-01-01T00:00:00.000Z".to_owned(),
+            tags: BTreeMap::new(),
+        });
+    }
+
     /// Whether the group was created through the port less than half a minute ago.
     fn is_new(&self, stored: &StoredGroup) -> bool {
         self.groups_made.contains(&stored.group.name)
@@ -569,13 +579,7 @@ impl World {
 
     /// Adds an image.
     pub fn add_image(&self, id: &str, name: &str) {
-        self.lock().images.push(Image {
-            id: id.to_owned(),
-            name: name.to_owned(),
-            state: "available".to_owned(),
-            created: "2026-01-01T00:00:00.000Z".to_owned(),
-            tags: BTreeMap::new(),
-        });
+        self.lock().add_image(id, name);
     }
 
     /// An image is deregistered: nothing launches from it any more.
@@ -646,6 +650,10 @@ impl World {
                 },
             }],
         );
+        // What runs was registered when it was launched.
+        if !state.images.iter().any(|known| known.id == image) {
+            state.add_image(image, image);
+        }
         let now = state.now;
         state.groups.insert(
             key.clone(),
