@@ -1,8 +1,10 @@
 #![doc = include_str!("../README.md")]
 
 pub mod artifact;
+pub mod canary;
 pub mod child;
 pub mod deployment;
+pub mod duration;
 pub mod error_name;
 pub mod execution;
 pub mod execution_json;
