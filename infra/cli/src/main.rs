@@ -5,6 +5,7 @@ mod accounts;
 mod arguments;
 mod canary;
 mod canary_metrics;
+mod canary_report;
 mod canary_saved;
 mod cluster;
 mod decision;
