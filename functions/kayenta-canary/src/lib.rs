@@ -130,10 +130,8 @@ impl<'a> Canary<'a> {
         for metric in metrics {
             asked.push(self.pairs_of(stores, metric, window, now));
         }
-        let read: Vec<Vec<MetricPair>> = stream::iter(asked)
-            .buffered(AT_ONCE)
-            .try_collect()
-            .await?;
+        let read: Vec<Vec<MetricPair>> =
+            stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
         Ok(read.into_iter().flatten().collect())
     }
 
@@ -188,7 +186,7 @@ impl<'a> Canary<'a> {
             .map_err(|error| StageError::invalid("canaryConfig", error.to_string()))
     }
 
-    fn from_datadog(&self) -> bool {
+    fn reads_datadog(&self) -> bool {
         self.account
             .as_ref()
             .is_some_and(|account| account.source == Source::Datadog)
@@ -384,7 +382,7 @@ fn end(
         ("lastUpdated".to_owned(), json!(invocation.now)),
     ]);
     if let Some(judgement) = judgement {
-        let warnings = record::warnings(judgement, canary.from_datadog());
+        let warnings = record::warnings(judgement, canary.reads_datadog());
         context.insert("warnings".to_owned(), json!(warnings));
         let result = judgement.to_json();
         if result.to_string().len() <= MAX_RESULT {
