@@ -291,6 +291,20 @@ pub(crate) enum Canary {
         #[arg(long, value_name = "N")]
         points: Option<u64>,
     },
+    /// Show how a canary of an execution was judged: the scores of its intervals, each metric, why.
+    #[command(
+        after_help = "Example:\n  gennaker canary report 01JA2B3C4D5E6F7G8H9J0KMNPQ --stage 3 --out report.html"
+    )]
+    Report {
+        /// The execution.
+        execution: String,
+        /// `refId` of the canary stage; not needed where there is one.
+        #[arg(long, value_name = "REFID")]
+        stage: Option<String>,
+        /// Write a page, which needs nothing but itself: scores over time, series, distributions, reasons.
+        #[arg(long, value_name = "OUT.html")]
+        out: Option<PathBuf>,
+    },
     /// Read the metrics of a configuration, as `canary judge` and `canary power` take them.
     #[command(
         after_help = "Example:\n  gennaker canary fetch --config canary.json --scope shop-web-v002 --baseline shop-web-v001"

@@ -6,6 +6,7 @@ mod arguments;
 mod artifact;
 mod canary;
 mod canary_metrics;
+mod canary_report;
 mod canary_saved;
 mod cluster;
 mod decision;
