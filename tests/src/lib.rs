@@ -8,6 +8,8 @@
 // A harness ends a test by a panic that says what is wrong.
 
 pub mod gate;
+pub mod observed;
+pub mod reach;
 
 use std::collections::BTreeMap;
 use std::io::Write;

@@ -13,12 +13,14 @@ mod difference;
 mod elf;
 mod evaluation;
 mod execution;
+mod explanation;
 mod expression;
 mod failure;
 mod input;
 mod installation;
 mod local;
 mod manual;
+mod monitor;
 mod output;
 mod package;
 mod pipeline;
@@ -110,6 +112,9 @@ async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         Command::Local(command) => local::run(command, &prefix, &output).await,
         Command::Account(command) => {
             account::run(command, &Installation::connect(&prefix).await, &output).await
+        }
+        Command::Monitor(command) => {
+            monitor::run(command, &Installation::connect(&prefix).await, &output).await
         }
         Command::Package(arguments) => package::run(arguments, &output).await,
         Command::Completion { shell } => manual::completion(shell),

@@ -25,6 +25,13 @@ pub trait Notifications: Send + Sync {
     async fn publish(&self, topic_arn: &str, message: &Message) -> Result<(), CloudError>;
 }
 
+/// The calls of [`Notifications`], with the IAM actions that they need.
+pub mod calls {
+    crate::iam::calls! { "Notifications":
+        PUBLISH = "publish" => ["sns:Publish"];
+    }
+}
+
 /// The subject as SNS takes it: printable ASCII, no line breaks, at most 100 characters, beginning with no space.
 #[must_use]
 pub fn subject(text: &str) -> String {

@@ -52,6 +52,10 @@ impl Stage for std::sync::Arc<dyn Stage> {
         (**self).step(invocation).await
     }
 
+    async fn timed_out(&self, invocation: &Invocation<'_>) -> Result<(), StageError> {
+        (**self).timed_out(invocation).await
+    }
+
     async fn undo(&self, invocation: &Invocation<'_>, intent: &Intent) -> Result<Undo, StageError> {
         (**self).undo(invocation, intent).await
     }
@@ -168,6 +172,12 @@ pub enum StageError {
     /// A call to AWS failed. Passing ones are tried again; the others fail the stage.
     #[error(transparent)]
     Cloud(#[from] CloudError),
+    /// AWS does not show yet what this execution made, so that nothing can be decided: looked at again soon.
+    #[error("{reason}")]
+    Unsettled {
+        /// What is missing, for a person.
+        reason: String,
+    },
     /// The execution is ending or on another run: nothing new may begin. The runtime answers Ok.
     #[error("the execution is ending")]
     Ending,
