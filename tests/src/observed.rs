@@ -142,12 +142,9 @@ impl System {
             .collect();
         assert_eq!(instances, wanted, "instances of {cluster} in {region}");
         let own = format!("gennaker-{cluster}");
-        let answer = call("describe_launch_templates", json!({}));
-        let templates: BTreeSet<&str> = answer["LaunchTemplates"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter_map(|template| template["LaunchTemplateName"].as_str())
+        let templates: BTreeSet<String> = self
+            .templates(region)
+            .into_iter()
             .filter(|name| name.starts_with(&own))
             .collect();
         if created == 0 {
@@ -156,7 +153,7 @@ impl System {
         }
         assert_eq!(
             templates,
-            BTreeSet::from([own.as_str()]),
+            BTreeSet::from([own.clone()]),
             "{cluster} in {region}"
         );
         let answer = call(
@@ -165,6 +162,31 @@ impl System {
         );
         let versions = answer["LaunchTemplateVersions"].as_array().unwrap().len();
         assert_eq!(versions, created, "versions of {own} in {region}");
+    }
+
+    /// The names of all launch templates, page by page.
+    fn templates(&self, region: &str) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        let mut token = Value::Null;
+        loop {
+            let mut parameters = json!({});
+            if token.is_string() {
+                parameters["NextToken"] = token;
+            }
+            let answer = self
+                .cloud
+                .call_in(region, "ec2", "describe_launch_templates", parameters)
+                .unwrap();
+            let page = answer["LaunchTemplates"].as_array().unwrap();
+            let named = page
+                .iter()
+                .filter_map(|one| one["LaunchTemplateName"].as_str());
+            names.extend(named.map(str::to_owned));
+            token = answer["NextToken"].clone();
+            if !token.is_string() || page.is_empty() {
+                return names;
+            }
+        }
     }
 
     /// [`Self::is_left_in`] us-east-1.

@@ -156,10 +156,8 @@ fn a_rolling_release_whose_validation_fails_gives_the_traffic_back() {
     ended(&answer, "TERMINAL");
     system.is_left(
         "rolledback-prod",
-        &[
-            serving(&group("rolledback", "v000"), SIZE),
-            idle(&group("rolledback", "v001"), SIZE),
-        ],
+        // The group that was rolled back is gone when the execution has ended.
+        &[serving(&group("rolledback", "v000"), SIZE)],
         1,
     );
 }
@@ -366,13 +364,20 @@ fn a_cancel_gives_the_traffic_back_and_a_restart_takes_it_again() {
 #[test]
 fn a_stop_behind_our_back_in_the_middle_of_a_rolling_release_leaves_what_was_before() {
     let system = system();
-    let cluster = json!({ "strategy": "rollingredblack", "targetPercentages": [50], "delayBeforeDisableSec": 3600 });
+    // The old group's minimum is raised to its size while traffic moves.
+    let size = (1, 2, 4);
+    let cluster = json!({ "strategy": "rollingredblack", "targetPercentages": [50], "delayBeforeDisableSec": 3600,
+        "capacity": { "min": size.0, "desired": size.1, "max": size.2 } });
     let id = system.start_saved(&release("behind", "web-v2", &cluster, &json!({})));
     // Half of the new group runs, and the old one is pinned.
     at_work(&id, "wait", "wait");
     let explained = system.explained(&id);
-    let pinned = &explained["pinned"][0]["serverGroup"];
-    assert!(pinned.is_string(), "{explained:#}");
+    let pinned = &explained["pinned"][0];
+    assert_eq!(
+        (&pinned["serverGroup"], &pinned["before"], &pinned["minimum"]),
+        (&json!(group("behind", "v000")), &json!(1), &json!(2)),
+        "{explained:#}"
+    );
     let arn = system.machine_run(system.running("behind")["run"].as_str().unwrap());
     let stop = json!({ "executionArn": arn, "cause": "behind our back" });
     system
@@ -382,15 +387,20 @@ fn a_stop_behind_our_back_in_the_middle_of_a_rolling_release_leaves_what_was_bef
     let ended = system.settles(&id, 1, "CANCELED");
     let reason = ended["ending"]["reason"].as_str().unwrap();
     assert!(reason.contains("behind our back"), "{reason}");
-    system.is_left("behind-prod", &[serving(&group("behind", "v000"), SIZE)], 1);
+    system.is_left("behind-prod", &[serving(&group("behind", "v000"), size)], 1);
     assert_eq!(system.explained(&id)["left"], json!([]));
 }
 
-/// A deployment monitor that says this of every step.
+/// A deployment monitor that says this when it is asked for the health of a step.
 fn monitor(id: &str, directive: &'static str) -> LocalServer {
-    let server = LocalServer::start(move |_| {
+    let server = LocalServer::start(move |request| {
+        let says = if request.path.ends_with("/evaluateHealth") {
+            directive
+        } else {
+            "continue"
+        };
         let body =
-            json!({ "nextStep": { "directive": directive }, "statusReason": { "message": "errors at 9 %" } });
+            json!({ "nextStep": { "directive": says }, "statusReason": { "message": "errors at 9 %" } });
         Reply::new(
             200,
             &[("Content-Type", "application/json")],
