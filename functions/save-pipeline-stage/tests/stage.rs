@@ -11,7 +11,8 @@ use gennaker_save_pipeline::SavePipeline;
 use gennaker_save_pipeline::index::Home;
 use gennaker_save_pipeline_stage::SavePipelineStage;
 use gennaker_testkit::{
-    Behaviour, Drive, End, MemoryFunctions, MemoryStepFunctions, Strike, drive, fault_everywhere,
+    Behaviour, Drive, End, MemoryFunctions, MemoryScheduler, MemoryStepFunctions, Strike, drive,
+    fault_everywhere,
 };
 use serde_json::{Value, json};
 
@@ -44,6 +45,7 @@ async fn world(context: Value) -> World {
     let save = SavePipeline::new(
         store,
         Arc::new(step_functions.clone()),
+        Arc::new(MemoryScheduler::new()),
         "gennaker",
         "role",
         home(),
@@ -71,6 +73,7 @@ impl World {
         let save = SavePipeline::new(
             store.clone(),
             Arc::new(self.step_functions.clone()),
+            Arc::new(MemoryScheduler::new()),
             "gennaker",
             "role",
             home(),

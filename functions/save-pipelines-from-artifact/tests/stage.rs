@@ -11,8 +11,8 @@ use gennaker_save_pipeline::SavePipeline;
 use gennaker_save_pipeline::index::Home;
 use gennaker_save_pipelines_from_artifact::SavePipelinesFromArtifact;
 use gennaker_testkit::{
-    Behaviour, Drive, End, MemoryFunctions, MemoryHttp, MemoryStepFunctions, Strike, drive,
-    fault_everywhere,
+    Behaviour, Drive, End, MemoryFunctions, MemoryHttp, MemoryScheduler, MemoryStepFunctions,
+    Strike, drive, fault_everywhere,
 };
 use serde_json::{Value, json};
 
@@ -50,6 +50,7 @@ async fn world(context: Value) -> World {
     let save = SavePipeline::new(
         store,
         Arc::new(step_functions.clone()),
+        Arc::new(MemoryScheduler::new()),
         "gennaker",
         "role",
         home(),
@@ -77,6 +78,7 @@ impl World {
         let save = SavePipeline::new(
             store.clone(),
             Arc::new(self.step_functions.clone()),
+            Arc::new(MemoryScheduler::new()),
             "gennaker",
             "role",
             home(),

@@ -12,6 +12,7 @@ mod demo;
 mod difference;
 mod elf;
 mod evaluation;
+mod event;
 mod execution;
 mod explanation;
 mod expression;
@@ -25,10 +26,12 @@ mod output;
 mod package;
 mod pipeline;
 mod progress;
+mod redrive;
 mod run;
 mod saved;
 mod surroundings;
 mod trigger;
+mod user;
 mod view;
 
 use std::process::ExitCode;
@@ -101,7 +104,7 @@ async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         Command::Expression(command) => expression::run(command, &output),
         Command::Canary(command) => canary::run(command, &prefix, &output).await,
         Command::Decision(command) => decision::run(command, &output),
-        Command::Trigger(command) => trigger::run(command, &output),
+        Command::Trigger(command) => trigger::run(command, &prefix, &output).await,
         Command::Webhook(command) => trigger::webhook(command, &output),
         Command::Artifact(command) => trigger::artifact(command, &output),
         Command::Cron(command) => trigger::cron(command, &output),
@@ -115,6 +118,9 @@ async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         }
         Command::Monitor(command) => {
             monitor::run(command, &Installation::connect(&prefix).await, &output).await
+        }
+        Command::User(command) => {
+            user::run(command, &Installation::connect(&prefix).await, &output).await
         }
         Command::Package(arguments) => package::run(arguments, &output).await,
         Command::Completion { shell } => manual::completion(shell),

@@ -4,7 +4,9 @@ pub mod client;
 pub mod error;
 pub mod message;
 pub mod policy;
+pub mod scheduler;
 pub mod secret;
+pub mod signed_call;
 pub mod signing;
 
 use async_trait::async_trait;
@@ -13,7 +15,9 @@ pub use client::{HttpClient, Resolve, SystemResolver};
 pub use error::HttpError;
 pub use message::{Limits, Method, Request, Response};
 pub use policy::AddressPolicy;
+pub use scheduler::{AwsScheduler, ScheduleTarget};
 pub use secret::{AwsSecrets, ReferenceError, Secret, SecretReference, Secrets};
+pub use signed_call::{Aws, SignedCall, SignedCalls};
 pub use signing::{SigningError, signed};
 
 /// Sends requests to addresses that somebody else chose.

@@ -21,6 +21,12 @@ pub trait Stage: Send + Sync {
     /// See [`StageError`]: what is passing is tried again, what is not fails the stage.
     async fn step(&self, invocation: &Invocation<'_>) -> Result<Step, StageError>;
 
+    /// Whether this function does the work of a stage type. A stage that it does not serve ends TERMINAL when its turn
+    /// comes, whatever its policy and without having started, as one of an unknown type does in Spinnaker.
+    fn serves(&self, _stage_type: &str) -> bool {
+        true
+    }
+
     /// Called instead of `step` when the stage's own time-out (`stageTimeoutMs`) has run out, before its end is written:
     /// lets go of what must not outlive it, such as a child pipeline. As safe to repeat as `step`.
     ///
@@ -28,6 +34,12 @@ pub trait Stage: Send + Sync {
     /// As for `step`.
     async fn timed_out(&self, _invocation: &Invocation<'_>) -> Result<(), StageError> {
         Ok(())
+    }
+
+    /// Whether `step` looks at the stage's own time-out itself: where an answer that came in time counts even if it is
+    /// seen late.
+    fn keeps_its_time(&self) -> bool {
+        false
     }
 
     /// Undoes one intent of this stage. Called by `finalize` until it answers [`Undo::Done`]; as safe to repeat as
@@ -52,8 +64,16 @@ impl Stage for std::sync::Arc<dyn Stage> {
         (**self).step(invocation).await
     }
 
+    fn serves(&self, stage_type: &str) -> bool {
+        (**self).serves(stage_type)
+    }
+
     async fn timed_out(&self, invocation: &Invocation<'_>) -> Result<(), StageError> {
         (**self).timed_out(invocation).await
+    }
+
+    fn keeps_its_time(&self) -> bool {
+        (**self).keeps_its_time()
     }
 
     async fn undo(&self, invocation: &Invocation<'_>, intent: &Intent) -> Result<Undo, StageError> {

@@ -5,8 +5,6 @@ use gennaker_domain::{Intent, StageRecord};
 use gennaker_lambda::{Invocation, StageError, Step};
 use serde_json::{Map, Value};
 
-use crate::planned;
-
 /// After so long, a group that Auto Scaling does not list is gone: its descriptions are eventually consistent, by
 /// seconds as a rule.
 const LISTED_WITHIN_MILLIS: i64 = 30_000;
@@ -189,8 +187,7 @@ pub fn completed(invocation: &Invocation<'_>) -> Result<Map<String, Value>, Step
     ) else {
         return Ok(invocation.context.clone());
     };
-    let (only_if, fills) = planned::of(stage);
-    facts::completed(invocation.context, &only_if, &fills, &facts)
+    facts::completed(invocation.context, &stage.conditions, &stage.fills, &facts)
         .map_err(|missing| Step::skipped(format!("not so: {missing}")))
 }
 
