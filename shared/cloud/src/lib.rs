@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod account;
+pub mod alarms;
 pub mod auto_scaling;
 pub mod code_build;
 pub mod concurrency;
@@ -23,6 +24,7 @@ pub mod table;
 pub mod user;
 
 pub use account::Account;
+pub use alarms::Alarms;
 pub use auto_scaling::AutoScaling;
 pub use code_build::CodeBuild;
 pub use connection::{Connection, Lazy, Roots};

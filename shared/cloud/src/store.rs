@@ -17,6 +17,7 @@ pub mod approvals;
 pub mod arrivals;
 pub mod canaries;
 pub mod children;
+pub mod locks;
 pub mod pipelines;
 pub mod slots;
 pub mod upkeep;

@@ -60,6 +60,18 @@ pub fn regions(context: &Map<String, Value>) -> Vec<String> {
 }
 
 impl Subject {
+    /// The account and the regions of a stage's context.
+    ///
+    /// # Errors
+    /// [`StageError::InvalidConfiguration`] without an account.
+    pub fn place_of(context: &Map<String, Value>) -> Result<(String, Vec<String>), StageError> {
+        let account = filled(context, "credentials")
+            .or_else(|| filled(context, "account"))
+            .ok_or_else(|| StageError::invalid("credentials", "the stage names no account"))?
+            .to_owned();
+        Ok((account, regions(context)))
+    }
+
     /// Reads a stage's context.
     ///
     /// The cluster is `cluster`, the moniker's, or what the name of the server group says.
@@ -67,11 +79,7 @@ impl Subject {
     /// # Errors
     /// [`StageError::InvalidConfiguration`] without account, region or cluster.
     pub fn of(context: &Map<String, Value>) -> Result<Self, StageError> {
-        let account = filled(context, "credentials")
-            .or_else(|| filled(context, "account"))
-            .ok_or_else(|| StageError::invalid("credentials", "the stage names no account"))?
-            .to_owned();
-        let regions = regions(context);
+        let (account, regions) = Self::place_of(context)?;
         if regions.is_empty() {
             return Err(StageError::invalid("regions", "the stage names no region"));
         }
@@ -95,6 +103,28 @@ impl Subject {
             server_group,
         })
     }
+}
+
+/// The cluster in which a stage creates a server group: what it names, or the cluster of the group that it clones.
+#[must_use]
+pub fn created_cluster(context: &Map<String, Value>, application: &str) -> Option<String> {
+    let says = |key: &str| filled(context, key);
+    if ["application", "stack", "freeFormDetails"]
+        .iter()
+        .any(|key| says(key).is_some())
+    {
+        let application = says("application").unwrap_or(application);
+        return naming::cluster_name(application, says("stack"), says("freeFormDetails")).ok();
+    }
+    let source = context.get("source").and_then(Value::as_object);
+    let cloned = source
+        .and_then(|source| filled(source, "serverGroupName").or_else(|| filled(source, "asgName")));
+    says("targetCluster").map(str::to_owned).or_else(|| {
+        let cloned = cloned
+            .or_else(|| says("serverGroupName"))
+            .or_else(|| says("asgName"))?;
+        naming::parse(cloned).cluster
+    })
 }
 
 /// The regions that deploys after this stage deploy to: an image is needed there too.

@@ -116,11 +116,31 @@ impl Drive {
     /// # Errors
     /// None in practice: the table does not fail here.
     pub async fn of_plan(world: World, faults: Faults, plan: &Plan) -> Result<Self, CloudError> {
-        let now = world.now();
         let table = MemoryTable::with_faults(faults.clone());
+        Self::begin(world, table, faults, plan, json!({})).await
+    }
+
+    /// Another execution in the same world and on the same table, of this plan and started by this trigger, that runs.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub async fn another(&self, plan: &Plan, trigger: Value) -> Result<Self, CloudError> {
+        let (world, table) = (self.world.clone(), self.table.clone());
+        Self::begin(world, table, self.faults.clone(), plan, trigger).await
+    }
+
+    async fn begin(
+        world: World,
+        table: MemoryTable,
+        faults: Faults,
+        plan: &Plan,
+        trigger: Value,
+    ) -> Result<Self, CloudError> {
+        let now = world.now();
         let store = Store::new(Arc::new(table.without_faults()));
         let plan_hash = store.put_plan(plan).await?;
-        let id = ExecutionId::derive(now, &["drive"]);
+        // One execution starts at a time, in the world's time.
+        let id = ExecutionId::derive(now, &["drive", &plan.pipeline]);
         let execution = Execution {
             id: id.clone(),
             application: plan.application.clone(),
@@ -138,7 +158,7 @@ impl Drive {
             start_time: Some(now),
             end_time: None,
         };
-        store.create_execution(&execution, &json!({})).await?;
+        store.create_execution(&execution, &trigger).await?;
         Ok(Self {
             world,
             table,

@@ -6,7 +6,7 @@
 use gennaker_domain::Problem;
 use serde_json::{Map, Value};
 
-use super::{Spec, Task, strategy};
+use super::{Spec, Task, guards, strategy};
 use crate::{
     catalog,
     options::Options,
@@ -156,6 +156,7 @@ fn with_strategy(
         context,
     };
     strategy::plan(&mut spec, stage, path, options, problems);
+    guards::plan(&mut spec, stage, path, problems);
     let mut functions: Vec<&str> = Vec::new();
     collect_functions(&spec, &mut functions);
     for function in functions {

@@ -2,6 +2,7 @@
 
 mod deploy;
 mod flow;
+mod guards;
 mod strategy;
 mod window;
 
