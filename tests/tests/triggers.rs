@@ -7,73 +7,42 @@
     missing_docs
 )]
 
-use std::io::Write;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use gennaker_local::PublicAnswer;
-use gennaker_tests::{pipeline, system};
+use gennaker_tests::executions::{named, wait};
+use gennaker_tests::system;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
 const SECRET: &str = "hunter2";
 
-/// How long an answer of the public API may take here, where a function may have to start first on a busy machine.
-const ANSWERED: Duration = Duration::from_secs(20);
-
 /// Saves a pipeline that waits a moment, heard by one trigger. Every test has an application of its own.
 fn save(application: &str, trigger: &Value) {
     let mut trigger = trigger.clone();
     trigger["enabled"] = json!(true);
-    let stages = [json!({ "refId": "1", "type": "wait", "name": "Wait", "waitTime": 1 })];
-    let mut config = pipeline(application, &stages);
-    config["name"] = json!("release");
-    config["id"] = json!(format!("{application}-release"));
-    config["triggers"] = json!([trigger]);
-    let path = file(&config);
-    let answer = system().gennaker(&["pipeline", "save", &path, "--json"]);
-    assert_eq!(answer.status, 0, "{answer:#?}");
+    let id = format!("{application}-release");
+    let triggers = json!({ "triggers": [trigger] });
+    system().save(&named(
+        application,
+        "release",
+        &id,
+        &[wait("1", &[], 1)],
+        &triggers,
+    ));
 }
 
-fn file(value: &Value) -> String {
-    let mut file = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
-    file.write_all(value.to_string().as_bytes()).unwrap();
-    let (_, path) = file.keep().unwrap();
-    path.to_string_lossy().into_owned()
-}
-
-/// Sends an event so often; what the command printed.
 fn send(event: &Value, times: u32) -> Vec<Value> {
-    let path = file(event);
-    let times = times.to_string();
-    let answer = system().gennaker(&["local", "event", &path, "--times", &times, "--json"]);
-    assert_eq!(answer.status, 0, "{answer:#?}");
-    answer.lines
+    system().send(event, times)
 }
 
-fn executions(application: &str) -> Vec<Value> {
-    let answer = system().gennaker(&["execution", "list", "--application", application, "--json"]);
-    answer.summary().as_array().cloned().unwrap_or_default()
-}
-
-/// The one execution of an application: it is there within a minute, and is the only one a while later.
 fn the_one(application: &str) -> Value {
-    let began = Instant::now();
-    while executions(application).is_empty() {
-        assert!(
-            began.elapsed() < Duration::from_secs(60),
-            "`{application}` did not start"
-        );
-        std::thread::sleep(Duration::from_millis(200));
-    }
-    std::thread::sleep(Duration::from_secs(3));
-    let found = executions(application);
-    assert_eq!(found.len(), 1, "{found:#?}");
-    let id = found[0]["id"].as_str().unwrap();
-    system()
-        .gennaker(&["execution", "show", id, "--json"])
-        .summary()
-        .clone()
+    system().the_one(application, "release")
+}
+
+fn started_nothing(application: &str) {
+    let found = system().of_pipeline(application, "release");
+    assert!(found.is_empty(), "{found:#?}");
 }
 
 fn push_of(project: &str) -> String {
@@ -97,16 +66,6 @@ fn keep_secret() {
         .cloud
         .call("ssm", "put_parameter", parameters)
         .unwrap();
-}
-
-/// Posts to the public API.
-fn post(path: &str, headers: &[(&str, &str)], body: &[u8]) -> PublicAnswer {
-    let address = system().cloud.state().more["publicAddress"].clone();
-    let url = format!("{}{path}", address.as_str().unwrap());
-    let began = Instant::now();
-    let answer = system().cloud.request("POST", &url, headers, body).unwrap();
-    assert!(began.elapsed() < ANSWERED, "{path}: {:?}", began.elapsed());
-    answer
 }
 
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -190,7 +149,7 @@ fn a_webhook_starts_the_pipeline_whose_constraints_it_meets_once() {
         the_one("tr-hook")["trigger"]["parameters"]["version"],
         "1.2"
     );
-    assert!(executions("tr-hook-other").is_empty());
+    started_nothing("tr-hook-other");
 }
 
 #[test]
@@ -252,13 +211,13 @@ fn forged_large_deep_and_unreadable_webhooks_are_refused() {
         (hook, vec![JSON], b"[1]", 400),
     ];
     for (path, headers, body, status) in cases {
-        let answer = post(path, &headers, body);
+        let answer = system().post(path, &headers, body);
         assert_eq!(answer.status, status, "{path}: {}", answer.body);
         assert!(answer.body.len() < 1_000);
     }
     std::thread::sleep(Duration::from_secs(2));
-    assert!(executions("tr-bad").is_empty());
-    assert!(executions("tr-bad-hook").is_empty());
+    started_nothing("tr-bad");
+    started_nothing("tr-bad-hook");
 }
 
 #[test]
@@ -279,5 +238,5 @@ fn a_pattern_that_takes_for_ever_keeps_nobody_waiting() {
         200
     );
     the_one("tr-beside");
-    assert!(executions("tr-bomb").is_empty());
+    started_nothing("tr-bomb");
 }

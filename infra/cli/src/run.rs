@@ -3,7 +3,9 @@
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
+use gennaker_cloud::User;
 use gennaker_compiler::Mode;
+use gennaker_domain::approval::Rules;
 use gennaker_domain::{Execution, ExecutionId, PlanStage, Status};
 use gennaker_expressions::{Context, Options, evaluate};
 use gennaker_local::{Created, ObservedCluster};
@@ -379,7 +381,7 @@ impl Hand<'_> {
             return Ok(false);
         };
         self.answered.insert(key);
-        if approval.decision.is_some() {
+        if !approval.is_pending() {
             return Ok(false);
         }
         let given = match &self.answers {
@@ -392,7 +394,7 @@ impl Hand<'_> {
         let answer = match given.clone() {
             Some(answer) => answer,
             None if self.output.interactive => {
-                ask(&approval.instructions, &stage.name, self.output).await?
+                ask(&approval.question.instructions, &stage.name, self.output).await?
             }
             None => {
                 self.output.say(&format!(
@@ -402,10 +404,32 @@ impl Hand<'_> {
                 return Ok(true);
             }
         };
-        let event =
-            json!({ "decision": answer.0.as_str(), "stage": stage.ref_id, "input": answer.1 });
-        decision(self.installation, execution.id.as_str(), event).await?;
+        for approver in self.approvers(&approval.question.rules).await? {
+            let event = json!({
+                "decision": answer.0.as_str(), "stage": stage.ref_id, "input": answer.1, "user": approver,
+            });
+            decision(self.installation, execution.id.as_str(), event).await?;
+        }
         Ok(given.is_none())
+    }
+
+    /// People of this local cloud who may answer, enough of them: whoever runs a pipeline here plays all of them.
+    async fn approvers(&self, rules: &Rules) -> Result<Vec<String>, Failure> {
+        let by_role = rules.required_by_role.values().max().copied();
+        let count = rules.required.max(by_role.unwrap_or(1)).max(1);
+        let mut names = Vec::new();
+        for number in 1..=count {
+            let user = User {
+                name: format!("approver-{number}"),
+                roles: rules.deciding_roles(),
+                ..User::default()
+            };
+            user.save(&self.installation.store)
+                .await
+                .map_err(crate::user::refused)?;
+            names.push(user.name);
+        }
+        Ok(names)
     }
 
     /// Ends a literal wait at its scaled time, as the emulator scales only polls and retries.
