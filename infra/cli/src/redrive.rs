@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use gennaker_cloud::functions::AwsFunctions;
 use gennaker_cloud::{CloudError, Functions};
 use gennaker_domain::Problem;
-use gennaker_http::{SignedCall, SignedCalls};
+use gennaker_http::{Aws, SignedCall, SignedCalls};
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;

@@ -1,14 +1,17 @@
 #![doc = include_str!("../README.md")]
 
 pub mod account;
+pub mod alarms;
 pub mod auto_scaling;
 pub mod code_build;
 pub mod concurrency;
 pub mod connection;
+pub mod deployment_monitor;
 pub mod dynamodb;
 pub mod ec2;
 pub mod error;
 pub mod functions;
+pub mod iam;
 pub mod key;
 pub mod load_balancing;
 pub mod metrics;
@@ -18,11 +21,14 @@ pub mod scheduler;
 pub mod step_functions;
 pub mod store;
 pub mod table;
+pub mod user;
 
 pub use account::Account;
+pub use alarms::Alarms;
 pub use auto_scaling::AutoScaling;
 pub use code_build::CodeBuild;
 pub use connection::{Connection, Lazy, Roots};
+pub use deployment_monitor::DeploymentMonitor;
 pub use ec2::{Ec2, Ec2Clouds};
 pub use error::CloudError;
 pub use functions::Functions;
@@ -33,5 +39,7 @@ pub use registry::Registry;
 pub use scheduler::Scheduler;
 pub use step_functions::StepFunctions;
 pub use store::Store;
+
+pub use user::{Identity, User, UserError};
 
 pub use table::{Action, Condition, Index, Item, Table, Write};

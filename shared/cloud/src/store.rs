@@ -14,8 +14,11 @@ use serde_json::{Map, Value, json};
 use crate::{CloudError, Condition, Index, Item, Key, Table, Write};
 
 pub mod approvals;
+pub mod arrivals;
+pub mod artifacts;
 pub mod canaries;
 pub mod children;
+pub mod locks;
 pub mod pipelines;
 pub mod slots;
 pub mod upkeep;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use crate::Method;
-use crate::signed_call::{SignedCall, SignedCalls};
+use crate::signed_call::{Aws, SignedCall, SignedCalls};
 
 /// How often Scheduler tries to hand an event over before it becomes a dead letter.
 const ATTEMPTS: u32 = 10;

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use gennaker_cloud::{CloudError, Connection};
 use serde_json::Value;
 
+use crate::aws::{self, is_region};
 use crate::{Http, HttpClient, HttpError, Limits, Method, Request, signed};
 
 /// One call to a service.
@@ -12,6 +14,8 @@ use crate::{Http, HttpClient, HttpError, Limits, Method, Request, signed};
 pub struct SignedCall<'a> {
     /// Name of the service in hosts and signatures, such as `ssm`.
     pub service: &'static str,
+    /// First part of the endpoint's name where it is not the service's: `email` of SES.
+    pub host: Option<&'static str>,
     /// Service and operation as IAM writes it.
     pub operation: &'static str,
     /// Another region than the connection's.
@@ -40,6 +44,7 @@ impl<'a> SignedCall<'a> {
     ) -> Self {
         Self {
             service,
+            host: None,
             operation,
             region: None,
             resource,
@@ -62,6 +67,7 @@ impl<'a> SignedCall<'a> {
     ) -> Self {
         Self {
             service,
+            host: None,
             operation,
             region: None,
             resource,
@@ -73,17 +79,22 @@ impl<'a> SignedCall<'a> {
     }
 }
 
+/// AWS services that are called without an SDK.
+#[async_trait]
+pub trait Aws: Send + Sync {
+    /// Sends one call, signed as of `now` (UTC milliseconds); the answer's JSON, null if it has none. One try: whoever
+    /// calls knows whether a second one does harm. (the call's own operation)
+    ///
+    /// # Errors
+    /// [`CloudError`], as the SDK's clients give it.
+    async fn send(&self, call: &SignedCall<'_>, now: i64) -> Result<Value, CloudError>;
+}
+
 /// Sends signed calls with the connection's credentials, region and endpoint.
 #[derive(Debug)]
 pub struct SignedCalls {
     connection: Connection,
     http: HttpClient,
-}
-
-/// A region's name: it becomes a part of a host's name, and an ARN's is whatever a user wrote.
-pub(crate) fn is_region(text: &str) -> bool {
-    let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    !text.is_empty() && text.chars().all(known)
 }
 
 impl SignedCalls {
@@ -102,20 +113,33 @@ impl SignedCalls {
         self.connection.config().region().map(ToString::to_string)
     }
 
-    /// Sends one call, signed as of `now` (UTC milliseconds); the answer's JSON, null if it has none.
-    ///
-    /// # Errors
-    /// [`CloudError`], as the SDK's clients give it.
-    pub async fn send(&self, call: &SignedCall<'_>, now: i64) -> Result<Value, CloudError> {
+    fn request(&self, call: &SignedCall<'_>, region: &str) -> Request {
+        let host = call.host.unwrap_or(call.service);
+        let base = aws::endpoint(&self.connection, host, region);
+        let request = Request::new(call.method, format!("{base}/{}", call.path));
+        let request = match call.target {
+            Some((target, version)) => request
+                .header("content-type", format!("application/x-amz-json-{version}"))
+                .header("x-amz-target", target),
+            None => request.header("content-type", "application/json"),
+        };
+        if call.body.is_null() {
+            request
+        } else {
+            request.body(call.body.to_string())
+        }
+    }
+}
+
+#[async_trait]
+impl Aws for SignedCalls {
+    async fn send(&self, call: &SignedCall<'_>, now: i64) -> Result<Value, CloudError> {
         let no_answer = |message: String| CloudError::NoAnswer {
             operation: call.operation.to_owned(),
             resource: call.resource.to_owned(),
             message,
         };
-        let region = call
-            .region
-            .map(str::to_owned)
-            .or_else(|| self.region())
+        let region = aws::region(&self.connection, call.region)
             .ok_or_else(|| no_answer("no region is set".to_owned()))?;
         if !is_region(&region) {
             return Err(CloudError::Unreadable {
@@ -146,30 +170,6 @@ impl SignedCalls {
         let request_id = answer.header("x-amzn-requestid");
         Err(refusal(call, answer.status, &value, &code, request_id))
     }
-
-    fn request(&self, call: &SignedCall<'_>, region: &str) -> Request {
-        let domain = if region.starts_with("cn-") {
-            "amazonaws.com.cn"
-        } else {
-            "amazonaws.com"
-        };
-        let base = self.connection.config().endpoint_url().map_or_else(
-            || format!("https://{}.{region}.{domain}", call.service),
-            |endpoint| endpoint.trim_end_matches('/').to_owned(),
-        );
-        let request = Request::new(call.method, format!("{base}/{}", call.path));
-        let request = match call.target {
-            Some((target, version)) => request
-                .header("content-type", format!("application/x-amz-json-{version}"))
-                .header("x-amz-target", target),
-            None => request.header("content-type", "application/json"),
-        };
-        if call.body.is_null() {
-            request
-        } else {
-            request.body(call.body.to_string())
-        }
-    }
 }
 
 /// The error's code: of the JSON protocols in the body (`com.amazon.coral.service#ThrottlingException`), of REST in a
@@ -193,7 +193,7 @@ fn refusal(
         "" => text("Message"),
         message => message,
     };
-    if code.contains("Throttl") || code == "TooManyUpdates" || status == 429 {
+    if code.contains("Throttl") || code.starts_with("TooMany") || status == 429 {
         return CloudError::Throttled {
             operation: call.operation.to_owned(),
             message: message.to_owned(),
