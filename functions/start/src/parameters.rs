@@ -69,7 +69,11 @@ fn problem(
     let path = format!("$.parameters['{name}']");
     if let Some(value) = given.get(name).filter(|value| !value.is_null()) {
         let wrong = manual::value_problem(parameter, value)?;
-        let problem = Problem::error("invalid-parameter", path, format!("parameter `{name}`: {wrong}"));
+        let problem = Problem::error(
+            "invalid-parameter",
+            path,
+            format!("parameter `{name}`: {wrong}"),
+        );
         let options = options(parameter);
         return Some(if options.is_empty() {
             problem
@@ -96,7 +100,11 @@ fn options(parameter: &Map<String, Value>) -> String {
         .into_iter()
         .flatten()
         .filter_map(|option| option.get("value"))
-        .map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+        .map(|value| {
+            value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned)
+        })
         .map(|value| format!("`{value}`"))
         .take(20)
         .collect();
