@@ -334,8 +334,13 @@ impl Decide {
         if execution.status == Status::NotStarted {
             let queue = self.store.queue(&execution.pipeline_id).await?;
             let queued = queue.into_iter().find(|queued| queued.execution == *id);
+            // Where the newest supersedes the others, also a cancelled one is superseded, and supersedes, as in Orca.
+            let keeps_place = !self.plan(execution).await?.keep_waiting_pipelines;
             if let Some(queued) = queued
-                && self.store.cancel_queued(execution, &queued, ending).await?
+                && self
+                    .store
+                    .cancel_queued(execution, &queued, ending, keeps_place)
+                    .await?
             {
                 // It never ran, so no machine's end says so. The sweep does it if this fails.
                 let told = self

@@ -4,7 +4,7 @@
 
 use gennaker_cloud::CloudError;
 use gennaker_domain::{Execution, PlanStage, StageRecord, Status};
-use gennaker_http::{Aws, AwsCall};
+use gennaker_http::{Aws, SignedCall};
 use serde_json::{Value, json};
 
 /// `source` of every event.
@@ -101,23 +101,21 @@ pub async fn put(
     detail: &Value,
     now: i64,
 ) -> Result<(), CloudError> {
-    let call = AwsCall {
-        service: "events",
-        host: "events",
-        operation: "events:PutEvents",
-        path: "/",
-        target: Some("AWSEvents.PutEvents"),
-        region: None,
-        resource: bus,
-        body: json!({ "Entries": [{
-            "Source": SOURCE,
-            "DetailType": detail_type(when),
-            "Detail": detail.to_string(),
-            "EventBusName": bus,
-            "Time": now / 1_000,
-        }] }),
-    };
-    let answer = aws.call(&call, now).await?;
+    let body = json!({ "Entries": [{
+        "Source": SOURCE,
+        "DetailType": detail_type(when),
+        "Detail": detail.to_string(),
+        "EventBusName": bus,
+        "Time": now / 1_000,
+    }] });
+    let call = SignedCall::json(
+        "events",
+        "events:PutEvents",
+        "AWSEvents.PutEvents",
+        bus,
+        &body,
+    );
+    let answer = aws.send(&call, now).await?;
     if answer
         .get("FailedEntryCount")
         .and_then(Value::as_i64)

@@ -16,7 +16,7 @@ use gennaker_cloud::{Key, Store};
 use gennaker_domain::execution_json::execution_json;
 use gennaker_domain::rollup::{Records, Rollup};
 use gennaker_domain::{Execution, ExecutionId, Plan, Run, occasion};
-use gennaker_http::{AwsApi, AwsSecrets};
+use gennaker_http::{AwsSecrets, SignedCalls};
 use gennaker_lambda::resolve::{Reader, evaluator};
 use gennaker_lambda::{
     Connection, Function, FunctionError, Resolver, internet, prefix, setting as variable,
@@ -68,7 +68,7 @@ impl Notify {
         let table = DynamoDb::new(connection, gennaker_lambda::table_name());
         let channels = Channels {
             notifications: Arc::new(AwsNotifications::new(connection)),
-            aws: Arc::new(AwsApi::new(connection)),
+            aws: Arc::new(SignedCalls::new(connection)),
             http: Arc::new(internet()),
             secrets: Arc::new(AwsSecrets::new(connection)),
             settings: Settings {

@@ -2,6 +2,7 @@
 
 pub mod arrivals;
 pub mod hearing;
+mod scheduled;
 
 use std::sync::Arc;
 
@@ -259,7 +260,10 @@ impl Trigger {
 
 #[async_trait]
 impl Function for Trigger {
-    async fn handle(&self, event: Value, _now: i64) -> Result<Value, FunctionError> {
-        self.trigger(&event).await
+    async fn handle(&self, event: Value, now: i64) -> Result<Value, FunctionError> {
+        match scheduled::Fired::read(&event) {
+            Some(fired) => self.scheduled(fired, now).await,
+            None => self.trigger(&event).await,
+        }
     }
 }

@@ -68,7 +68,7 @@ pub(crate) enum Command {
     /// Read raw webhooks as events.
     #[command(subcommand)]
     Webhook(Webhook),
-    /// Match and resolve artifacts.
+    /// Match and resolve artifacts; accounts that they are read with.
     #[command(subcommand)]
     Artifact(Artifact),
     /// Compute the times of cron triggers.
@@ -83,6 +83,9 @@ pub(crate) enum Command {
     /// The AWS accounts behind the account names in pipelines.
     #[command(subcommand)]
     Account(Account),
+    /// The deployment monitors that monitored deployments ask.
+    #[command(subcommand)]
+    Monitor(Monitor),
     /// The people whom approvals know: their roles, and their names in Slack and AWS.
     #[command(subcommand)]
     User(User),
@@ -291,6 +294,20 @@ pub(crate) enum Canary {
         #[arg(long, value_name = "N")]
         points: Option<u64>,
     },
+    /// Show how a canary of an execution was judged: the scores of its intervals, each metric, why.
+    #[command(
+        after_help = "Example:\n  gennaker canary report 01JA2B3C4D5E6F7G8H9J0KMNPQ --stage 3 --out report.html"
+    )]
+    Report {
+        /// The execution.
+        execution: String,
+        /// `refId` of the canary stage; not needed where there is one.
+        #[arg(long, value_name = "REFID")]
+        stage: Option<String>,
+        /// Write a page, which needs nothing but itself: scores over time, series, distributions, reasons.
+        #[arg(long, value_name = "OUT.html")]
+        out: Option<PathBuf>,
+    },
     /// Read the metrics of a configuration, as `canary judge` and `canary power` take them.
     #[command(
         after_help = "Example:\n  gennaker canary fetch --config canary.json --scope shop-web-v002 --baseline shop-web-v001"
@@ -397,6 +414,18 @@ pub(crate) enum Trigger {
         #[arg(long, value_name = "FILE", conflicts_with_all = ["pipelines", "event", "secrets", "now"])]
         cases: Option<PathBuf>,
     },
+    /// Send events again that could not be delivered or handled. The same event starts nothing twice.
+    #[command(
+        after_help = "Example:\n  gennaker trigger redrive --list && gennaker trigger redrive"
+    )]
+    Redrive {
+        /// Only this one.
+        #[arg(long, value_name = "ID", conflicts_with = "list")]
+        id: Option<String>,
+        /// Only show what waits.
+        #[arg(long)]
+        list: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -419,6 +448,25 @@ pub(crate) enum Artifact {
         #[arg(long, value_name = "FILE")]
         cases: PathBuf,
     },
+    /// Accounts of the places that artifacts are read from: what an artifact calls `artifactAccount`.
+    #[command(subcommand)]
+    Account(ArtifactAccount),
+}
+
+/// Artifact accounts.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ArtifactAccount {
+    /// Store an account; credentials are references.
+    #[command(after_help = "Example:\n  gennaker artifact account save github github.json")]
+    Save {
+        /// Its name.
+        name: String,
+        /// `{"type","address","token"}`, or `"username"` and `"password"`, or `"region"`.
+        file: PathBuf,
+    },
+    /// List the accounts.
+    #[command(after_help = "Example:\n  gennaker artifact account list")]
+    List,
 }
 
 #[derive(Debug, Subcommand)]
@@ -592,6 +640,40 @@ pub(crate) struct SaveAccount {
     /// A region that may be deployed to; without any, all.
     #[arg(long = "region", value_name = "REGION", requires = "name")]
     pub regions: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Monitor {
+    /// Save a deployment monitor under the id that pipelines have for it.
+    #[command(
+        after_help = "Example:\n  gennaker monitor save --id errors --base-url https://monitor.example.com"
+    )]
+    Save(SaveMonitor),
+    /// List the deployment monitors.
+    #[command(after_help = "Example:\n  gennaker monitor list --json")]
+    List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SaveMonitor {
+    /// Monitors in Spinnaker's JSON: one, a list, or what is under `monitored-deploy.deploymentMonitors`.
+    #[arg(required_unless_present = "id", conflicts_with_all = ["id", "base_url"])]
+    pub file: Option<PathBuf>,
+    /// Id in pipelines (`deploymentMonitor.id`).
+    #[arg(long, value_name = "ID", requires = "base_url")]
+    pub id: Option<String>,
+    /// What people call it; without it, the id.
+    #[arg(long, value_name = "NAME", requires = "id")]
+    pub name: Option<String>,
+    /// Where its API begins: `/deployment/evaluateHealth` is called below it.
+    #[arg(long, value_name = "URL", requires = "id")]
+    pub base_url: Option<String>,
+    /// Minutes that one analysis may take.
+    #[arg(long, value_name = "N", requires = "id", default_value_t = 30)]
+    pub max_analysis_minutes: i64,
+    /// A deployment goes on if the monitor does not answer.
+    #[arg(long, requires = "id")]
+    pub goes_on_without: bool,
 }
 
 #[derive(Debug, Subcommand)]

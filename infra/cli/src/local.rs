@@ -220,6 +220,8 @@ fn deploy(
             ("EventSource", "gennaker.local.ecr".to_owned()),
             ("MessageQueue", "true".to_owned()),
             ("SweepRate", "rate(1 minute)".to_owned()),
+            // The emulator reads schedules in UTC: each minute it is looked whether a trigger is due.
+            ("CronSchedule", "cron(* * * * ? *)".to_owned()),
             (
                 "DisableClusterMinSeconds",
                 DISABLE_CLUSTER_MIN_SECONDS.to_string(),

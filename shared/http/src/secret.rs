@@ -6,8 +6,8 @@ use base64::engine::general_purpose::STANDARD;
 use gennaker_cloud::{CloudError, Connection};
 use serde_json::{Value, json};
 
-use crate::api::is_region;
-use crate::{Aws, AwsApi, AwsCall};
+use crate::aws::is_region;
+use crate::signed_call::{Aws, SignedCall, SignedCalls};
 
 /// Longest name of a parameter or a secret, an ARN included: the services' own maximum is 2,048.
 const NAME_CHARACTERS: usize = 2_048;
@@ -155,7 +155,7 @@ pub trait Secrets: Send + Sync {
 /// Secrets on AWS.
 #[derive(Debug)]
 pub struct AwsSecrets {
-    api: AwsApi,
+    calls: SignedCalls,
 }
 
 impl AwsSecrets {
@@ -163,7 +163,7 @@ impl AwsSecrets {
     #[must_use]
     pub fn new(connection: &Connection) -> Self {
         Self {
-            api: AwsApi::new(connection),
+            calls: SignedCalls::new(connection),
         }
     }
 }
@@ -177,32 +177,32 @@ impl Secrets for AwsSecrets {
         };
         match reference {
             SecretReference::Parameter { name } => {
-                let call = AwsCall {
-                    service: "ssm",
-                    host: "ssm",
-                    path: "/",
-                    operation: "ssm:GetParameter",
-                    target: Some("AmazonSSM.GetParameter"),
+                let call = SignedCall {
                     region: arn_region(name),
-                    resource: name,
-                    body: json!({ "Name": name, "WithDecryption": true }),
+                    ..SignedCall::json(
+                        "ssm",
+                        "ssm:GetParameter",
+                        "AmazonSSM.GetParameter",
+                        name,
+                        &json!({ "Name": name, "WithDecryption": true }),
+                    )
                 };
-                let answer = self.api.call(&call, now).await?;
+                let answer = self.calls.send(&call, now).await?;
                 let value = answer.pointer("/Parameter/Value").and_then(Value::as_str);
                 value.map(Secret::new).ok_or_else(|| missing(name))
             }
             SecretReference::Secret { region, name, key } => {
-                let call = AwsCall {
-                    service: "secretsmanager",
-                    host: "secretsmanager",
-                    path: "/",
-                    operation: "secretsmanager:GetSecretValue",
-                    target: Some("secretsmanager.GetSecretValue"),
+                let call = SignedCall {
                     region: region.as_deref().or_else(|| arn_region(name)),
-                    resource: name,
-                    body: json!({ "SecretId": name }),
+                    ..SignedCall::json(
+                        "secretsmanager",
+                        "secretsmanager:GetSecretValue",
+                        "secretsmanager.GetSecretValue",
+                        name,
+                        &json!({ "SecretId": name }),
+                    )
                 };
-                let answer = self.api.call(&call, now).await?;
+                let answer = self.calls.send(&call, now).await?;
                 let text = answer.get("SecretString").and_then(Value::as_str);
                 let binary = || {
                     let encoded = answer.get("SecretBinary").and_then(Value::as_str)?;

@@ -132,7 +132,6 @@ fn stage(ref_id: &str, requisites: &[&str], context: Value) -> PlanStage {
             .collect(),
         opens: Vec::new(),
         defers_failure: false,
-        only_if: None,
         conditions: Vec::new(),
         fills: Vec::new(),
         context: context.as_object().cloned().unwrap(),

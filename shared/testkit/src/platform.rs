@@ -204,6 +204,9 @@ impl StepFunctions for MemoryStepFunctions {
             let mut state = locked(&self.state);
             match state.machines.get(&arn) {
                 Some(known) if known.definition != definition || known.role != role => {
+                    drop(state);
+                    // An answer that says no can be lost too.
+                    self.faults.after(call, OPERATION, name)?;
                     return Err(refused(OPERATION, name, "StateMachineAlreadyExists"));
                 }
                 Some(_) => {}

@@ -104,6 +104,7 @@ pub async fn save(
         disabled: false,
         deleted: false,
         triggers: Vec::new(),
+        schedules: Vec::new(),
         author: None,
         saved_at: 1,
     };

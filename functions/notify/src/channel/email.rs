@@ -1,6 +1,6 @@
 //! Mail by Amazon SES.
 
-use gennaker_http::AwsCall;
+use gennaker_http::{Method, SignedCall};
 use serde_json::{Value, json};
 
 use super::{ChannelError, Channels, cut, refused};
@@ -22,17 +22,18 @@ pub(super) async fn send(
     if to.len() + cc.len() > RECIPIENTS {
         return refused(format!("a mail has at most {RECIPIENTS} recipients"));
     }
-    let call = AwsCall {
-        service: "ses",
-        host: "email",
-        operation: "ses:SendEmail",
-        path: "/v2/email/outbound-emails",
-        target: None,
-        region: None,
-        resource: from,
-        body: body(from, to, cc, message),
+    let call = SignedCall {
+        host: Some("email"),
+        ..SignedCall::rest(
+            "ses",
+            "ses:SendEmail",
+            Method::Post,
+            "v2/email/outbound-emails".to_owned(),
+            from,
+            body(from, to, cc, message),
+        )
     };
-    channels.aws.call(&call, now).await?;
+    channels.aws.send(&call, now).await?;
     Ok(())
 }
 
