@@ -16,6 +16,7 @@ mod stages;
 use std::collections::BTreeSet;
 
 use gennaker_domain::deployment::Capacity;
+use gennaker_domain::deployment::alarm_guard::AlarmState;
 use gennaker_domain::{Ending, Plan, Status};
 use gennaker_server_groups::traffic;
 use gennaker_testkit::{Behaviour, Drive, End, Fault, Faults, Moment, World};
@@ -249,6 +250,13 @@ fn scenarios() -> Vec<Scenario> {
             false,
         ),
         one(
+            "deploy, redblack, watched by an alarm",
+            "deploy",
+            json!({"clusters": [cluster("redblack", json!({"alarmGuard": {"alarms": ["shop-5xx"]}}))]}),
+            3,
+            true,
+        ),
+        one(
             "deploy, highlander",
             "deploy",
             json!({"clusters": [cluster("highlander", json!({}))]}),
@@ -280,6 +288,7 @@ async fn begin(plan: &Plan) -> (Drive, String) {
     world.add_image("ami-1", "shop-1");
     world.add_image("ami-2", "shop-2");
     world.add_image("ami-3", "shop-3");
+    world.set_alarm("shop-5xx", 0, AlarmState::Ok);
     world.add_group(
         "shop-web-v001",
         "ami-1",
@@ -740,7 +749,9 @@ async fn called() -> std::collections::BTreeMap<String, BTreeSet<String>> {
 }
 
 /// What a policy grants for situations that the scenarios do not make.
-const UNSEEN: [(&str, &str); 7] = [
+const UNSEEN: [(&str, &str); 8] = [
+    // Only where a cluster names a key pair.
+    ("", "ec2:DescribeKeyPairs"),
     // Only for a group that is partly out of traffic.
     ("", "elasticloadbalancing:RegisterTargets"),
     // Asked only while instances are missing for long.

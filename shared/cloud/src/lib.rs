@@ -15,6 +15,7 @@ pub mod load_balancing;
 pub mod metrics;
 pub mod notification;
 pub mod registry;
+pub mod session;
 pub mod step_functions;
 pub mod store;
 pub mod table;
