@@ -10,7 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use gennaker_cloud::auto_scaling::{Group, NewGroup, TemplateVersion};
 use gennaker_cloud::ec2::LaunchData;
-use gennaker_cloud::{Connection, Ec2Clouds, Key};
+use gennaker_cloud::{Connection, DeploymentMonitor, Ec2Clouds};
 use gennaker_cloud_ec2::AwsEc2Clouds;
 use gennaker_domain::Intent;
 use gennaker_domain::deployment::capacity::{Capacity, PartialCapacity};
@@ -347,16 +347,15 @@ async fn monitor_is_known(invocation: &Invocation<'_>) -> Result<(), StageError>
     let Some(id) = id else {
         return Ok(());
     };
-    let key = Key::new(format!("MONITOR#{id}"), "META");
-    if invocation.store().table().get(&key).await?.is_none() {
-        return Err(StageError::invalid(
+    let known = DeploymentMonitor::find(invocation.store(), id).await?;
+    known.map(|_| ()).ok_or_else(|| {
+        StageError::invalid(
             "deploymentMonitor.id",
             format!(
-                "deployment monitor `{id}` is not known here: there is no record `MONITOR#{id}`"
+                "deployment monitor `{id}` is not known here; `gennaker monitor save` adds one"
             ),
-        ));
-    }
-    Ok(())
+        )
+    })
 }
 
 /// Whether the strategy's own stages create the group: this one only says what they take over from.

@@ -1,13 +1,17 @@
 #![doc = include_str!("../README.md")]
 
+pub mod approval;
 pub mod artifact;
+pub mod canary;
 pub mod child;
 pub mod deployment;
+pub mod duration;
 pub mod error_name;
 pub mod execution;
 pub mod execution_json;
 pub mod ids;
 pub mod intent;
+pub mod occasion;
 pub mod pattern;
 pub mod plan;
 pub mod policy;

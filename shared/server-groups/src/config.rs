@@ -1,11 +1,13 @@
 //! Which account, regions, cluster and server group a stage names.
 
-use gennaker_domain::Intent;
 use gennaker_domain::deployment::{cluster_operation, facts, naming};
+use gennaker_domain::{Intent, StageRecord};
 use gennaker_lambda::{Invocation, StageError, Step};
 use serde_json::{Map, Value};
 
-use crate::planned;
+/// After so long, a group that Auto Scaling does not list is gone: its descriptions are eventually consistent, by
+/// seconds as a rule.
+const LISTED_WITHIN_MILLIS: i64 = 30_000;
 
 /// What a stage about server groups is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -156,13 +158,33 @@ pub fn later_regions(invocation: &Invocation<'_>) -> Vec<String> {
 /// region: no operation on the cluster touches them.
 #[must_use]
 pub fn deployed(invocation: &Invocation<'_>, account: &str, region: &str) -> Vec<String> {
+    deployed_by(invocation, account, region, |_| true)
+}
+
+/// As [`deployed`], and created so short a time ago that Auto Scaling may not list them yet.
+#[must_use]
+pub fn just_deployed(invocation: &Invocation<'_>, account: &str, region: &str) -> Vec<String> {
+    let since = invocation.now.saturating_sub(LISTED_WITHIN_MILLIS);
+    deployed_by(invocation, account, region, |record| {
+        record.end_time.or(record.start_time) > Some(since)
+    })
+}
+
+/// What deploys around and before this stage created, of those whose records are asked for.
+fn deployed_by(
+    invocation: &Invocation<'_>,
+    account: &str,
+    region: &str,
+    counts: impl Fn(&StageRecord) -> bool,
+) -> Vec<String> {
     let contexts: Vec<(String, Map<String, Value>)> = invocation
         .plan
         .ancestors(&invocation.stage.ref_id)
         .into_iter()
         .map(|stage| {
             let mut context = stage.context.clone();
-            if let Some(record) = invocation.records.get(&stage.ref_id) {
+            let record = invocation.records.get(&stage.ref_id);
+            if let Some(record) = record.filter(|record| counts(record)) {
                 context.extend(record.context.clone());
                 context.extend(record.outputs.clone());
             }
@@ -195,8 +217,7 @@ pub fn completed(invocation: &Invocation<'_>) -> Result<Map<String, Value>, Step
     ) else {
         return Ok(invocation.context.clone());
     };
-    let (only_if, fills) = planned::of(stage);
-    facts::completed(invocation.context, &only_if, &fills, &facts)
+    facts::completed(invocation.context, &stage.conditions, &stage.fills, &facts)
         .map_err(|missing| Step::skipped(format!("not so: {missing}")))
 }
 

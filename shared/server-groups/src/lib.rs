@@ -8,7 +8,6 @@ pub mod destruction;
 pub mod guard;
 pub mod guarded;
 pub mod observe;
-pub mod planned;
 pub mod predecessor;
 pub mod sizing;
 pub mod targets;

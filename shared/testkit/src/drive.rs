@@ -73,7 +73,6 @@ pub fn stage(ref_id: &str, stage_type: &str, function: &str, context: Value) -> 
         starts_after: Vec::new(),
         opens: Vec::new(),
         defers_failure: false,
-        only_if: None,
         conditions: Vec::new(),
         fills: Vec::new(),
         context: match context {
@@ -249,14 +248,27 @@ impl Drive {
 
     /// Calls a stage until its Task ends.
     pub async fn to_end<S: Stage>(&self, runtime: &Runtime<S>, ref_id: &str) -> End {
-        self.until_over(runtime, &json!({ "run": self.run, "stage": ref_id }))
-            .await
+        self.to_end_repeating(runtime, ref_id, 1).await
     }
 
-    async fn until_over<S: Stage>(&self, runtime: &Runtime<S>, event: &Value) -> End {
+    /// As [`Self::to_end`], each invocation this many times in a row: whoever invokes may not have heard the answer.
+    pub async fn to_end_repeating<S: Stage>(
+        &self,
+        runtime: &Runtime<S>,
+        ref_id: &str,
+        times: usize,
+    ) -> End {
+        let event = json!({ "run": self.run, "stage": ref_id });
+        self.until_over(runtime, &event, times).await
+    }
+
+    async fn until_over<S: Stage>(&self, runtime: &Runtime<S>, event: &Value, times: usize) -> End {
         let mut unexpected = 0;
         let mut last = String::new();
         for _ in 0..CALLS {
+            for _ in 1..times {
+                self.call(runtime, event).await;
+            }
             let Some((name, message)) = self.call(runtime, event).await else {
                 return End::Done;
             };
@@ -310,7 +322,7 @@ impl Drive {
                 return Ok(End::Done);
             };
             let event = json!({ "run": self.run, "stage": ref_id, "undo": intent.action });
-            match self.until_over(runtime, &event).await {
+            match self.until_over(runtime, &event, 1).await {
                 End::Done => {}
                 other => return Ok(other),
             }

@@ -1,6 +1,8 @@
 //! The stages of server groups by the names of their functions, over the testkit's world, and plans to run them in.
 #![allow(dead_code, missing_docs)] // Each test takes what it needs.
 
+pub mod scenarios;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
