@@ -13,6 +13,7 @@ use std::fs;
 use std::process::Command;
 
 use gennaker_compiler::built::BUILT;
+use gennaker_compiler::catalog::STAGE_TYPES;
 use gennaker_local::{Python, Silent};
 use gennaker_tests::workspace;
 
@@ -116,6 +117,55 @@ fn every_stage_that_the_compiler_takes_as_built_has_its_function() {
             folders.contains(*name),
             "`{name}` is built, and functions/ has no such folder"
         );
+    }
+}
+
+/// Functions of the template's section of this title.
+fn section(title: &str) -> BTreeSet<String> {
+    let template = template();
+    let (_, rest) = template
+        .split_once(&format!("\n  # --- {title} ---"))
+        .unwrap();
+    let section = rest.split("\n  # --- ").next().unwrap();
+    section
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("FunctionName: !Sub ${Prefix}-"))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn every_stage_of_a_flow_has_tests_of_its_success_its_failure_and_its_time_out() {
+    let tests: String = fs::read_dir(workspace().join("tests/tests"))
+        .unwrap()
+        .filter_map(|entry| fs::read_to_string(entry.unwrap().path()).ok())
+        .collect();
+    let page = fs::read_to_string(workspace().join("tests/README.md")).unwrap();
+    let rows: BTreeMap<&str, Vec<&str>> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.strip_suffix("` |"))
+        .map(|row| {
+            let mut cells = row.split("` | `");
+            (cells.next().unwrap(), cells.collect())
+        })
+        .collect();
+    let flow = section("flow stages");
+    assert!(flow.len() > 10, "{flow:?}");
+    for known in STAGE_TYPES
+        .iter()
+        .filter(|known| flow.contains(known.function))
+    {
+        let Some(named) = rows.get(known.name) else {
+            panic!("tests/README.md has no row for `{}`", known.name);
+        };
+        assert_eq!(named.len(), 3, "{}: success, failure, time-out", known.name);
+        for test in named {
+            assert!(
+                tests.contains(&format!("#[test]\nfn {test}() {{")),
+                "{}: there is no test `{test}`",
+                known.name
+            );
+        }
     }
 }
 

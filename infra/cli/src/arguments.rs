@@ -68,7 +68,7 @@ pub(crate) enum Command {
     /// Read raw webhooks as events.
     #[command(subcommand)]
     Webhook(Webhook),
-    /// Match and resolve artifacts.
+    /// Match and resolve artifacts; accounts that they are read with.
     #[command(subcommand)]
     Artifact(Artifact),
     /// Compute the times of cron triggers.
@@ -294,6 +294,20 @@ pub(crate) enum Canary {
         #[arg(long, value_name = "N")]
         points: Option<u64>,
     },
+    /// Show how a canary of an execution was judged: the scores of its intervals, each metric, why.
+    #[command(
+        after_help = "Example:\n  gennaker canary report 01JA2B3C4D5E6F7G8H9J0KMNPQ --stage 3 --out report.html"
+    )]
+    Report {
+        /// The execution.
+        execution: String,
+        /// `refId` of the canary stage; not needed where there is one.
+        #[arg(long, value_name = "REFID")]
+        stage: Option<String>,
+        /// Write a page, which needs nothing but itself: scores over time, series, distributions, reasons.
+        #[arg(long, value_name = "OUT.html")]
+        out: Option<PathBuf>,
+    },
     /// Read the metrics of a configuration, as `canary judge` and `canary power` take them.
     #[command(
         after_help = "Example:\n  gennaker canary fetch --config canary.json --scope shop-web-v002 --baseline shop-web-v001"
@@ -434,6 +448,25 @@ pub(crate) enum Artifact {
         #[arg(long, value_name = "FILE")]
         cases: PathBuf,
     },
+    /// Accounts of the places that artifacts are read from: what an artifact calls `artifactAccount`.
+    #[command(subcommand)]
+    Account(ArtifactAccount),
+}
+
+/// Artifact accounts.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ArtifactAccount {
+    /// Store an account; credentials are references.
+    #[command(after_help = "Example:\n  gennaker artifact account save github github.json")]
+    Save {
+        /// Its name.
+        name: String,
+        /// `{"type","address","token"}`, or `"username"` and `"password"`, or `"region"`.
+        file: PathBuf,
+    },
+    /// List the accounts.
+    #[command(after_help = "Example:\n  gennaker artifact account list")]
+    List,
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,8 +3,10 @@
 mod account;
 mod accounts;
 mod arguments;
+mod artifact;
 mod canary;
 mod canary_metrics;
+mod canary_report;
 mod canary_saved;
 mod cluster;
 mod decision;
@@ -106,7 +108,7 @@ async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         Command::Decision(command) => decision::run(command, &output),
         Command::Trigger(command) => trigger::run(command, &prefix, &output).await,
         Command::Webhook(command) => trigger::webhook(command, &output),
-        Command::Artifact(command) => trigger::artifact(command, &output),
+        Command::Artifact(command) => artifact::run(command, &prefix, &output).await,
         Command::Cron(command) => trigger::cron(command, &output),
         Command::Execution(Execution::Evaluate { cases }) => evaluation::run(&cases, &output).await,
         Command::Execution(command) => {

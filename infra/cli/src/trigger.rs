@@ -1,4 +1,4 @@
-//! `gennaker trigger`, `webhook`, `artifact` and `cron`.
+//! `gennaker trigger`, `webhook` and `cron`.
 
 use std::path::{Path, PathBuf};
 
@@ -9,13 +9,12 @@ use gennaker_triggers::matching::Settings;
 use gennaker_triggers::signature::Sha1Policy;
 use gennaker_triggers::webhook::Received;
 use gennaker_triggers::{
-    cron_times, evaluate_artifact_case, evaluate_cron_case, evaluate_trigger_case,
-    evaluate_webhook_case, rfc3339,
+    cron_times, evaluate_cron_case, evaluate_trigger_case, evaluate_webhook_case, rfc3339,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::arguments::{Artifact, Cron, Trigger, Webhook};
+use crate::arguments::{Cron, Trigger, Webhook};
 use crate::failure::Failure;
 use crate::input;
 use crate::installation::Installation;
@@ -91,14 +90,6 @@ pub(crate) fn webhook(command: Webhook, output: &Output) -> Result<(), Failure> 
         // Payload files lie beside the cases.
         let payload = |name: &str| input::text(&folder.join(Path::new(name).file_name()?)).ok();
         output.compact(&evaluate_webhook_case(&case, &payload))
-    })
-}
-
-/// `gennaker artifact`.
-pub(crate) fn artifact(command: Artifact, output: &Output) -> Result<(), Failure> {
-    let Artifact::Evaluate { cases } = command;
-    input::json_lines(&cases, |case| {
-        output.compact(&evaluate_artifact_case(&case))
     })
 }
 

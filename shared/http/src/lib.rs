@@ -1,8 +1,10 @@
 #![doc = include_str!("../README.md")]
 
+mod aws;
 pub mod client;
 pub mod error;
 pub mod message;
+pub mod object;
 pub mod policy;
 pub mod scheduler;
 pub mod secret;
@@ -14,6 +16,7 @@ use async_trait::async_trait;
 pub use client::{HttpClient, Resolve, SystemResolver};
 pub use error::HttpError;
 pub use message::{Limits, Method, Request, Response};
+pub use object::{AwsObjects, ObjectReference, Objects};
 pub use policy::AddressPolicy;
 pub use scheduler::{AwsScheduler, ScheduleTarget};
 pub use secret::{AwsSecrets, ReferenceError, Secret, SecretReference, Secrets};

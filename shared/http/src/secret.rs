@@ -6,7 +6,8 @@ use base64::engine::general_purpose::STANDARD;
 use gennaker_cloud::{CloudError, Connection};
 use serde_json::{Value, json};
 
-use crate::signed_call::{Aws, SignedCall, SignedCalls, is_region};
+use crate::aws::is_region;
+use crate::signed_call::{Aws, SignedCall, SignedCalls};
 
 /// Longest name of a parameter or a secret, an ARN included: the services' own maximum is 2,048.
 const NAME_CHARACTERS: usize = 2_048;

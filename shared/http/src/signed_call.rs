@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use gennaker_cloud::{CloudError, Connection};
 use serde_json::Value;
 
+use crate::aws::{self, is_region};
 use crate::{Http, HttpClient, HttpError, Limits, Method, Request, signed};
 
 /// One call to a service.
@@ -96,12 +97,6 @@ pub struct SignedCalls {
     http: HttpClient,
 }
 
-/// A region's name: it becomes a part of a host's name, and an ARN's is whatever a user wrote.
-pub(crate) fn is_region(text: &str) -> bool {
-    let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    !text.is_empty() && text.chars().all(known)
-}
-
 impl SignedCalls {
     /// On a connection. Makes no call.
     #[must_use]
@@ -119,20 +114,8 @@ impl SignedCalls {
     }
 
     fn request(&self, call: &SignedCall<'_>, region: &str) -> Request {
-        let domain = if region.starts_with("cn-") {
-            "amazonaws.com.cn"
-        } else {
-            "amazonaws.com"
-        };
-        let base = self.connection.config().endpoint_url().map_or_else(
-            || {
-                format!(
-                    "https://{}.{region}.{domain}",
-                    call.host.unwrap_or(call.service)
-                )
-            },
-            |endpoint| endpoint.trim_end_matches('/').to_owned(),
-        );
+        let host = call.host.unwrap_or(call.service);
+        let base = aws::endpoint(&self.connection, host, region);
         let request = Request::new(call.method, format!("{base}/{}", call.path));
         let request = match call.target {
             Some((target, version)) => request
@@ -156,10 +139,7 @@ impl Aws for SignedCalls {
             resource: call.resource.to_owned(),
             message,
         };
-        let region = call
-            .region
-            .map(str::to_owned)
-            .or_else(|| self.region())
+        let region = aws::region(&self.connection, call.region)
             .ok_or_else(|| no_answer("no region is set".to_owned()))?;
         if !is_region(&region) {
             return Err(CloudError::Unreadable {

@@ -366,13 +366,18 @@ impl<S: Stage> Runtime<S> {
             scope: &scope,
             within: None,
         };
-        let elapsed = call.now.saturating_sub(started);
-        let late = (!self.stage.keeps_its_time())
-            .then(|| timed_out(plan, &record, stage, elapsed))
-            .flatten();
-        let answer = match late {
+        // Milliseconds of a stage are far below 2^53.
+        #[allow(clippy::cast_precision_loss)]
+        let left = time_limit(plan, &record, stage)
+            .filter(|limit| self.stage.times_out(&record.context, *limit))
+            .map(|limit| (limit, limit - call.now.saturating_sub(started) as f64));
+        let answer = match left.and_then(|(limit, left)| timed_out(&record, stage, limit, left)) {
             Some(timed_out) => self.stage.timed_out(&invocation).await.map(|()| timed_out),
             None => self.stage.step(&invocation).await,
+        };
+        let answer = match left {
+            Some((_, left)) => answer.map(|step| step.looked_at_within(left)),
+            None => answer,
         };
         self.write_answer(call, situation, stage, record, answer)
             .await
@@ -945,14 +950,18 @@ fn complete(
     }
 }
 
-fn timed_out(plan: &Plan, record: &StageRecord, stage: &PlanStage, elapsed: i64) -> Option<Step> {
-    let own = record.context.get("stageTimeoutMs").and_then(Value::as_f64);
+/// The milliseconds that a stage has: its own `stageTimeoutMs`, else that of the nearest stage that it belongs to.
+fn time_limit(plan: &Plan, record: &StageRecord, stage: &PlanStage) -> Option<f64> {
+    let of = |context: &Map<String, Value>| context.get("stageTimeoutMs").and_then(Value::as_f64);
     let inherited = || {
-        plan.lineage(&stage.ref_id)
-            .into_iter()
-            .find_map(|of| of.context.get("stageTimeoutMs").and_then(Value::as_f64))
+        let lineage = plan.lineage(&stage.ref_id);
+        lineage.into_iter().find_map(|stage| of(&stage.context))
     };
-    let limit = own.or_else(inherited)?;
+    of(&record.context).or_else(inherited)
+}
+
+/// The end of a stage whose time-out of `limit` milliseconds has passed; `left` of them are left.
+fn timed_out(record: &StageRecord, stage: &PlanStage, limit: f64, left: f64) -> Option<Step> {
     // A sleeping Task is called again when its own time-out has passed. Step Functions counts that from when it calls the
     // function, the stage from when the function runs: without this the stage would sleep for its whole time again.
     let early = if stage.woken && record.attempts > 1 {
@@ -960,8 +969,7 @@ fn timed_out(plan: &Plan, record: &StageRecord, stage: &PlanStage, elapsed: i64)
     } else {
         0.0
     };
-    #[allow(clippy::cast_precision_loss)] // Milliseconds of a stage are far below 2^53.
-    if (elapsed as f64) <= limit - early {
+    if left >= early {
         return None;
     }
     // What it waited for is what a person has to look at.

@@ -36,10 +36,10 @@ pub trait Stage: Send + Sync {
         Ok(())
     }
 
-    /// Whether `step` looks at the stage's own time-out itself: where an answer that came in time counts even if it is
-    /// seen late.
-    fn keeps_its_time(&self) -> bool {
-        false
+    /// Whether a time-out of so many milliseconds (`stageTimeoutMs`, its own or that of the stage it belongs to) ends the
+    /// stage. A stage that waits for a time of its own may say no.
+    fn times_out(&self, _context: &Map<String, Value>, _limit_millis: f64) -> bool {
+        true
     }
 
     /// Undoes one intent of this stage. Called by `finalize` until it answers [`Undo::Done`]; as safe to repeat as
@@ -72,8 +72,8 @@ impl Stage for std::sync::Arc<dyn Stage> {
         (**self).timed_out(invocation).await
     }
 
-    fn keeps_its_time(&self) -> bool {
-        (**self).keeps_its_time()
+    fn times_out(&self, context: &Map<String, Value>, limit_millis: f64) -> bool {
+        (**self).times_out(context, limit_millis)
     }
 
     async fn undo(&self, invocation: &Invocation<'_>, intent: &Intent) -> Result<Undo, StageError> {
@@ -149,6 +149,19 @@ impl Step {
             memory: invocation.memory.clone(),
             poll: None,
         }
+    }
+
+    /// The same, with a poll of its own that does not sleep past the stage's time-out, which has `left_millis` left.
+    pub(crate) fn looked_at_within(mut self, left_millis: f64) -> Self {
+        if let Self::Waiting {
+            poll: Some(poll), ..
+        } = &mut self
+        {
+            #[allow(clippy::cast_possible_truncation)] // A cast of a float saturates.
+            let within = Poll::within(left_millis as i64);
+            *poll = within.min(*poll);
+        }
+        self
     }
 
     /// The stage had nothing to do, for this reason: it is SKIPPED, and its dependants run. (A task that only *ends*

@@ -1,4 +1,4 @@
-//! The internet in memory: hosts that somebody else runs, and secrets.
+//! The internet in memory: hosts that somebody else runs, secrets, and objects.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use gennaker_cloud::CloudError;
 use gennaker_http::{
-    Aws, Http, HttpError, Limits, Request, Response, Secret, SecretReference, Secrets, SignedCall,
+    Aws, Http, HttpError, Limits, ObjectReference, Objects, Request, Response, Secret,
+    SecretReference, Secrets, SignedCall,
 };
 use serde_json::Value;
 
@@ -263,5 +264,77 @@ impl Secrets for MemorySecrets {
             message: String::new(),
             request_id: "memory".to_owned(),
         })
+    }
+}
+
+/// Bucket and key.
+type ObjectName = (String, String);
+
+/// Objects in memory, each with its versions. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryObjects {
+    objects: Arc<Mutex<BTreeMap<ObjectName, Vec<Vec<u8>>>>>,
+    faults: Faults,
+}
+
+impl MemoryObjects {
+    /// None; calls count, and fail, with `faults`.
+    #[must_use]
+    pub fn with_faults(faults: Faults) -> Self {
+        Self {
+            objects: Arc::default(),
+            faults,
+        }
+    }
+
+    /// A new version of an object; its name, `1` for the first.
+    pub fn put(&self, bucket: &str, key: &str, content: impl Into<Vec<u8>>) -> String {
+        let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        let versions = objects
+            .entry((bucket.to_owned(), key.to_owned()))
+            .or_default();
+        versions.push(content.into());
+        versions.len().to_string()
+    }
+}
+
+#[async_trait]
+impl Objects for MemoryObjects {
+    async fn object(
+        &self,
+        wanted: &ObjectReference,
+        most_bytes: usize,
+        _now: i64,
+    ) -> Result<Vec<u8>, CloudError> {
+        const OPERATION: &str = "s3:GetObject";
+        let resource = wanted.to_string();
+        let call = self.faults.before(OPERATION, &resource)?;
+        let name = (wanted.bucket.clone(), wanted.key.clone());
+        let found = {
+            let objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+            let versions = objects.get(&name);
+            match &wanted.version {
+                None => versions.and_then(|versions| versions.last().cloned()),
+                Some(version) => versions.and_then(|versions| {
+                    let at = version.parse::<usize>().ok()?.checked_sub(1)?;
+                    versions.get(at).cloned()
+                }),
+            }
+        };
+        self.faults.after(call, OPERATION, &resource)?;
+        let found = found.ok_or_else(|| CloudError::Refused {
+            operation: OPERATION.to_owned(),
+            resource: resource.clone(),
+            code: "NoSuchKey".to_owned(),
+            message: "the key does not exist".to_owned(),
+            request_id: "memory".to_owned(),
+        })?;
+        if found.len() > most_bytes {
+            return Err(CloudError::Unreadable {
+                what: resource,
+                message: format!("it has more than {most_bytes} bytes"),
+            });
+        }
+        Ok(found)
     }
 }
