@@ -192,7 +192,10 @@ impl System {
         let parameters: BTreeMap<String, String> = [
             ("Architecture", architecture),
             ("EventSource", "gennaker.local.ecr"),
+            ("MessageQueue", "true"),
             ("SweepRate", "rate(1 minute)"),
+            // The emulator reads schedules in UTC: each minute it is looked whether a trigger is due.
+            ("CronSchedule", "cron(* * * * ? *)"),
             ("DisableClusterMinSeconds", "1"),
             ("FunctionTimeoutSeconds", "10"),
         ]

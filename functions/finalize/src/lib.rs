@@ -12,7 +12,7 @@ use gennaker_cloud::step_functions::{AwsStepFunctions, MachineStatus};
 use gennaker_cloud::{Functions, Key, StepFunctions, Store, Write};
 use gennaker_domain::error_name::Poll;
 use gennaker_domain::rollup::Records;
-use gennaker_domain::{Ending, Execution, ExecutionId, Intent, Plan, Run, Status, child};
+use gennaker_domain::{Ending, Execution, ExecutionId, Intent, Plan, Run, Status, child, occasion};
 use gennaker_lambda::{Connection, Function, FunctionError};
 use serde_json::{Value, json};
 
@@ -261,7 +261,7 @@ impl Finalize {
         self.queue(execution, now).await?;
         // An execution that never ran tells nobody that it failed: it told nobody that it starts.
         if execution.run > 0
-            && let Some(when) = settle::notification(execution.status)
+            && let Some(when) = occasion::pipeline_end(execution.status)
         {
             self.tell(&json!({ "execution": execution.id, "run": execution.run, "when": when }))
                 .await?;

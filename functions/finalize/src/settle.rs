@@ -223,13 +223,3 @@ pub fn final_records(
         })
         .collect()
 }
-
-/// When people are told that an execution ended so; a canceled one tells nobody.
-#[must_use]
-pub fn notification(status: Status) -> Option<&'static str> {
-    match status {
-        Status::Succeeded => Some("pipeline.complete"),
-        Status::Terminal => Some("pipeline.failed"),
-        _ => None,
-    }
-}

@@ -1,12 +1,16 @@
 //! A pipeline that a pipeline saves is saved once, and taken back by an execution that ends before its stage.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::sync::Arc;
+
 use base64::Engine;
 use gennaker_domain::Status;
 use gennaker_save_pipeline::SavePipeline;
 use gennaker_save_pipeline::index::Home;
 use gennaker_save_pipeline_stage::SavePipelineStage;
-use gennaker_testkit::{End, Saving, Strike, drive, fault_everywhere, saving::pipeline};
+use gennaker_testkit::{
+    End, MemoryScheduler, Saving, Strike, drive, fault_everywhere, saving::pipeline,
+};
 use serde_json::{Value, json};
 
 async fn world(context: Value) -> Saving {
@@ -17,7 +21,8 @@ async fn world(context: Value) -> Saving {
             account: "123456789012".to_owned(),
             region: "us-east-1".to_owned(),
         };
-        SavePipeline::new(store, machines, "gennaker", "role", home)
+        let schedules = Arc::new(MemoryScheduler::new());
+        SavePipeline::new(store, machines, schedules, "gennaker", "role", home)
     })
     .await
     .unwrap()

@@ -10,8 +10,8 @@ use gennaker_save_pipeline::SavePipeline;
 use gennaker_save_pipeline::index::Home;
 use gennaker_save_pipelines_from_artifact::SavePipelinesFromArtifact;
 use gennaker_testkit::{
-    End, MemoryHttp, MemoryObjects, MemorySecrets, Saving, Strike, drive, fault_everywhere,
-    saving::pipeline,
+    End, MemoryHttp, MemoryObjects, MemoryScheduler, MemorySecrets, Saving, Strike, drive,
+    fault_everywhere, saving::pipeline,
 };
 use serde_json::{Value, json};
 
@@ -28,7 +28,8 @@ async fn world(context: Value) -> Saving {
             account: "123456789012".to_owned(),
             region: "us-east-1".to_owned(),
         };
-        SavePipeline::new(store, machines, "gennaker", "role", home)
+        let schedules = Arc::new(MemoryScheduler::new());
+        SavePipeline::new(store, machines, schedules, "gennaker", "role", home)
     })
     .await
     .unwrap()

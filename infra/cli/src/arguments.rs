@@ -83,6 +83,9 @@ pub(crate) enum Command {
     /// The AWS accounts behind the account names in pipelines.
     #[command(subcommand)]
     Account(Account),
+    /// The people whom approvals know: their roles, and their names in Slack and AWS.
+    #[command(subcommand)]
+    User(User),
     /// Build every function for Lambda and write the template that `sam deploy` takes.
     #[command(
         after_help = "Example:\n  gennaker package --architecture arm64 --out target/package\n  sam deploy --template-file target/package/template.yaml --stack-name gennaker --resolve-s3 --capabilities CAPABILITY_NAMED_IAM"
@@ -394,6 +397,18 @@ pub(crate) enum Trigger {
         #[arg(long, value_name = "FILE", conflicts_with_all = ["pipelines", "event", "secrets", "now"])]
         cases: Option<PathBuf>,
     },
+    /// Send events again that could not be delivered or handled. The same event starts nothing twice.
+    #[command(
+        after_help = "Example:\n  gennaker trigger redrive --list && gennaker trigger redrive"
+    )]
+    Redrive {
+        /// Only this one.
+        #[arg(long, value_name = "ID", conflicts_with = "list")]
+        id: Option<String>,
+        /// Only show what waits.
+        #[arg(long)]
+        list: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -499,7 +514,7 @@ pub(crate) enum Local {
     /// Send an event as it would arrive.
     #[command(after_help = "Example:\n  gennaker local event push.json --times 3")]
     Event {
-        /// `{"kind":"eventbridge","body":"…"}` or a bare EventBridge event.
+        /// `{"kind":"eventbridge|webhook|sqs|sns","path","headers","body"}` or a bare EventBridge event.
         file: PathBuf,
         /// How often to send the very same event.
         #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -608,6 +623,37 @@ pub(crate) struct SaveAccount {
     /// A region that may be deployed to; without any, all.
     #[arg(long = "region", value_name = "REGION", requires = "name")]
     pub regions: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum User {
+    /// Save a person; what is not given is forgotten.
+    #[command(
+        after_help = "Example:\n  gennaker user save --name ada --role sre --slack U012AB3CD --email ada@example.com"
+    )]
+    Save(SaveUser),
+    /// List the people.
+    #[command(after_help = "Example:\n  gennaker user list --json")]
+    List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SaveUser {
+    /// Name: what is recorded of a decision.
+    #[arg(long, value_name = "NAME")]
+    pub name: String,
+    /// A role, as pipelines name it (`selectedStageRoles`); as often as there are roles.
+    #[arg(long = "role", value_name = "ROLE")]
+    pub roles: Vec<String>,
+    /// User id in Slack: whose clicks are theirs.
+    #[arg(long, value_name = "ID")]
+    pub slack: Option<String>,
+    /// E-mail address: what triggers may call them.
+    #[arg(long, value_name = "ADDRESS")]
+    pub email: Option<String>,
+    /// ARN of their role or user in AWS.
+    #[arg(long, value_name = "ARN")]
+    pub arn: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -723,11 +769,17 @@ pub(crate) enum Execution {
         #[arg(long, value_name = "REFID")]
         stage: String,
         /// Continue or stop.
-        #[arg(value_enum)]
-        answer: Answer,
+        #[arg(value_enum, required_unless_present = "page")]
+        answer: Option<Answer>,
         /// One of the inputs that the stage offers.
         #[arg(long, value_name = "X")]
         input: Option<String>,
+        /// Why, for whoever reads the execution.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        /// Print a link to the page instead, which knows for a quarter of an hour who opens it.
+        #[arg(long, conflicts_with_all = ["answer", "input", "reason"])]
+        page: bool,
     },
     /// Tell what an execution waits for, since when, who can act, and what is left in the account.
     #[command(after_help = "Example:\n  gennaker execution explain 01JCZ3M6Q0V0GZ5T5W1M7H2K3B")]

@@ -79,8 +79,17 @@ pub(crate) async fn run(
             stage,
             answer,
             input,
+            reason,
+            page,
         } => {
-            let event = json!({ "decision": answer.as_str(), "stage": stage, "input": input });
+            if page {
+                let event = json!({ "page": true, "stage": stage });
+                let answer = decision(installation, &id, event).await?;
+                return said(output, &answer, "url");
+            }
+            let answer = answer.map(|answer| answer.as_str());
+            let event =
+                json!({ "decision": answer, "stage": stage, "input": input, "reason": reason });
             decide(installation, output, &id, event).await
         }
         Execution::Restart { id, stage } => {
@@ -122,8 +131,16 @@ async fn decide(
     if output.json {
         return output.data(&answer);
     }
+    if let Some(missing) = answer.get("missing") {
+        output.say(&format!("counted; still needed: {}", bare(missing)));
+    }
     if let Some(already) = answer.get("already") {
-        output.say(&format!("nothing to do: it is {} already", bare(already)));
+        // A judgment's is the decision, of anything else a status.
+        let already = match (already.get("by"), already.get("choice")) {
+            (Some(by), Some(choice)) => format!("decided by {}: {}", bare(by), bare(choice)),
+            _ => bare(already),
+        };
+        output.say(&format!("nothing to do: it is {} already", plain(&already)));
     }
     Ok(())
 }
@@ -138,7 +155,7 @@ pub(crate) async fn decision(
     if let Some(object) = event.as_object_mut() {
         object.retain(|_, value| !value.is_null());
         object.insert("execution".to_owned(), json!(id));
-        object.insert("user".to_owned(), user().into());
+        object.entry("user").or_insert_with(|| user().into());
     }
     invoke(installation, "decide", &event).await
 }

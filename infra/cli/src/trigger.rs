@@ -17,7 +17,9 @@ use serde_json::{Value, json};
 use crate::arguments::{Cron, Trigger, Webhook};
 use crate::failure::Failure;
 use crate::input;
+use crate::installation::Installation;
 use crate::output::Output;
+use crate::redrive;
 use crate::surroundings::now_millis;
 
 /// The current year, from which Quartz looks a hundred years ahead.
@@ -92,14 +94,20 @@ pub(crate) fn webhook(command: Webhook, output: &Output) -> Result<(), Failure> 
 }
 
 /// `gennaker trigger`.
-pub(crate) fn run(command: Trigger, output: &Output) -> Result<(), Failure> {
-    let Trigger::Explain {
-        pipelines,
-        event,
-        secrets,
-        now,
-        cases,
-    } = command;
+pub(crate) async fn run(command: Trigger, prefix: &str, output: &Output) -> Result<(), Failure> {
+    let (pipelines, event, secrets, now, cases) = match command {
+        Trigger::Explain {
+            pipelines,
+            event,
+            secrets,
+            now,
+            cases,
+        } => (pipelines, event, secrets, now, cases),
+        Trigger::Redrive { id, list } => {
+            let installation = Installation::connect(prefix).await;
+            return redrive::run(id.as_deref(), list, &installation, output).await;
+        }
+    };
     if let Some(cases) = cases {
         return input::json_lines(&cases, |case| output.compact(&evaluate_trigger_case(&case)));
     }

@@ -14,9 +14,11 @@ pub mod load_balancing;
 pub mod metrics;
 pub mod notification;
 pub mod registry;
+pub mod scheduler;
 pub mod step_functions;
 pub mod store;
 pub mod table;
+pub mod user;
 
 pub use account::Account;
 pub use auto_scaling::AutoScaling;
@@ -29,7 +31,10 @@ pub use key::Key;
 pub use load_balancing::LoadBalancing;
 pub use notification::Notifications;
 pub use registry::Registry;
+pub use scheduler::Scheduler;
 pub use step_functions::StepFunctions;
 pub use store::Store;
+
+pub use user::{Identity, User, UserError};
 
 pub use table::{Action, Condition, Index, Item, Table, Write};

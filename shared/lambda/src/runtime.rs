@@ -16,6 +16,7 @@ use gennaker_cloud::{CloudError, Store};
 use gennaker_domain::deployment::facts;
 use gennaker_domain::deployment::strategy::Condition;
 use gennaker_domain::error_name::{self, Poll};
+use gennaker_domain::occasion;
 use gennaker_domain::policy::fails_on_expressions;
 use gennaker_domain::rollup::{Readiness, Records, Rollup};
 use gennaker_domain::{
@@ -23,10 +24,11 @@ use gennaker_domain::{
 };
 use serde_json::{Map, Value, json};
 
+use crate::metric;
 use crate::parents;
 use crate::resolve::{self, Processed, Resolver, Scope};
 use crate::stage::NOTHING_TO_DO;
-use crate::{Invocation, Stage, StageError, Step, Undo, Wake};
+use crate::{Invocation, Stage, StageError, Step, Tell, Undo, Wake};
 
 /// What a function answers Step Functions if not Ok.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -76,6 +78,7 @@ pub struct Runtime<S> {
     stage: S,
     store: Store,
     wake: Arc<dyn Wake>,
+    tell: Option<Arc<dyn Tell>>,
     prefix: String,
     counts_failures: bool,
     plans: Mutex<HashMap<String, Arc<Plan>>>,
@@ -108,6 +111,7 @@ impl<S: Stage> Runtime<S> {
             stage,
             store,
             wake,
+            tell: None,
             prefix: prefix.into(),
             counts_failures: false,
             plans: Mutex::new(HashMap::new()),
@@ -120,6 +124,15 @@ impl<S: Stage> Runtime<S> {
     pub fn counting_failures(mut self) -> Self {
         self.counts_failures = true;
         self
+    }
+
+    /// The same, telling of every stage's start and end.
+    #[must_use]
+    pub fn telling(self, tell: Arc<dyn Tell>) -> Self {
+        Self {
+            tell: Some(tell),
+            ..self
+        }
     }
 
     /// The same with another resolver of expressions.
@@ -278,13 +291,31 @@ impl<S: Stage> Runtime<S> {
             );
         }
         if !records.contains_key(&stage.ref_id) && !self.enabled(situation, &scope, stage).await? {
-            let mut record = StageRecord::not_started(&stage.ref_id);
-            record.status = Status::Skipped;
-            record.run = run.number;
-            record.end_time = Some(call.now);
-            record.waiting = Some("stageEnabled is not true".to_owned());
+            let record = StageRecord {
+                status: Status::Skipped,
+                waiting: Some("stageEnabled is not true".to_owned()),
+                ..ended_unstarted(stage, run, call.now)
+            };
             self.store.settle_stage(&run.execution, &record).await?;
             return self.after_completion(call, situation, stage, &record).await;
+        }
+        if !self.stage.serves(&stage.stage_type) {
+            let reason = format!("there is no stage type `{}`", stage.stage_type);
+            let record = StageRecord {
+                status: Status::Terminal,
+                failure: Some(Failure {
+                    reason,
+                    details: Value::Null,
+                }),
+                ..ended_unstarted(stage, run, call.now)
+            };
+            self.store.settle_stage(&run.execution, &record).await?;
+            return self.after_completion(call, situation, stage, &record).await;
+        }
+        if !records.contains_key(&stage.ref_id) {
+            // Before the lease: a try that dies in between is made again, and tells again.
+            self.tell(stage, occasion::STAGE_STARTING, &situation.caller)
+                .await;
         }
         let Some(mut record) = self.lease(call, situation, stage).await? else {
             return Ok(());
@@ -586,8 +617,13 @@ impl<S: Stage> Runtime<S> {
             ..situation.clone_refs()
         };
         if record.status.is_halt() && self.counts_failures {
-            count_failure(&stage.stage_type, call.now);
+            metric::count(
+                "StageFailures",
+                &[("StageType", &stage.stage_type)],
+                call.now,
+            );
         }
+        self.tell_end(&situation, stage, record).await;
         let halt = Rollup::new(&situation.plan, &situation.records).halt(&stage.ref_id);
         if let Some(halt) = halt {
             return self.halt(&situation, stage, record, halt, call.now).await;
@@ -643,6 +679,8 @@ impl<S: Stage> Runtime<S> {
         stage: &PlanStage,
         record: &StageRecord,
     ) -> Result<(), Refusal> {
+        // The try that wrote the record may have died before it told.
+        self.tell_end(situation, stage, record).await;
         if record.run == situation.run.number {
             let halt = Rollup::new(&situation.plan, &situation.records).halt(&stage.ref_id);
             if let Some(halt) = halt {
@@ -652,6 +690,28 @@ impl<S: Stage> Runtime<S> {
         }
         self.open_joins(situation, stage).await?;
         self.let_go_all(situation, stage).await
+    }
+
+    /// Tells that the stage has ended.
+    async fn tell_end(&self, situation: &Situation, stage: &PlanStage, record: &StageRecord) {
+        if let Some(when) = occasion::stage_end(record.status) {
+            let run = situation.run.execution.run(record.run);
+            self.tell(stage, when, &run).await;
+        }
+    }
+
+    /// Telling never stops a release: what could not be handed over is told at the execution's end.
+    async fn tell(&self, stage: &PlanStage, when: &str, run: &Run) {
+        let Some(tell) = &self.tell else { return };
+        let occasion = json!({
+            "execution": run.execution,
+            "run": run.number,
+            "stage": stage.ref_id,
+            "when": when,
+        });
+        if let Err(error) = tell.tell(occasion).await {
+            tracing::warn!(execution = %run.execution, stage = stage.ref_id, when, reason = %error, "left to the execution's end to tell");
+        }
     }
 
     /// Wakes the joins that this stage opened, one event for all.
@@ -851,6 +911,15 @@ impl Situation {
     }
 }
 
+/// The record of a stage that ends in this run without having started; how is the caller's to say.
+fn ended_unstarted(stage: &PlanStage, run: &Run, now: i64) -> StageRecord {
+    StageRecord {
+        run: run.number,
+        end_time: Some(now),
+        ..StageRecord::not_started(&stage.ref_id)
+    }
+}
+
 /// Adds to the context of a deployment's sub-stage what is known only now; the condition for which it is skipped, if
 /// one does not hold. Completing again changes nothing.
 fn complete(
@@ -942,21 +1011,4 @@ fn exception(reason: &str, details: &Value, now: i64) -> Value {
         "shouldRetry": false,
         "timestamp": now,
     })
-}
-
-/// One line in CloudWatch's embedded metric format: Lambda's own `Errors` also counts polls.
-fn count_failure(stage_type: &str, now: i64) {
-    let line = json!({
-        "_aws": {
-            "Timestamp": now,
-            "CloudWatchMetrics": [{
-                "Namespace": "Gennaker",
-                "Dimensions": [["StageType"]],
-                "Metrics": [{ "Name": "StageFailures", "Unit": "Count" }],
-            }],
-        },
-        "StageType": stage_type,
-        "StageFailures": 1,
-    });
-    println!("{line}");
 }

@@ -21,6 +21,12 @@ pub trait Stage: Send + Sync {
     /// See [`StageError`]: what is passing is tried again, what is not fails the stage.
     async fn step(&self, invocation: &Invocation<'_>) -> Result<Step, StageError>;
 
+    /// Whether this function does the work of a stage type. A stage that it does not serve ends TERMINAL when its turn
+    /// comes, whatever its policy and without having started, as one of an unknown type does in Spinnaker.
+    fn serves(&self, _stage_type: &str) -> bool {
+        true
+    }
+
     /// Called instead of `step` when the stage's own time-out (`stageTimeoutMs`) has run out, before its end is written:
     /// lets go of what must not outlive it, such as a child pipeline. As safe to repeat as `step`.
     ///
@@ -56,6 +62,10 @@ pub trait Stage: Send + Sync {
 impl Stage for std::sync::Arc<dyn Stage> {
     async fn step(&self, invocation: &Invocation<'_>) -> Result<Step, StageError> {
         (**self).step(invocation).await
+    }
+
+    fn serves(&self, stage_type: &str) -> bool {
+        (**self).serves(stage_type)
     }
 
     async fn timed_out(&self, invocation: &Invocation<'_>) -> Result<(), StageError> {

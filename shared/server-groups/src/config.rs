@@ -5,8 +5,6 @@ use gennaker_domain::deployment::{cluster_operation, facts, naming};
 use gennaker_lambda::{Invocation, StageError, Step};
 use serde_json::{Map, Value};
 
-use crate::planned;
-
 /// What a stage about server groups is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Subject {
@@ -165,8 +163,7 @@ pub fn completed(invocation: &Invocation<'_>) -> Result<Map<String, Value>, Step
     ) else {
         return Ok(invocation.context.clone());
     };
-    let (only_if, fills) = planned::of(stage);
-    facts::completed(invocation.context, &only_if, &fills, &facts)
+    facts::completed(invocation.context, &stage.conditions, &stage.fills, &facts)
         .map_err(|missing| Step::skipped(format!("not so: {missing}")))
 }
 

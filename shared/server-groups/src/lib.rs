@@ -5,7 +5,6 @@ pub mod config;
 pub mod destruction;
 pub mod guard;
 pub mod observe;
-pub mod planned;
 pub mod predecessor;
 pub mod sizing;
 pub mod targets;

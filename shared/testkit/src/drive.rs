@@ -73,7 +73,6 @@ pub fn stage(ref_id: &str, stage_type: &str, function: &str, context: Value) -> 
         starts_after: Vec::new(),
         opens: Vec::new(),
         defers_failure: false,
-        only_if: None,
         conditions: Vec::new(),
         fills: Vec::new(),
         context: match context {

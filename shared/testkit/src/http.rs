@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use gennaker_cloud::CloudError;
 use gennaker_http::{
-    Http, HttpError, Limits, ObjectReference, Objects, Request, Response, Secret, SecretReference,
-    Secrets,
+    Aws, Http, HttpError, Limits, ObjectReference, Objects, Request, Response, Secret,
+    SecretReference, Secrets, SignedCall,
 };
+use serde_json::Value;
 
 use crate::Faults;
 
@@ -126,6 +127,83 @@ impl Http for MemoryHttp {
             });
         }
         Ok(response)
+    }
+}
+
+/// What a service does with a call. It keeps what state it likes.
+type Service = Box<dyn FnMut(&Value) -> Result<Value, CloudError> + Send>;
+
+/// AWS services that are called without an SDK, in memory: an operation that nobody serves is refused. Clones are the
+/// same.
+#[derive(Clone, Default)]
+pub struct MemoryAws {
+    operations: Arc<Mutex<BTreeMap<String, Service>>>,
+    received: Arc<Mutex<Vec<(String, Value)>>>,
+    faults: Faults,
+}
+
+impl std::fmt::Debug for MemoryAws {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MemoryAws")
+    }
+}
+
+impl MemoryAws {
+    /// Nothing is served; calls count, and fail, with `faults`.
+    #[must_use]
+    pub fn with_faults(faults: Faults) -> Self {
+        Self {
+            faults,
+            ..Self::default()
+        }
+    }
+
+    /// From now on this operation, such as `events:PutEvents`, answers so to a call's body.
+    pub fn serve(
+        &self,
+        operation: &str,
+        service: impl FnMut(&Value) -> Result<Value, CloudError> + Send + 'static,
+    ) {
+        let mut operations = self
+            .operations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        operations.insert(operation.to_owned(), Box::new(service));
+    }
+
+    /// Operations and bodies of the calls that took effect, in order.
+    #[must_use]
+    pub fn received(&self) -> Vec<(String, Value)> {
+        let received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        received.clone()
+    }
+}
+
+#[async_trait]
+impl Aws for MemoryAws {
+    async fn send(&self, call: &SignedCall<'_>, _now: i64) -> Result<Value, CloudError> {
+        let number = self.faults.before(call.operation, call.resource)?;
+        let answer = {
+            let mut operations = self
+                .operations
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let Some(service) = operations.get_mut(call.operation) else {
+                return Err(CloudError::Refused {
+                    operation: call.operation.to_owned(),
+                    resource: call.resource.to_owned(),
+                    code: "AccessDeniedException".to_owned(),
+                    message: "nobody serves it".to_owned(),
+                    request_id: "memory".to_owned(),
+                });
+            };
+            service(&call.body)?
+        };
+        let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        received.push((call.operation.to_owned(), call.body.clone()));
+        drop(received);
+        self.faults.after(number, call.operation, call.resource)?;
+        Ok(answer)
     }
 }
 

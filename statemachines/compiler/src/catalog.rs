@@ -225,6 +225,12 @@ pub fn stage_type(name: &str) -> Option<&'static StageType> {
         .find(|stage_type| stage_type.name == name)
 }
 
+/// Whether a stage type compiles: those of the list, and `deploy`.
+#[must_use]
+pub fn is_known(name: &str) -> bool {
+    name == "deploy" || stage_type(name).is_some()
+}
+
 /// The provider that a stage type outside AWS belongs to.
 #[must_use]
 pub fn outside_aws(name: &str) -> Option<&'static str> {
