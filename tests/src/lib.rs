@@ -9,6 +9,8 @@
 
 pub mod executions;
 pub mod gate;
+pub mod observed;
+pub mod reach;
 
 use std::collections::BTreeMap;
 use std::io::Write;

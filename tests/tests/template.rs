@@ -170,6 +170,36 @@ fn every_stage_of_a_flow_has_tests_of_its_success_its_failure_and_its_time_out()
 }
 
 #[test]
+fn whoever_may_change_a_server_group_does_it_under_the_lock_of_its_cluster() {
+    let changes = [
+        "Create", "Delete", "Put", "Update", "Suspend", "Resume", "Attach", "Detach", "Set",
+    ];
+    let mut guarded = 0;
+    for name in folders() {
+        let function = &functions()[&format!("{}Function", camel(&name))];
+        let changes = changes
+            .iter()
+            .any(|verb| function.contains(&format!("autoscaling:{verb}")));
+        let main = fs::read_to_string(
+            workspace()
+                .join("functions")
+                .join(&name)
+                .join("src/main.rs"),
+        )
+        .unwrap();
+        let is_guarded = main.contains("Guarded::connect(");
+        assert!(is_guarded || !changes, "`{name}` takes no lock");
+        assert_eq!(
+            function.contains("!Ref GuardPolicy"),
+            is_guarded,
+            "`{name}` and its policies"
+        );
+        guarded += usize::from(is_guarded);
+    }
+    assert!(guarded > 10, "{guarded}");
+}
+
+#[test]
 fn the_actions_that_a_functions_page_names_are_in_its_policies() {
     let resources = resources();
     for name in folders() {

@@ -21,8 +21,14 @@ async fn world(context: Value) -> Saving {
             account: "123456789012".to_owned(),
             region: "us-east-1".to_owned(),
         };
-        let schedules = Arc::new(MemoryScheduler::new());
-        SavePipeline::new(store, machines, schedules, "gennaker", "role", home)
+        SavePipeline::new(
+            store,
+            machines,
+            Arc::new(MemoryScheduler::new()),
+            "gennaker",
+            "role",
+            home,
+        )
     })
     .await
     .unwrap()

@@ -111,6 +111,8 @@ impl Finalize {
         for record in settle::final_records(&plan, &records, &ending, now) {
             self.store.settle_stage(&run.execution, &record).await?;
         }
+        // Nothing of it changes a cluster any more.
+        self.store.release_locks(&run.execution).await?;
         let settled = self.store.settle(&run, ending.status, now).await?;
         tracing::info!(execution = %run.execution, run = run.number, status = %ending.status, reason = ending.reason, settled, "execution settled");
         // As stored: what the end starts is named after its time.
@@ -198,8 +200,8 @@ impl Finalize {
                     .close_intent(id, &intent.stage, &intent.action, Some(&result))
                     .await
             };
-            if settle::duty(plan, records, ending, &intent.stage) == Duty::Keep {
-                close("kept: its stage is complete".to_owned()).await?;
+            if let Duty::Keep(why) = settle::duty(plan, records, ending, &intent.stage) {
+                close(format!("kept: {why}")).await?;
                 continue;
             }
             if intent.function.is_empty() {

@@ -1,21 +1,31 @@
 #![doc = include_str!("../README.md")]
 
+pub mod decision;
+pub mod record;
 pub mod schedule;
+pub mod scopes;
 pub mod stores;
 
-use std::collections::BTreeMap;
-
 use async_trait::async_trait;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use gennaker_cloud::Connection;
 use gennaker_domain::error_name::Poll;
-use gennaker_judge::{CanaryConfig, MetricPair, Mode, Thresholds};
+use gennaker_domain::{Status, canary};
+use gennaker_judge::{CanaryConfig, Judgement, MetricPair, Mode, Thresholds};
 use gennaker_lambda::{Invocation, Stage, StageError, Step};
+use gennaker_metrics::{Source, mix};
 use serde_json::{Map, Value, json};
 
-use gennaker_metrics::{Scope, mix};
-
+use crate::decision::{Decision, Verdict, decide};
+use crate::record::Intervals;
 use crate::schedule::{Schedule, Window};
+use crate::scopes::DeployedPair;
 use crate::stores::{FetchError, MetricsAccount, Stores};
+
+/// Metrics that are asked for at the same time.
+const AT_ONCE: usize = 8;
+/// A judgement in the stage's context beyond this many bytes is left to the report.
+const MAX_RESULT: usize = 64 * 1024;
 
 /// The `kayentaCanary` stage.
 #[derive(Debug)]
@@ -34,86 +44,6 @@ impl KayentaCanary {
     #[must_use]
     pub fn new(stores: Stores) -> Self {
         Self { stores }
-    }
-}
-
-/// What the stage does after so many judgements.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Decision {
-    /// Judges this interval now.
-    Judge {
-        /// Its number, from 1.
-        number: u32,
-    },
-    /// The next interval is not over.
-    Wait {
-        /// Its number.
-        number: u32,
-        /// Milliseconds left.
-        millis: i64,
-    },
-    /// Ends the stage.
-    End(Verdict),
-}
-
-/// How a canary ends.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Verdict {
-    /// The last score reaches `pass`.
-    Pass {
-        /// The last score.
-        score: f64,
-    },
-    /// A score is not above `marginal`: the canary is not watched further.
-    NotAboveMarginal {
-        /// The score.
-        score: f64,
-        /// The interval.
-        number: u32,
-    },
-    /// The last score is above `marginal`, and below `pass`.
-    BelowPass {
-        /// The last score.
-        score: f64,
-    },
-}
-
-/// What to do next, with these scores so far.
-///
-/// A score *not above* `marginal` ends the canary at once, though the judge calls a score equal to it Marginal: the
-/// original's rule.
-#[must_use]
-pub fn decide(schedule: &Schedule, thresholds: Thresholds, scores: &[f64], now: i64) -> Decision {
-    if let Some((index, score)) = scores
-        .iter()
-        .enumerate()
-        .find(|(_, score)| **score <= thresholds.marginal)
-    {
-        let number = u32::try_from(index).unwrap_or(u32::MAX).saturating_add(1);
-        return Decision::End(Verdict::NotAboveMarginal {
-            score: *score,
-            number,
-        });
-    }
-    let done = u32::try_from(scores.len()).unwrap_or(u32::MAX);
-    match scores.last() {
-        Some(score) if done >= schedule.intervals => Decision::End(if *score < thresholds.pass {
-            Verdict::BelowPass { score: *score }
-        } else {
-            Verdict::Pass { score: *score }
-        }),
-        _ => {
-            let number = done.saturating_add(1);
-            let due = schedule.due(number);
-            if now >= due {
-                Decision::Judge { number }
-            } else {
-                Decision::Wait {
-                    number,
-                    millis: due.saturating_sub(now),
-                }
-            }
-        }
     }
 }
 
@@ -139,86 +69,6 @@ fn thresholds(config: &Map<String, Value>) -> Result<Thresholds, StageError> {
     })
 }
 
-/// The two sides of a metric's scope over a window, baseline first.
-fn sides(
-    config: &Map<String, Value>,
-    metric: &Value,
-    window: &Window,
-) -> Result<(Scope, Scope), StageError> {
-    let wanted = metric
-        .get("scopeName")
-        .and_then(Value::as_str)
-        .unwrap_or("default");
-    let scopes = config
-        .get("scopes")
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    let name_of = |scope: &Value| {
-        let name = scope.get("scopeName").and_then(Value::as_str);
-        name.unwrap_or("default").to_owned()
-    };
-    let scope = scopes
-        .iter()
-        .find(|scope| name_of(scope) == wanted)
-        .ok_or_else(|| {
-            let names: Vec<String> = scopes.iter().map(name_of).collect();
-            let there = match names.as_slice() {
-                [] => "there is none".to_owned(),
-                names => format!("there are {}", names.join(", ")),
-            };
-            StageError::invalid(
-                "canaryConfig.scopes",
-                format!("there is no scope `{wanted}`; {there}"),
-            )
-        })?;
-    let text = |name: &str| {
-        scope
-            .get(name)
-            .and_then(Value::as_str)
-            .filter(|text| !text.is_empty())
-            .map(str::to_owned)
-            .ok_or_else(|| {
-                StageError::invalid(
-                    format!("canaryConfig.scopes[{wanted}].{name}"),
-                    "is missing",
-                )
-            })
-    };
-    let extended: BTreeMap<String, String> = scope
-        .get("extendedScopeParams")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-        .map(|(name, value)| {
-            let text = value
-                .as_str()
-                .map_or_else(|| value.to_string(), str::to_owned);
-            (name.clone(), text)
-        })
-        .collect();
-    let step = scope
-        .get("step")
-        .and_then(|step| step.as_u64().or_else(|| step.as_str()?.trim().parse().ok()))
-        .and_then(|step| u32::try_from(step).ok())
-        .unwrap_or(60)
-        .max(1);
-    let side = |name: &str, location: &str, shift: i64| {
-        Ok::<_, StageError>(Scope {
-            scope: text(name)?,
-            location: text(location)?,
-            start: window.start.saturating_sub(shift),
-            end: window.end.saturating_sub(shift),
-            step,
-            extended: extended.clone(),
-        })
-    };
-    Ok((
-        side("controlScope", "controlLocation", window.baseline_shift)?,
-        side("experimentScope", "experimentLocation", 0)?,
-    ))
-}
-
 /// A metric's problem as the stage's, with the metric's name.
 fn unread(metric: &str, error: FetchError) -> StageError {
     match error {
@@ -229,39 +79,89 @@ fn unread(metric: &str, error: FetchError) -> StageError {
     }
 }
 
-impl KayentaCanary {
+/// Everything that one canary is judged by.
+struct Canary<'a> {
+    /// `canaryConfig` of the stage.
+    stage: &'a Map<String, Value>,
+    /// The canary configuration as it is stored.
+    configuration: Value,
+    /// The same, read.
+    config: CanaryConfig,
+    thresholds: Thresholds,
+    account: Option<MetricsAccount>,
+    deployed: Option<DeployedPair>,
+}
+
+impl<'a> Canary<'a> {
+    async fn of(
+        invocation: &Invocation<'_>,
+        stage: &'a Map<String, Value>,
+    ) -> Result<Self, StageError> {
+        let thresholds = thresholds(stage)?;
+        let configuration = configuration(invocation, stage).await?;
+        let config = CanaryConfig::parse(&configuration).map_err(|problems| {
+            let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            StageError::invalid("canaryConfig", texts.join("; "))
+        })?;
+        Ok(Self {
+            stage,
+            config,
+            thresholds,
+            account: metrics_account(invocation, stage).await?,
+            deployed: deployed_pair(invocation).await?,
+            configuration,
+        })
+    }
+
+    /// Reads the metrics of a window, a few at once.
     async fn pairs(
         &self,
-        stage: &Map<String, Value>,
-        configuration: &Value,
-        account: Option<&MetricsAccount>,
+        stores: &Stores,
         window: &Window,
         now: i64,
     ) -> Result<Vec<MetricPair>, StageError> {
-        let metrics = configuration
+        let metrics = self
+            .configuration
             .get("metrics")
             .and_then(Value::as_array)
             .map(Vec::as_slice)
             .unwrap_or_default();
-        let templates = configuration.get("templates").unwrap_or(&Value::Null);
-        let mut pairs = Vec::with_capacity(metrics.len());
+        let mut asked = Vec::with_capacity(metrics.len());
         for metric in metrics {
-            let name = metric
-                .get("name")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            let query = metric.get("query").unwrap_or(&Value::Null);
-            let (baseline, canary) = sides(stage, metric, window)?;
-            let baseline = self
-                .stores
-                .series(templates, query, &baseline, account, now);
-            let canary = self.stores.series(templates, query, &canary, account, now);
-            let (baseline, canary) = (
-                baseline.await.map_err(|error| unread(name, error))?,
-                canary.await.map_err(|error| unread(name, error))?,
-            );
-            let mixed = mix(&baseline, &canary).map_err(|error| unread(name, error.into()))?;
-            for pair in mixed {
+            asked.push(self.pairs_of(stores, metric, window, now));
+        }
+        let read: Vec<Vec<MetricPair>> =
+            stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
+        Ok(read.into_iter().flatten().collect())
+    }
+
+    async fn pairs_of(
+        &self,
+        stores: &Stores,
+        metric: &Value,
+        window: &Window,
+        now: i64,
+    ) -> Result<Vec<MetricPair>, StageError> {
+        let name = metric
+            .get("name")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let query = metric.get("query").unwrap_or(&Value::Null);
+        let templates = self.configuration.get("templates").unwrap_or(&Value::Null);
+        let account = self.account.as_ref();
+        let (baseline, canary) = scopes::sides(self.stage, metric, window, self.deployed.as_ref())?;
+        let (baseline, canary) = tokio::join!(
+            stores.series(templates, query, &baseline, account, now),
+            stores.series(templates, query, &canary, account, now),
+        );
+        let (baseline, canary) = (
+            baseline.map_err(|error| unread(name, error))?,
+            canary.map_err(|error| unread(name, error))?,
+        );
+        let mixed = mix(&baseline, &canary).map_err(|error| unread(name, error.into()))?;
+        Ok(mixed
+            .into_iter()
+            .map(|pair| {
                 let id = std::iter::once(name.to_owned())
                     .chain(
                         pair.tags
@@ -270,17 +170,54 @@ impl KayentaCanary {
                     )
                     .collect::<Vec<_>>()
                     .join(",");
-                pairs.push(MetricPair {
+                MetricPair {
                     name: name.to_owned(),
                     id: Some(id),
-                    tags: (!pair.tags.is_empty()).then(|| pair.tags.clone().into_iter().collect()),
+                    tags: (!pair.tags.is_empty()).then(|| pair.tags.into_iter().collect()),
                     baseline: pair.control,
                     canary: pair.experiment,
-                });
-            }
-        }
-        Ok(pairs)
+                }
+            })
+            .collect())
     }
+
+    fn judge(&self, pairs: &[MetricPair]) -> Result<Judgement, StageError> {
+        gennaker_judge::judge(&self.config, pairs, self.thresholds, Mode::Default)
+            .map_err(|error| StageError::invalid("canaryConfig", error.to_string()))
+    }
+
+    fn reads_datadog(&self) -> bool {
+        self.account
+            .as_ref()
+            .is_some_and(|account| account.source == Source::Datadog)
+    }
+
+    /// Seconds between two points, where the first scope says.
+    fn step_seconds(&self, window: &Window) -> Option<u32> {
+        let metric = json!({});
+        scopes::sides(self.stage, &metric, window, self.deployed.as_ref())
+            .ok()
+            .map(|(_, canary)| canary.step)
+    }
+}
+
+/// The pair of groups that this stage deployed; none where it deploys nothing.
+async fn deployed_pair(invocation: &Invocation<'_>) -> Result<Option<DeployedPair>, StageError> {
+    let pairs = canary::deployed(
+        invocation.plan,
+        invocation.records,
+        &invocation.stage.ref_id,
+    );
+    let Some(pairs) = pairs else {
+        return Ok(None);
+    };
+    let first = pairs.into_iter().next().ok_or_else(|| {
+        StageError::invalid(
+            "deployments.serverGroupPairs",
+            "no pair of baseline and canary was deployed",
+        )
+    })?;
+    Ok(Some(DeployedPair::new(invocation.store(), first).await?))
 }
 
 /// The metrics account that the stage names; CloudWatch needs none.
@@ -343,163 +280,132 @@ async fn configuration(
 #[async_trait]
 impl Stage for KayentaCanary {
     async fn step(&self, invocation: &Invocation<'_>) -> Result<Step, StageError> {
-        let Some(config) = invocation
+        let Some(stage) = invocation
             .context
             .get("canaryConfig")
             .and_then(Value::as_object)
         else {
             return Err(StageError::invalid("canaryConfig", "is missing"));
         };
-        if invocation
-            .context
-            .get("deployments")
-            .is_some_and(|deployments| !deployments.is_null())
-        {
-            return Err(StageError::invalid(
-                "deployments",
-                "deploying baseline and canary is not built yet; name the scopes of groups that run",
-            ));
-        }
-        let schedule = Schedule::of(config, invocation.started)?;
-        let thresholds = thresholds(config)?;
-        let configuration = configuration(invocation, config).await?;
-        let canary_config = CanaryConfig::parse(&configuration).map_err(|problems| {
-            let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            StageError::invalid("canaryConfig", texts.join("; "))
-        })?;
-        let mut memory = invocation.memory.clone();
-        let mut results = memory
-            .get("results")
-            .and_then(Value::as_array)
-            .cloned()
-            .unwrap_or_default();
-        loop {
-            let scores: Vec<f64> = results
-                .iter()
-                .filter_map(|result| result.pointer("/score/score").and_then(Value::as_f64))
-                .collect();
-            match decide(&schedule, thresholds, &scores, invocation.now) {
-                Decision::Judge { number } => {
-                    let window = schedule.window(number);
-                    let account = metrics_account(invocation, config).await?;
-                    let pairs = self
-                        .pairs(
-                            config,
-                            &configuration,
-                            account.as_ref(),
-                            &window,
-                            invocation.now,
-                        )
-                        .await?;
-                    let judgement =
-                        gennaker_judge::judge(&canary_config, &pairs, thresholds, Mode::Default)
-                            .map_err(|error| {
-                                StageError::invalid("canaryConfig", error.to_string())
-                            })?;
-                    results.push(judgement.to_json());
-                    memory.insert("results".to_owned(), Value::Array(results.clone()));
-                }
-                Decision::Wait { number, millis } => {
-                    let last = scores
-                        .last()
-                        .map(|score| format!("; last score {score}"))
-                        .unwrap_or_default();
-                    return Ok(Step::Waiting {
-                        reason: format!(
-                            "interval {number} of {} ends in {} s{last}",
-                            schedule.intervals,
-                            (millis + 999) / 1_000
-                        ),
-                        memory,
-                        poll: Some(Poll::within(millis).min(Poll::OneMinute)),
-                    });
-                }
-                Decision::End(verdict) => return Ok(end(verdict, &scores, &results)),
+        let schedule = Schedule::of(stage, invocation.started)?;
+        let canary = Canary::of(invocation, stage).await?;
+        let mut intervals = Intervals::of(invocation.memory);
+        match decide(
+            &schedule,
+            canary.thresholds,
+            &intervals.scores(),
+            invocation.now,
+        ) {
+            Decision::Judge { number } => {
+                let window = schedule.window(number);
+                let pairs = canary.pairs(&self.stores, &window, invocation.now).await?;
+                let judgement = canary.judge(&pairs)?;
+                intervals.push(number, &window, &judgement);
+                let data = record::report_data(
+                    &canary.configuration,
+                    stage,
+                    canary.thresholds,
+                    canary.step_seconds(&window),
+                    &intervals,
+                    &pairs,
+                );
+                invocation
+                    .store()
+                    .save_canary_report(&invocation.run.execution, &invocation.stage.ref_id, &data)
+                    .await?;
+                let next = decide(
+                    &schedule,
+                    canary.thresholds,
+                    &intervals.scores(),
+                    invocation.now,
+                );
+                Ok(match next {
+                    Decision::End(verdict) => {
+                        end(&verdict, &intervals, Some(&judgement), &canary, invocation)
+                    }
+                    // One interval a call: each is in the record before the next is judged.
+                    Decision::Judge { .. } => {
+                        waiting(&schedule, &intervals, number + 1, 0, invocation)
+                    }
+                    Decision::Wait { number, millis } => {
+                        waiting(&schedule, &intervals, number, millis, invocation)
+                    }
+                })
             }
+            Decision::Wait { number, millis } => {
+                Ok(waiting(&schedule, &intervals, number, millis, invocation))
+            }
+            Decision::End(verdict) => Ok(end(&verdict, &intervals, None, &canary, invocation)),
         }
     }
 }
 
-fn end(verdict: Verdict, scores: &[f64], results: &[Value]) -> Step {
-    let context =
-        json!({ "canaryScores": scores, "canaryScore": scores.last(), "canaryResults": results });
-    let context = context.as_object().cloned().unwrap_or_default();
-    let outputs = Map::from_iter([("canaryScores".to_owned(), json!(scores))]);
-    let failed = |message: &str| {
-        let last = results.last();
-        let why = last
-            .and_then(|result| result.pointer("/score/classificationReason"))
-            .and_then(Value::as_str)
-            .unwrap_or("");
-        let bad: Vec<&str> = last
-            .and_then(|result| result.get("results"))
-            .and_then(Value::as_array)
-            .map(|metrics| {
-                metrics
-                    .iter()
-                    .filter_map(|metric| metric.get("classificationReason").and_then(Value::as_str))
-                    .filter(|reason| !reason.is_empty())
-                    .collect()
-            })
-            .unwrap_or_default();
-        let parts: Vec<&str> = std::iter::once(message)
-            .chain(std::iter::once(why))
-            .chain(bad)
-            .filter(|part| !part.is_empty())
-            .collect();
-        Step::Failed {
-            reason: parts.join(" "),
-            details: Value::Object(context.clone()),
+fn waiting(
+    schedule: &Schedule,
+    intervals: &Intervals,
+    number: u32,
+    millis: i64,
+    invocation: &Invocation<'_>,
+) -> Step {
+    let mut memory = invocation.memory.clone();
+    memory.insert(record::INTERVALS.to_owned(), intervals.to_json());
+    let last = intervals
+        .scores()
+        .last()
+        .map(|score| format!("; last score {score}"))
+        .unwrap_or_default();
+    Step::Waiting {
+        reason: format!(
+            "interval {number} of {} ends in {} s{last}",
+            schedule.intervals,
+            (millis + 999) / 1_000
+        ),
+        memory,
+        poll: Some(Poll::within(millis)),
+    }
+}
+
+fn end(
+    verdict: &Verdict,
+    intervals: &Intervals,
+    judgement: Option<&Judgement>,
+    canary: &Canary<'_>,
+    invocation: &Invocation<'_>,
+) -> Step {
+    let scores = intervals.scores();
+    let message = verdict.message();
+    let mut context = Map::from_iter([
+        ("canaryScores".to_owned(), json!(scores)),
+        ("canaryScore".to_owned(), json!(scores.last())),
+        ("canaryScoreMessage".to_owned(), json!(message)),
+        (record::INTERVALS.to_owned(), intervals.to_json()),
+        ("lastUpdated".to_owned(), json!(invocation.now)),
+    ]);
+    if let Some(judgement) = judgement {
+        let warnings = record::warnings(judgement, canary.reads_datadog());
+        context.insert("warnings".to_owned(), json!(warnings));
+        let result = judgement.to_json();
+        if result.to_string().len() <= MAX_RESULT {
+            context.insert("judgeResult".to_owned(), result);
         }
-    };
+    }
+    let mut outputs = Map::from_iter([("canaryScores".to_owned(), json!(scores))]);
+    if let Some(pair) = &canary.deployed {
+        outputs.insert("deployedServerGroups".to_owned(), json!([pair.to_json()]));
+    }
     match verdict {
         Verdict::Pass { .. } => Step::Succeeded { outputs, context },
-        Verdict::NotAboveMarginal { score, number } => failed(&format!(
-            "Canary score {score} of interval {number} is not above the marginal score threshold."
-        )),
-        Verdict::BelowPass { score } => failed(&format!(
-            "Final canary score {score} is below the pass score threshold."
-        )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_score_decides_and_one_that_is_not_above_marginal_ends_it() {
-        let config = json!({ "lifetimeDuration": "PT1H", "canaryAnalysisIntervalMins": 30 });
-        let schedule = Schedule::of(config.as_object().unwrap(), 0).unwrap();
-        let thresholds = Thresholds {
-            pass: 75.0,
-            marginal: 50.0,
-        };
-        let decide =
-            |scores: &[f64], minutes: i64| decide(&schedule, thresholds, scores, minutes * 60_000);
-        assert_eq!(
-            decide(&[], 29),
-            Decision::Wait {
-                number: 1,
-                millis: 60_000
+        Verdict::NotAboveMarginal { .. } | Verdict::BelowPass { .. } => {
+            let reason = match intervals.last_reason() {
+                "" => message,
+                why => format!("{message} {why}"),
+            };
+            Step::Ended {
+                status: Status::Terminal,
+                reason,
+                outputs,
+                context,
             }
-        );
-        assert_eq!(decide(&[], 30), Decision::Judge { number: 1 });
-        assert_eq!(decide(&[60.0], 60), Decision::Judge { number: 2 });
-        assert_eq!(
-            decide(&[60.0, 75.0], 60),
-            Decision::End(Verdict::Pass { score: 75.0 })
-        );
-        assert_eq!(
-            decide(&[100.0, 74.9], 60),
-            Decision::End(Verdict::BelowPass { score: 74.9 })
-        );
-        assert_eq!(
-            decide(&[50.0], 31),
-            Decision::End(Verdict::NotAboveMarginal {
-                score: 50.0,
-                number: 1
-            })
-        );
+        }
     }
 }

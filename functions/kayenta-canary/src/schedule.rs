@@ -1,7 +1,8 @@
 //! When a canary is judged, and over which time.
 
+use gennaker_domain::duration;
 use gennaker_lambda::StageError;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 /// The time that one judgement looks at, UTC milliseconds.
@@ -18,17 +19,21 @@ pub struct Window {
 /// All judgements of a canary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Schedule {
+    /// When the first judgement could be, as far as waiting goes.
+    waits_from: i64,
     start: i64,
     interval: i64,
     lookback: i64,
     baseline_shift: i64,
     /// How many judgements there are.
     pub intervals: u32,
-    /// Judged at once: the time has passed already.
+    /// Judged as soon as the time of a window has passed, without waiting for intervals.
     pub retrospective: bool,
 }
 
 const MINUTE: i64 = 60_000;
+/// Each interval is a judgement, and a line in the stage's record.
+const MOST_INTERVALS: i64 = 2_000;
 
 /// A number, or a text that is one; people write both.
 fn minutes(config: &Map<String, Value>, name: &str) -> Result<Option<i64>, StageError> {
@@ -64,15 +69,12 @@ fn instant(text: Option<&str>, path: &str) -> Result<Option<i64>, StageError> {
 
 fn lifetime(config: &Map<String, Value>) -> Result<Option<i64>, StageError> {
     if let Some(text) = config.get("lifetimeDuration").and_then(Value::as_str) {
-        let duration: SignedDuration = text.parse().map_err(|error| {
+        return duration::millis(text).map(Some).ok_or_else(|| {
             StageError::invalid(
                 "canaryConfig.lifetimeDuration",
-                format!("`{text}` is not a duration such as PT1H: {error}"),
+                format!("`{text}` is not a duration such as PT1H"),
             )
-        })?;
-        return Ok(Some(
-            i64::try_from(duration.as_millis()).unwrap_or(i64::MAX),
-        ));
+        });
     }
     let hours = match config.get("lifetimeHours") {
         None | Some(Value::Null) => return Ok(None),
@@ -135,12 +137,20 @@ impl Schedule {
         } else {
             asked
         };
+        let intervals = total / interval.max(1);
+        if intervals > MOST_INTERVALS {
+            return Err(StageError::invalid(
+                "canaryConfig.canaryAnalysisIntervalMins",
+                format!("makes {intervals} intervals; {MOST_INTERVALS} at most"),
+            ));
+        }
         Ok(Self {
+            waits_from: started.saturating_add(warmup),
             start,
             interval,
             lookback: minutes(config, "lookbackMins")?.unwrap_or(0),
             baseline_shift: minutes(config, "baselineAnalysisOffsetInMins")?.unwrap_or(0),
-            intervals: u32::try_from(total / interval).unwrap_or(u32::MAX),
+            intervals: u32::try_from(intervals).unwrap_or(u32::MAX),
             retrospective: ends.is_some(),
         })
     }
@@ -163,14 +173,17 @@ impl Schedule {
         }
     }
 
-    /// When judgement `number` is due: at the end of its window, or at once.
+    /// When judgement `number` is due: when its window is over, and warm-up and intervals were waited for. A
+    /// retrospective canary waits for the warm-up only.
     #[must_use]
     pub fn due(&self, number: u32) -> i64 {
-        if self.retrospective {
-            i64::MIN
+        let waited = if self.retrospective {
+            self.waits_from
         } else {
-            self.window(number).end
-        }
+            self.waits_from
+                .saturating_add(self.interval.saturating_mul(i64::from(number)))
+        };
+        waited.max(self.window(number).end)
     }
 }
 
@@ -227,10 +240,28 @@ mod tests {
             json!({ "startTimeIso": "2026-01-01T00:00:00Z", "endTimeIso": "2026-01-01T02:00:00Z" });
         let schedule =
             schedule(json!({ "scopes": [scope], "canaryAnalysisIntervalMins": 60 })).unwrap();
+        assert_eq!((schedule.intervals, schedule.retrospective), (2, true));
+        assert!(schedule.due(2) <= schedule.window(2).end);
+    }
+
+    #[test]
+    fn a_window_that_is_not_over_is_waited_for_whatever_the_scopes_say() {
+        let minutes = |minutes: i64| Timestamp::from_millisecond(minutes * MINUTE).unwrap();
+        let (begins, ends) = (minutes(1_000).to_string(), minutes(1_060).to_string());
+        let future = json!({ "startTimeIso": begins, "endTimeIso": ends });
+        let canary =
+            schedule(json!({ "scopes": [future], "canaryAnalysisIntervalMins": 30 })).unwrap();
         assert_eq!(
-            (schedule.intervals, schedule.due(2), schedule.retrospective),
-            (2, i64::MIN, true)
+            (canary.due(1), canary.due(2)),
+            (1_030 * MINUTE, 1_060 * MINUTE)
         );
+        // A start in the past moves the windows, and does not shorten the canary.
+        let past = json!({ "startTimeIso": minutes(900).to_string() });
+        let canary = schedule(json!({ "scopes": [past], "lifetimeDuration": "PT1H",
+            "canaryAnalysisIntervalMins": 30, "beginCanaryAnalysisAfterMins": 10 }))
+        .unwrap();
+        assert_eq!(canary.window(1).start, 910 * MINUTE);
+        assert_eq!(canary.due(1), 1_040 * MINUTE);
     }
 
     #[test]
@@ -240,6 +271,7 @@ mod tests {
             json!({ "lifetimeDuration": "an hour" }),
             json!({ "lifetimeDuration": "PT10S" }),
             json!({ "lifetimeHours": 1, "lookbackMins": "x" }),
+            json!({ "lifetimeDuration": "P30D", "canaryAnalysisIntervalMins": 1 }),
         ] {
             assert!(schedule(config.clone()).is_err(), "{config}");
         }

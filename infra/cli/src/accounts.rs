@@ -58,6 +58,26 @@ pub(crate) fn of_stages(pipeline: &Value) -> Vec<(String, String, String)> {
         for (number, cluster) in clusters.into_iter().flatten().enumerate() {
             see(format!("{path}.clusters[{number}]"), cluster, "account");
         }
+        if let Some(deployments) = stage.get("deployments").filter(|value| value.is_object()) {
+            let path = format!("{path}.deployments");
+            if let Some(baseline) = deployments.get("baseline") {
+                see(format!("{path}.baseline"), baseline, "account");
+            }
+            let pairs = deployments
+                .get("serverGroupPairs")
+                .and_then(Value::as_array);
+            for (number, pair) in pairs.into_iter().flatten().enumerate() {
+                for side in ["control", "experiment"] {
+                    if let Some(group) = pair.get(side) {
+                        see(
+                            format!("{path}.serverGroupPairs[{number}].{side}"),
+                            group,
+                            "account",
+                        );
+                    }
+                }
+            }
+        }
         // As old deploy stages have it.
         if let Some(cluster) = stage.get("cluster").filter(|cluster| cluster.is_object()) {
             see(format!("{path}.cluster"), cluster, "account");

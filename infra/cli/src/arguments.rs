@@ -83,6 +83,9 @@ pub(crate) enum Command {
     /// The AWS accounts behind the account names in pipelines.
     #[command(subcommand)]
     Account(Account),
+    /// The deployment monitors that monitored deployments ask.
+    #[command(subcommand)]
+    Monitor(Monitor),
     /// The people whom approvals know: their roles, and their names in Slack and AWS.
     #[command(subcommand)]
     User(User),
@@ -290,6 +293,20 @@ pub(crate) enum Canary {
         /// Points that each side will have at the first judgement: the interval over the step.
         #[arg(long, value_name = "N")]
         points: Option<u64>,
+    },
+    /// Show how a canary of an execution was judged: the scores of its intervals, each metric, why.
+    #[command(
+        after_help = "Example:\n  gennaker canary report 01JA2B3C4D5E6F7G8H9J0KMNPQ --stage 3 --out report.html"
+    )]
+    Report {
+        /// The execution.
+        execution: String,
+        /// `refId` of the canary stage; not needed where there is one.
+        #[arg(long, value_name = "REFID")]
+        stage: Option<String>,
+        /// Write a page, which needs nothing but itself: scores over time, series, distributions, reasons.
+        #[arg(long, value_name = "OUT.html")]
+        out: Option<PathBuf>,
     },
     /// Read the metrics of a configuration, as `canary judge` and `canary power` take them.
     #[command(
@@ -623,6 +640,40 @@ pub(crate) struct SaveAccount {
     /// A region that may be deployed to; without any, all.
     #[arg(long = "region", value_name = "REGION", requires = "name")]
     pub regions: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Monitor {
+    /// Save a deployment monitor under the id that pipelines have for it.
+    #[command(
+        after_help = "Example:\n  gennaker monitor save --id errors --base-url https://monitor.example.com"
+    )]
+    Save(SaveMonitor),
+    /// List the deployment monitors.
+    #[command(after_help = "Example:\n  gennaker monitor list --json")]
+    List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SaveMonitor {
+    /// Monitors in Spinnaker's JSON: one, a list, or what is under `monitored-deploy.deploymentMonitors`.
+    #[arg(required_unless_present = "id", conflicts_with_all = ["id", "base_url"])]
+    pub file: Option<PathBuf>,
+    /// Id in pipelines (`deploymentMonitor.id`).
+    #[arg(long, value_name = "ID", requires = "base_url")]
+    pub id: Option<String>,
+    /// What people call it; without it, the id.
+    #[arg(long, value_name = "NAME", requires = "id")]
+    pub name: Option<String>,
+    /// Where its API begins: `/deployment/evaluateHealth` is called below it.
+    #[arg(long, value_name = "URL", requires = "id")]
+    pub base_url: Option<String>,
+    /// Minutes that one analysis may take.
+    #[arg(long, value_name = "N", requires = "id", default_value_t = 30)]
+    pub max_analysis_minutes: i64,
+    /// A deployment goes on if the monitor does not answer.
+    #[arg(long, requires = "id")]
+    pub goes_on_without: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::input;
 use crate::installation::Installation;
 use crate::output::{Output, plain, table};
-use crate::{canary_metrics, canary_saved};
+use crate::{canary_metrics, canary_report, canary_saved};
 
 /// Seed of the noise that the original adds; a verdict never depends on the clock.
 const COMPATIBLE: Mode = Mode::KayentaCompatible { seed: 0 };
@@ -59,6 +59,15 @@ pub(crate) async fn run(command: Canary, prefix: &str, output: &Output) -> Resul
         Canary::Power { config, history } => power(&config, &history, output),
         Canary::Lint { file, points } => lint(&input::json(&file)?, points, output),
         Canary::Fetch(wanted) => canary_metrics::fetch(&wanted, prefix, output).await,
+        Canary::Report {
+            execution,
+            stage,
+            out,
+        } => {
+            let installation = Installation::connect(prefix).await;
+            let stage = stage.as_deref();
+            canary_report::show(&execution, stage, out.as_deref(), &installation, output).await
+        }
         Canary::Save { file } => {
             let config = input::json(&file)?;
             let found = problems_of(&config, None);
@@ -138,7 +147,7 @@ fn judge(
     Ok(())
 }
 
-fn refused(error: JudgeError) -> Failure {
+pub(crate) fn refused(error: JudgeError) -> Failure {
     match error {
         JudgeError::Configuration(problems) => Failure::Input {
             problems: problems.iter().map(problem).collect(),

@@ -6,6 +6,7 @@ mod arguments;
 mod artifact;
 mod canary;
 mod canary_metrics;
+mod canary_report;
 mod canary_saved;
 mod cluster;
 mod decision;
@@ -15,12 +16,14 @@ mod elf;
 mod evaluation;
 mod event;
 mod execution;
+mod explanation;
 mod expression;
 mod failure;
 mod input;
 mod installation;
 mod local;
 mod manual;
+mod monitor;
 mod output;
 mod package;
 mod pipeline;
@@ -114,6 +117,9 @@ async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         Command::Local(command) => local::run(command, &prefix, &output).await,
         Command::Account(command) => {
             account::run(command, &Installation::connect(&prefix).await, &output).await
+        }
+        Command::Monitor(command) => {
+            monitor::run(command, &Installation::connect(&prefix).await, &output).await
         }
         Command::User(command) => {
             user::run(command, &Installation::connect(&prefix).await, &output).await

@@ -321,7 +321,15 @@ def described_groups(stage):
         return [one for one in (stage.get("clusters") or []) + single if isinstance(one, dict) and on_aws(one)]
     if stage.get("type") in ("createServerGroup", "cloneServerGroup"):
         return [stage]
-    return []
+    pairs = canary_deployments(stage).get("serverGroupPairs")
+    sides = [pair.get(side) for pair in pairs or [] if isinstance(pair, dict) for side in ("control", "experiment")]
+    return [one for one in sides if isinstance(one, dict) and on_aws(one)]
+
+
+def canary_deployments(stage):
+    """What a canary stage deploys; empty if it deploys nothing."""
+    deployments = stage.get("deployments") if stage.get("type") == "kayentaCanary" else None
+    return deployments if isinstance(deployments, dict) else {}
 
 
 def regions_of(value):
@@ -353,6 +361,13 @@ def whole(value, default):
 def default_groups(stage):
     """(region, group) of one enabled server group in each cluster that a stage creates in or works on."""
     found = []
+    if canary_deployments(stage):
+        # Its own clusters are for the stage to make; the baseline's image comes from one that serves.
+        baseline = canary_deployments(stage).get("baseline")
+        regions = {region: None for group in described_groups(stage) for region in regions_of(group)}
+        for name in literals(baseline.get("cluster") if isinstance(baseline, dict) else None):
+            found += [(region, {"name": f"{name}-v000", "capacity": 1}) for region in regions]
+        return found
     for group in described_groups(stage):
         name = cluster_name(group)
         capacity = group.get("capacity") if isinstance(group.get("capacity"), dict) else {}

@@ -41,6 +41,21 @@ impl Key {
     /// Partition of the list of all accounts.
     pub const ACCOUNTS: &'static str = "ACCOUNT#";
 
+    /// The deployment monitor's record.
+    #[must_use]
+    pub fn monitor(id: &str) -> Self {
+        Self::new(format!("MONITOR#{id}"), "META")
+    }
+
+    /// The monitor's entry in the list of all deployment monitors, as that of an account.
+    #[must_use]
+    pub fn monitor_entry(id: &str) -> Self {
+        Self::new(Self::MONITORS, id)
+    }
+
+    /// Partition of the list of all deployment monitors.
+    pub const MONITORS: &'static str = "MONITOR#";
+
     /// The user's record.
     #[must_use]
     pub fn user(name: &str) -> Self {

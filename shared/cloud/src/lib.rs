@@ -1,14 +1,17 @@
 #![doc = include_str!("../README.md")]
 
 pub mod account;
+pub mod alarms;
 pub mod auto_scaling;
 pub mod code_build;
 pub mod concurrency;
 pub mod connection;
+pub mod deployment_monitor;
 pub mod dynamodb;
 pub mod ec2;
 pub mod error;
 pub mod functions;
+pub mod iam;
 pub mod key;
 pub mod load_balancing;
 pub mod metrics;
@@ -21,9 +24,11 @@ pub mod table;
 pub mod user;
 
 pub use account::Account;
+pub use alarms::Alarms;
 pub use auto_scaling::AutoScaling;
 pub use code_build::CodeBuild;
 pub use connection::{Connection, Lazy, Roots};
+pub use deployment_monitor::DeploymentMonitor;
 pub use ec2::{Ec2, Ec2Clouds};
 pub use error::CloudError;
 pub use functions::Functions;

@@ -29,6 +29,13 @@ pub trait Notifications: Send + Sync {
     async fn send_text(&self, number: &str, text: &str) -> Result<(), CloudError>;
 }
 
+/// The calls of [`Notifications`], with the IAM actions that they need.
+pub mod calls {
+    crate::iam::calls! { "Notifications":
+        PUBLISH = "publish" => ["sns:Publish"];
+    }
+}
+
 /// The subject as SNS takes it: printable ASCII, no line breaks, at most 100 characters, beginning with no space.
 #[must_use]
 pub fn subject(text: &str) -> String {

@@ -18,6 +18,7 @@ pub mod arrivals;
 pub mod artifacts;
 pub mod canaries;
 pub mod children;
+pub mod locks;
 pub mod pipelines;
 pub mod slots;
 pub mod upkeep;

@@ -2,8 +2,10 @@
 
 pub mod approval;
 pub mod artifact;
+pub mod canary;
 pub mod child;
 pub mod deployment;
+pub mod duration;
 pub mod error_name;
 pub mod execution;
 pub mod execution_json;

@@ -120,6 +120,17 @@ pub enum Owner {
     OnFailure,
 }
 
+/// How a stage was found among the ancestors of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reached {
+    /// It is the other.
+    First,
+    /// The other starts after it.
+    Before,
+    /// The other is a sub-stage of it.
+    Around,
+}
+
 impl Plan {
     /// The stage with this `refId`.
     #[must_use]
@@ -158,33 +169,61 @@ impl Plan {
         self.lineage(ref_id).last().copied()
     }
 
-    /// Ancestors as Orca counts them, nearest first: parents and requisites, over and over; without the stage itself.
+    /// Ancestors as Orca counts them, nearest first: what the stage starts after, with the sub-stages of each, and the
+    /// stages that it is a sub-stage of, over and over; without the stage itself.
+    ///
+    /// The other sub-stages of an enclosing stage are none, unless the stage starts after them.
     #[must_use]
     pub fn ancestors(&self, ref_id: &str) -> Vec<&PlanStage> {
-        let mut seen = vec![ref_id];
+        let mut seen = vec![(ref_id, Reached::First)];
         let mut found = Vec::new();
         let mut at = 0;
-        while let Some(current) = seen.get(at).copied() {
+        while let Some((current, reached)) = seen.get(at).copied() {
             at += 1;
             let Some(stage) = self.stage(current) else {
                 continue;
             };
-            let before = stage.starts_after.iter().map(|p| p.ref_id.as_str());
-            let requisites = stage.requisites.iter().map(String::as_str);
-            // A stage's sub-stages made its outputs too.
-            let children = if current == ref_id {
-                Vec::new()
-            } else {
-                self.children(current).map(|c| c.ref_id.as_str()).collect()
+            let is_own = |other: &str| {
+                let parent = self.stage(other).and_then(|other| other.parent.as_deref());
+                parent == Some(current)
             };
-            for next in before
-                .chain(requisites)
-                .chain(stage.parent.as_deref())
-                .chain(children)
-            {
-                if !seen.contains(&next) {
+            let before = stage
+                .starts_after
+                .iter()
+                .map(|before| (before.ref_id.as_str(), before.whole))
+                // What an enclosing stage's own work starts after is another sub-stage of it.
+                .filter(|(before, _)| reached != Reached::Around || !is_own(before))
+                // Only what the stage is a sub-stage of has started before without being complete.
+                .map(|(before, whole)| {
+                    (
+                        before,
+                        if whole {
+                            Reached::Before
+                        } else {
+                            Reached::Around
+                        },
+                    )
+                });
+            let requisites = stage
+                .requisites
+                .iter()
+                .map(|r| (r.as_str(), Reached::Before));
+            // A stage's sub-stages made its outputs too.
+            let children = if reached == Reached::Before {
+                self.children(current)
+                    .map(|child| (child.ref_id.as_str(), Reached::Before))
+                    .collect()
+            } else {
+                Vec::new()
+            };
+            let parent = stage
+                .parent
+                .as_deref()
+                .map(|parent| (parent, Reached::Around));
+            for next in before.chain(requisites).chain(parent).chain(children) {
+                if !seen.iter().any(|(before, _)| *before == next.0) {
                     seen.push(next);
-                    found.extend(self.stage(next));
+                    found.extend(self.stage(next.0));
                 }
             }
         }

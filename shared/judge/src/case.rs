@@ -3,8 +3,8 @@
 use crate::config::{CanaryConfig, Thresholds};
 use crate::error::{JudgeError, Problem};
 use crate::judge::{MetricPair, Mode, judge};
-use crate::judgement::Judgement;
-use crate::report::Report;
+use crate::judgement::{Judgement, Verdict};
+use crate::report::{Look, Report};
 use serde_json::{Map, Value, json};
 
 /// Judges what `canary judge` is given: a configuration, `{"pairs":[…]}` and the thresholds.
@@ -45,6 +45,54 @@ pub fn judge_with_report(
     }
     .to_html();
     Ok((judgement, page))
+}
+
+/// The report of a stage's canary, as JSON and as a page, from what the stage kept:
+/// `{"config","thresholds","pairs","stepSeconds","intervals":[{"interval","score","classification"}]}`.
+///
+/// The pairs are judged again; the same data give the same numbers.
+///
+/// # Errors
+/// As [`judge_values`].
+pub fn kept_report(data: &Value, title: &str) -> Result<(Value, String), JudgeError> {
+    let part = |key: &str| data.get(key).unwrap_or(&Value::Null);
+    let input = Input::read(
+        part("config"),
+        part("pairs"),
+        part("thresholds"),
+        Mode::Default,
+    )?;
+    let judgement = judge(&input.config, &input.pairs, input.thresholds, Mode::Default)?;
+    let looks: Vec<Look> = part("intervals")
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(look)
+        .collect();
+    let report = Report {
+        title,
+        config: &input.config,
+        pairs: &input.pairs,
+        judgement: &judgement,
+        thresholds: input.thresholds,
+        looks: &looks,
+        step_seconds: part("stepSeconds").as_f64(),
+    };
+    Ok((report.to_json(), report.to_html()))
+}
+
+fn look(interval: &Value) -> Option<Look> {
+    let number = interval.get("interval")?.as_u64()?;
+    let verdict = match interval.get("classification")?.as_str()? {
+        "Pass" => Verdict::Pass,
+        "Marginal" => Verdict::Marginal,
+        _ => Verdict::Fail,
+    };
+    Some(Look {
+        label: format!("#{number}"),
+        score: interval.get("score")?.as_f64()?,
+        verdict,
+    })
 }
 
 struct Input {

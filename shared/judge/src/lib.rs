@@ -18,7 +18,7 @@ pub mod noise;
 pub mod ranks;
 pub mod statistics;
 
-pub use case::{evaluate_case, judge_values, judge_with_report, problems_json};
+pub use case::{evaluate_case, judge_values, judge_with_report, kept_report, problems_json};
 pub use config::{
     Analysis, CanaryConfig, Direction, EffectMeasure, MetricConfig, NanStrategy, Thresholds,
 };

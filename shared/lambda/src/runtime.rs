@@ -506,6 +506,11 @@ impl<S: Stage> Runtime<S> {
                 return Err(Refusal::from(error));
             }
             Err(StageError::Cloud(error)) => failed_call(&error),
+            Err(StageError::Unsettled { reason }) => Step::Waiting {
+                reason,
+                memory: record.memory.clone(),
+                poll: Some(Poll::TenSeconds),
+            },
         };
         match step {
             Step::Waiting {
@@ -870,6 +875,9 @@ impl<S: Stage> Runtime<S> {
                 Err(Refusal::new(Poll::after(waited).error_name(), reason))
             }
             Err(StageError::Cloud(error)) if error.is_passing() => Err(Refusal::from(error)),
+            Err(StageError::Unsettled { reason }) => {
+                Err(Refusal::new(Poll::TenSeconds.error_name(), reason))
+            }
             Err(error) => Err(Refusal::new(error_name::STAGE_FAILED, error.to_string())),
         }
     }

@@ -205,6 +205,12 @@ pub enum StageError {
     /// A call to AWS failed. Passing ones are tried again; the others fail the stage.
     #[error(transparent)]
     Cloud(#[from] CloudError),
+    /// AWS does not show yet what this execution made, so that nothing can be decided: looked at again soon.
+    #[error("{reason}")]
+    Unsettled {
+        /// What is missing, for a person.
+        reason: String,
+    },
     /// The execution is ending or on another run: nothing new may begin. The runtime answers Ok.
     #[error("the execution is ending")]
     Ending,

@@ -415,6 +415,25 @@ async fn put_in(place: &Place, group: &Group) -> Result<(), StageError> {
     Ok(())
 }
 
+/// Whether the group that an intent disabled was made by this execution, and its making is undone as well: a canary
+/// that failed, say, while its clean-up waits.
+async fn creation_is_undone(
+    invocation: &Invocation<'_>,
+    intent: &Intent,
+) -> Result<bool, StageError> {
+    const CREATES: [&str; 2] = ["create-server-group", "clone-server-group"];
+    let of = |intent: &Intent| {
+        ["account", "region", "serverGroup"].map(|field| undo_text(intent, field).to_owned())
+    };
+    let intents = invocation
+        .store()
+        .intents(&invocation.run.execution)
+        .await?;
+    Ok(intents.iter().any(|other| {
+        !other.closed && CREATES.contains(&other.function.as_str()) && of(other) == of(intent)
+    }))
+}
+
 /// Undoes an intent of [`disable`]: the group is as it was before.
 ///
 /// # Errors
@@ -444,6 +463,11 @@ pub async fn disable_undo(
         .and_then(serde_json::Value::as_bool);
     if was_enabled == Some(false) {
         return done(format!("server group `{name}` was disabled before"));
+    }
+    if creation_is_undone(invocation, intent).await? {
+        return done(format!(
+            "server group `{name}` was made by this execution and goes; it takes no traffic before"
+        ));
     }
     let before: Before = intent
         .undo

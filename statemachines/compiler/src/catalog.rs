@@ -183,6 +183,7 @@ pub const STAGE_TYPES: &[StageType] = &[
     polled("wait", "wait", Undo::Nothing, 0),
     polled("waitForCondition", "wait-for-condition", Undo::Nothing, DAY),
     polled("waitUntil", "wait-until", Undo::Nothing, 0),
+    polled("watchAlarms", "watch-alarms", Undo::Nothing, DAY),
     polled("webhook", "webhook", Undo::Told, HOUR),
 ];
 

@@ -1,8 +1,10 @@
 //! Canary configurations, and the accounts of metric stores.
 
+use gennaker_domain::ExecutionId;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
-use super::{Store, from_text, object};
+use super::{COMPRESSION, Store, base64, from_text, object, unbase64};
 use crate::{CloudError, Item, Key, Write};
 
 /// A canary configuration, without its content.
@@ -14,6 +16,33 @@ pub struct CanarySummary {
     pub name: String,
     /// When it was saved, UTC milliseconds.
     pub updated_at: i64,
+}
+
+/// Characters of one part of a report's data: an item holds 400 KB.
+const PART: usize = 300_000;
+/// Parts that are kept: 9 MB packed, some million points.
+const MOST_PARTS: usize = 40;
+
+/// A canary's report data as they are kept.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CanaryReport {
+    /// All of them.
+    Kept(Value),
+    /// They were too many to keep.
+    TooLarge,
+    /// They are being written at this moment.
+    Changing,
+}
+
+fn report_key(id: &ExecutionId, stage: &str) -> Key {
+    Key::new(Key::execution_partition(id), format!("CANARY#{stage}"))
+}
+
+fn part_key(id: &ExecutionId, stage: &str, part: usize) -> Key {
+    Key::new(
+        Key::execution_partition(id),
+        format!("CANARYDATA#{stage}#{part:02}"),
+    )
 }
 
 fn config_key(id: &str) -> Key {
@@ -119,6 +148,96 @@ impl Store {
         Ok(true)
     }
 
+    /// Keeps what the report of a canary stage is made of, in place of what was kept before. A second call changes
+    /// nothing.
+    ///
+    /// In parts of the table, compressed: an ordinary canary is a few kilobytes, and there is no bucket to look after.
+    /// The last write names the parts' digest, so that a reader never takes a half of one and a half of another.
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub async fn save_canary_report(
+        &self,
+        id: &ExecutionId,
+        stage: &str,
+        data: &Value,
+    ) -> Result<(), CloudError> {
+        let packed = zstd::encode_all(data.to_string().as_bytes(), COMPRESSION)
+            .map_err(|error| unreadable(stage, error.to_string()))?;
+        let text = base64(&packed);
+        let parts: Vec<&str> = text
+            .as_bytes()
+            .chunks(PART)
+            .filter_map(|part| std::str::from_utf8(part).ok())
+            .collect();
+        let kept = parts.len() <= MOST_PARTS;
+        if kept {
+            for (number, part) in parts.iter().enumerate() {
+                let item = object(json!({ "data": part }));
+                self.table()
+                    .write(Write::put(part_key(id, stage, number), item))
+                    .await?;
+            }
+        }
+        let head = json!({
+            "stage": stage,
+            "parts": if kept { parts.len() } else { 0 },
+            "digest": digest(&text),
+        });
+        self.table()
+            .write(Write::put(report_key(id, stage), object(head)))
+            .await
+    }
+
+    /// What [`Store::save_canary_report`] kept; none if the stage has judged nothing.
+    ///
+    /// # Errors
+    /// Those of the table; [`CloudError::Unreadable`].
+    pub async fn canary_report(
+        &self,
+        id: &ExecutionId,
+        stage: &str,
+    ) -> Result<Option<CanaryReport>, CloudError> {
+        let Some(head) = self.table().get(&report_key(id, stage)).await? else {
+            return Ok(None);
+        };
+        let parts = head.get("parts").and_then(Value::as_u64).unwrap_or(0);
+        if parts == 0 {
+            return Ok(Some(CanaryReport::TooLarge));
+        }
+        let mut text = String::new();
+        for number in 0..usize::try_from(parts).unwrap_or(MOST_PARTS).min(MOST_PARTS) {
+            let part = self.table().get(&part_key(id, stage, number)).await?;
+            let part = part.as_ref().and_then(|part| part.get("data")?.as_str());
+            text.push_str(part.unwrap_or_default());
+        }
+        if head.get("digest").and_then(Value::as_str) != Some(digest(&text).as_str()) {
+            return Ok(Some(CanaryReport::Changing));
+        }
+        let packed =
+            unbase64(&text).ok_or_else(|| unreadable(stage, "is not base64".to_owned()))?;
+        let json = zstd::decode_all(packed.as_slice())
+            .map_err(|error| unreadable(stage, error.to_string()))?;
+        serde_json::from_slice(&json)
+            .map(|data| Some(CanaryReport::Kept(data)))
+            .map_err(|error| unreadable(stage, error.to_string()))
+    }
+
+    /// The canary stages of an execution that have judged something, by `refId`.
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub async fn judged_canaries(&self, id: &ExecutionId) -> Result<Vec<String>, CloudError> {
+        let items = self
+            .table()
+            .query(&Key::execution_partition(id), "CANARY#")
+            .await?;
+        Ok(items
+            .iter()
+            .filter_map(|item| item.get("stage").and_then(Value::as_str).map(str::to_owned))
+            .collect())
+    }
+
     /// The account of a metric store, as it was given; credentials in it are references.
     ///
     /// # Errors
@@ -155,5 +274,16 @@ impl Store {
             .iter()
             .filter_map(|item| item.get("name").and_then(Value::as_str).map(str::to_owned))
             .collect())
+    }
+}
+
+fn digest(text: &str) -> String {
+    base64(&Sha256::digest(text.as_bytes()))
+}
+
+fn unreadable(stage: &str, message: String) -> CloudError {
+    CloudError::Unreadable {
+        what: format!("report of canary stage `{stage}`"),
+        message,
     }
 }

@@ -4,11 +4,11 @@
 //! the older server groups, one sub-stage after the other.
 
 use gennaker_domain::Problem;
+use gennaker_domain::deployment::naming;
 use serde_json::{Map, Value};
 
-use super::{Spec, Task, strategy};
+use super::{Spec, guards, strategy};
 use crate::{
-    catalog,
     options::Options,
     parse::Stage,
     validate::{foreign_provider, not_built, shortened},
@@ -16,19 +16,20 @@ use crate::{
 
 /// A `deploy` stage with its clusters.
 pub(super) fn group(stage: &Stage, options: &Options, problems: &mut Vec<Problem>) -> Spec {
-    let mut group = Spec {
-        stage_type: stage.stage_type.clone(),
-        name: stage.name.clone(),
-        context: stage.context.clone(),
-        task: None,
-        conditions: Vec::new(),
-        fills: Vec::new(),
-        before: Vec::new(),
-        after: Vec::new(),
-        on_failure: Vec::new(),
-    };
+    let clusters = clusters(stage, problems);
+    group_of(stage, clusters, options, problems)
+}
+
+/// A `deploy` stage of these clusters, each with its JSON path.
+pub(super) fn group_of(
+    stage: &Stage,
+    clusters: Vec<(String, &Map<String, Value>)>,
+    options: &Options,
+    problems: &mut Vec<Problem>,
+) -> Spec {
+    let mut group = Spec::group(&stage.stage_type, &stage.name, stage.context.clone());
     let mut regions = Vec::new();
-    for (path, cluster) in clusters(stage, problems) {
+    for (path, cluster) in clusters {
         if let Some(problem) =
             foreign_provider(stage, cluster, &path, "create-server-group", options)
         {
@@ -135,6 +136,21 @@ pub(super) fn region(context: &Map<String, Value>) -> Option<String> {
         .or_else(|| zones.and_then(|zones| zones.keys().next().cloned()))
 }
 
+/// The cluster of a server group: `moniker.cluster`, or `app-stack-detail` by the rules of names.
+pub(super) fn cluster_name(group: &Map<String, Value>) -> Option<String> {
+    let text = |name: &str| group.get(name).and_then(Value::as_str);
+    let moniker = group
+        .get("moniker")
+        .and_then(|moniker| moniker.get("cluster"))
+        .and_then(Value::as_str)
+        .filter(|cluster| !cluster.is_empty());
+    if let Some(cluster) = moniker {
+        return Some(cluster.to_owned());
+    }
+    let application = text("application")?;
+    naming::cluster_name(application, text("stack"), text("freeFormDetails")).ok()
+}
+
 fn with_strategy(
     stage_type: &str,
     name: String,
@@ -144,18 +160,9 @@ fn with_strategy(
     options: &Options,
     problems: &mut Vec<Problem>,
 ) -> Spec {
-    let mut spec = Spec {
-        stage_type: stage_type.to_owned(),
-        name,
-        task: catalog::stage_type(stage_type).map(|known| Task::of(known, &context)),
-        conditions: Vec::new(),
-        fills: Vec::new(),
-        before: Vec::new(),
-        after: Vec::new(),
-        on_failure: Vec::new(),
-        context,
-    };
+    let mut spec = Spec::of(stage_type, name, context);
     strategy::plan(&mut spec, stage, path, options, problems);
+    guards::plan(&mut spec, stage, path, problems);
     let mut functions: Vec<&str> = Vec::new();
     collect_functions(&spec, &mut functions);
     for function in functions {
@@ -167,7 +174,8 @@ fn with_strategy(
     spec
 }
 
-fn collect_functions(spec: &Spec, functions: &mut Vec<&'static str>) {
+/// The functions of a stage and its sub-stages, each once.
+pub(super) fn collect_functions(spec: &Spec, functions: &mut Vec<&'static str>) {
     if let Some(task) = spec.task
         && !functions.contains(&task.function)
     {
@@ -178,5 +186,6 @@ fn collect_functions(spec: &Spec, functions: &mut Vec<&'static str>) {
         .flatten()
         .chain(&spec.after)
         .chain(&spec.on_failure)
+        .chain(&spec.then)
         .for_each(|child| collect_functions(child, functions));
 }

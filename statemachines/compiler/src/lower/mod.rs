@@ -1,7 +1,9 @@
 //! From validated stages to plan stages and the tasks that run them. One file per stage family.
 
+mod canary;
 mod deploy;
 mod flow;
+mod guards;
 mod strategy;
 mod window;
 
@@ -35,6 +37,8 @@ pub(crate) struct Spec {
     pub after: Vec<Spec>,
     /// Sub-stages when it failed, one after the other.
     pub on_failure: Vec<Spec>,
+    /// Of a sub-stage before: its siblings that follow it, one after the other, while others run beside them.
+    pub then: Vec<Spec>,
 }
 
 impl Spec {
@@ -50,6 +54,15 @@ impl Spec {
             before: Vec::new(),
             after: Vec::new(),
             on_failure: Vec::new(),
+            then: Vec::new(),
+        }
+    }
+
+    /// A stage that only groups its sub-stages.
+    pub fn group(stage_type: &str, name: impl Into<String>, context: Map<String, Value>) -> Self {
+        Self {
+            task: None,
+            ..Self::of(stage_type, name, context)
         }
     }
 }
@@ -225,6 +238,7 @@ fn spec(stage: &Stage, options: &Options, problems: &mut Vec<Problem>) -> Spec {
         "createServerGroup" | "cloneServerGroup" | "copyLastAsg" => {
             deploy::server_group(stage, options, problems)
         }
+        "kayentaCanary" => canary::stage(stage, options, problems),
         _ => Spec::of(&stage.stage_type, &stage.name, stage.context.clone()),
     };
     if options.mode == Mode::Evaluate && !catalog::is_known(&stage.stage_type) {
@@ -289,7 +303,7 @@ struct Lowering {
 impl Lowering {
     /// Gives a stage and its sub-stages their places; the answer is what runs them.
     ///
-    /// The depth of recursion is that of the sub-stages, three at most.
+    /// The depth of recursion is that of the sub-stages, five at most: a canary's deploys have a strategy.
     fn place(&mut self, spec: Spec, place: Place) -> Flow<Step> {
         let index = self.stages.len();
         let Place {
@@ -330,25 +344,32 @@ impl Lowering {
         for row in spec.before {
             let mut side_by_side = Vec::with_capacity(row.len());
             let mut names = Vec::with_capacity(row.len());
-            for child in row {
-                number += 1;
-                let child_ref = format!("{ref_id}<{number}");
-                names.push(child_ref.clone());
-                side_by_side.push(self.place(
-                    child,
-                    Place {
-                        ref_id: child_ref,
-                        parent: Some(ref_id.clone()),
-                        owner: Some(Owner::Before),
-                        requisites: previous.clone(),
-                        starts_after: if previous.is_empty() {
-                            starts_after.clone()
-                        } else {
-                            previous.iter().map(|before| whole(before)).collect()
+            for mut first in row {
+                let then = std::mem::take(&mut first.then);
+                let mut lane = Vec::with_capacity(then.len() + 1);
+                let mut ahead = previous.clone();
+                for child in std::iter::once(first).chain(then) {
+                    number += 1;
+                    let child_ref = format!("{ref_id}<{number}");
+                    lane.push(self.place(
+                        child,
+                        Place {
+                            ref_id: child_ref.clone(),
+                            parent: Some(ref_id.clone()),
+                            owner: Some(Owner::Before),
+                            requisites: ahead.clone(),
+                            starts_after: if ahead.is_empty() {
+                                starts_after.clone()
+                            } else {
+                                ahead.iter().map(|before| whole(before)).collect()
+                            },
+                            defers_failure: defers,
                         },
-                        defers_failure: defers,
-                    },
-                ));
+                    ));
+                    ahead = vec![child_ref];
+                }
+                names.extend(ahead);
+                side_by_side.push(series(lane));
             }
             parts.push(parallel(side_by_side));
             previous = names;
