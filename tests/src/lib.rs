@@ -7,7 +7,10 @@
 )]
 // A harness ends a test by a panic that says what is wrong.
 
+pub mod executions;
 pub mod gate;
+pub mod observed;
+pub mod reach;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -191,7 +194,10 @@ impl System {
         let parameters: BTreeMap<String, String> = [
             ("Architecture", architecture),
             ("EventSource", "gennaker.local.ecr"),
+            ("MessageQueue", "true"),
             ("SweepRate", "rate(1 minute)"),
+            // The emulator reads schedules in UTC: each minute it is looked whether a trigger is due.
+            ("CronSchedule", "cron(* * * * ? *)"),
             ("DisableClusterMinSeconds", "1"),
             ("FunctionTimeoutSeconds", "10"),
         ]
@@ -275,10 +281,7 @@ impl System {
     /// Starts a run of a pipeline.
     #[must_use]
     pub fn start_run(&self, pipeline: &Value, more: &[&str]) -> Running {
-        let mut file = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
-        file.write_all(pipeline.to_string().as_bytes()).unwrap();
-        let (_, path) = file.keep().unwrap();
-        let path = path.to_string_lossy().into_owned();
+        let path = file(pipeline);
         let mut arguments = vec![
             "local",
             "run",
@@ -295,6 +298,14 @@ impl System {
         arguments.extend(more);
         self.spawn(&arguments)
     }
+}
+
+/// A file of this JSON. It stays: a command that still runs may not have read it yet.
+fn file(content: &Value) -> String {
+    let mut file = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
+    file.write_all(content.to_string().as_bytes()).unwrap();
+    let (_, path) = file.keep().unwrap();
+    path.to_string_lossy().into_owned()
 }
 
 /// A command that runs.

@@ -9,7 +9,8 @@
 
 use std::time::Duration;
 
-use gennaker_tests::{Answer, corpus, deploy, pipeline, system};
+use gennaker_tests::observed::{ended, until};
+use gennaker_tests::{corpus, deploy, pipeline, system};
 use serde_json::{Value, json};
 
 fn names(groups: &[Value]) -> Vec<(String, bool, u64)> {
@@ -29,25 +30,6 @@ fn group(name: &str, enabled: bool, healthy: u64) -> (String, bool, u64) {
     (name.to_owned(), enabled, healthy)
 }
 
-/// Waits until a condition of the running world holds.
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..600 {
-        if holds() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    panic!("{what}: not within a minute");
-}
-
-fn succeeded(answer: &Answer) {
-    assert_eq!(
-        (answer.status, answer.summary()["status"].as_str()),
-        (0, Some("SUCCEEDED")),
-        "{answer:#?}"
-    );
-}
-
 #[test]
 fn a_red_black_release_takes_over_from_the_old_server_group() {
     let approval = json!({ "refId": "1", "type": "manualJudgment", "name": "Ship it?", "requisiteStageRefIds": [] });
@@ -61,7 +43,7 @@ fn a_red_black_release_takes_over_from_the_old_server_group() {
         ),
         &[],
     );
-    succeeded(&answer);
+    ended(&answer, "SUCCEEDED");
     assert_eq!(
         names(&answer.server_groups("redblack-prod")),
         [
@@ -70,23 +52,6 @@ fn a_red_black_release_takes_over_from_the_old_server_group() {
         ]
     );
     assert!(answer.summary()["transitions"].as_u64().unwrap() > 5);
-}
-
-#[test]
-fn a_highlander_release_leaves_one_server_group() {
-    let stage = deploy(
-        "1",
-        &[],
-        "highlander",
-        "web-v2",
-        &json!({ "strategy": "highlander" }),
-    );
-    let answer = system().run(&pipeline("highlander", &[stage]), &[]);
-    succeeded(&answer);
-    assert_eq!(
-        names(&answer.server_groups("highlander-prod")),
-        [group("highlander-prod-v001", true, 2)]
-    );
 }
 
 #[test]
@@ -101,7 +66,7 @@ fn branches_run_side_by_side_and_a_join_waits_for_its_own_requisites_only() {
         wait("5", &["1", "3"], 2),
     ];
     let answer = system().run(&pipeline("joins", &stages), &[]);
-    succeeded(&answer);
+    ended(&answer, "SUCCEEDED");
     let time = |id: &str, which: &str| {
         let stages = answer.summary()["stages"].as_array().unwrap().clone();
         stages.iter().find(|stage| stage["refId"] == id).unwrap()[which]
@@ -168,83 +133,6 @@ fn an_image_that_never_becomes_healthy_fails_and_the_old_server_group_serves() {
 }
 
 #[test]
-fn a_stop_behind_our_back_leaves_a_clean_cluster_and_a_final_status() {
-    let system = system();
-    let wait = json!({ "strategy": "redblack", "delayBeforeDisableSec": 3600 });
-    let running = system.start_run(
-        &pipeline("behind", &[deploy("1", &[], "behind", "web-v2", &wait)]),
-        &[],
-    );
-    let group_is_there = || {
-        system
-            .cloud
-            .clusters()
-            .unwrap_or_default()
-            .iter()
-            .any(|cluster| {
-                cluster.name == "behind-prod"
-                    && cluster
-                        .server_groups
-                        .iter()
-                        .any(|g| g.name == "behind-prod-v001" && g.healthy == 2)
-            })
-    };
-    until("the new group is healthy", group_is_there);
-    let arn = machine_of(system, "behind");
-    let stop = json!({ "executionArn": arn, "cause": "behind our back" });
-    system
-        .cloud
-        .call("stepfunctions", "stop_execution", stop)
-        .unwrap();
-    let answer = running.finish();
-    assert_eq!(answer.status, 1, "{answer:#?}");
-    assert!(
-        matches!(
-            answer.summary()["status"].as_str(),
-            Some("CANCELED" | "TERMINAL")
-        ),
-        "{answer:#?}"
-    );
-    let groups = names(&answer.server_groups("behind-prod"));
-    assert_eq!(
-        groups.first(),
-        Some(&group("behind-prod-v000", true, 2)),
-        "{answer:#?}"
-    );
-    assert!(
-        groups.iter().skip(1).all(|(_, enabled, _)| !enabled),
-        "{groups:?}"
-    );
-}
-
-/// The running execution of a pipeline of an application: its machine's definition is not looked at, its plan is.
-fn machine_of(system: &gennaker_tests::System, application: &str) -> String {
-    let answer = system.gennaker(&["execution", "list", "--application", application, "--json"]);
-    assert_eq!(answer.status, 0, "{answer:#?}");
-    let listed = answer.lines.first().cloned().unwrap_or_default();
-    let executions = listed.as_array().cloned().unwrap_or_default();
-    let run = executions.iter().find_map(|execution| {
-        (execution["status"] == "RUNNING")
-            .then(|| execution["run"].as_str().map(str::to_owned))
-            .flatten()
-    });
-    let run = run.unwrap_or_else(|| panic!("none runs: {executions:#?}"));
-    let mut refused = Vec::new();
-    for machine in system.cloud.state_machines().unwrap() {
-        let arn = format!("{}:{run}", machine.replace(":stateMachine:", ":execution:"));
-        match system.cloud.call(
-            "stepfunctions",
-            "describe_execution",
-            json!({ "executionArn": arn }),
-        ) {
-            Ok(_) => return arn,
-            Err(error) => refused.push(error.to_string()),
-        }
-    }
-    panic!("no machine runs {run}: {refused:#?}")
-}
-
-#[test]
 fn names_wrap_after_v999_as_spinnakers_do() {
     let world = json!({
         "clusters": [{ "account": "prod", "region": "us-east-1", "name": "wrap-prod", "serverGroups": [
@@ -268,7 +156,7 @@ fn names_wrap_after_v999_as_spinnakers_do() {
         &pipeline("wrap", &stages),
         &["--world", &file.path().to_string_lossy()],
     );
-    succeeded(&answer);
+    ended(&answer, "SUCCEEDED");
     let groups = names(&answer.server_groups("wrap-prod"));
     let found: Vec<&str> = groups.iter().map(|(name, ..)| name.as_str()).collect();
     assert_eq!(
@@ -350,7 +238,7 @@ fn files_with_the_same_id_run_in_one_cloud() {
     for application in ["copied", "copy"] {
         let mut pipeline = pipeline(application, std::slice::from_ref(&wait));
         pipeline["id"] = json!("the-same");
-        succeeded(&system().run(&pipeline, &[]));
+        ended(&system().run(&pipeline, &[]), "SUCCEEDED");
     }
 }
 

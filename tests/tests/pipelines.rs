@@ -7,103 +7,9 @@
     missing_docs
 )]
 
-use std::io::Write;
-use std::time::Duration;
-
+use gennaker_tests::executions::{check, child, named, stage, until, wait};
 use gennaker_tests::{Answer, pipeline, system};
-use serde_json::{Value, json};
-
-fn wait(ref_id: &str, after: &[&str], seconds: u32) -> Value {
-    json!({ "refId": ref_id, "type": "wait", "name": format!("Wait {ref_id}"), "requisiteStageRefIds": after, "waitTime": seconds })
-}
-
-/// A stage that holds, or fails with a message.
-fn check(ref_id: &str, expression: &str) -> Value {
-    json!({ "refId": ref_id, "type": "checkPreconditions", "name": "Check", "requisiteStageRefIds": [],
-        "preconditions": [{ "type": "expression", "failPipeline": true,
-            "context": { "expression": expression, "failureMessage": "the child says no" } }] })
-}
-
-/// A stage that runs the pipeline of this id.
-fn child(ref_id: &str, application: &str, id: &str, more: &Value) -> Value {
-    let mut stage = json!({ "refId": ref_id, "type": "pipeline", "name": format!("Run {id}"), "requisiteStageRefIds": [],
-        "application": application, "pipeline": id, "waitForCompletion": true });
-    let fields = more.as_object().unwrap().clone();
-    stage.as_object_mut().unwrap().extend(fields);
-    stage
-}
-
-fn named(application: &str, name: &str, id: &str, stages: &[Value], more: &Value) -> Value {
-    let mut all = pipeline(application, stages);
-    all["name"] = json!(name);
-    all["id"] = json!(id);
-    let fields = more.as_object().unwrap().clone();
-    all.as_object_mut().unwrap().extend(fields);
-    all
-}
-
-fn save(config: &Value) {
-    let mut file = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
-    file.write_all(config.to_string().as_bytes()).unwrap();
-    let path = file.path().to_string_lossy().into_owned();
-    let answer = system().gennaker(&["pipeline", "save", &path, "--json"]);
-    assert_eq!(answer.status, 0, "{answer:#?}");
-}
-
-/// Executions of an application, newest first.
-fn executions(application: &str) -> Vec<Value> {
-    let answer = system().gennaker(&["execution", "list", "--application", application, "--json"]);
-    answer.summary().as_array().cloned().unwrap_or_default()
-}
-
-fn of_pipeline(application: &str, name: &str) -> Vec<Value> {
-    let mut all = executions(application);
-    all.retain(|execution| execution["name"] == name);
-    all
-}
-
-fn show(id: &str) -> Value {
-    let answer = system().gennaker(&["execution", "show", id, "--json"]);
-    assert_eq!(answer.status, 0, "{answer:#?}");
-    answer.summary().clone()
-}
-
-fn start(reference: &str, more: &[&str]) -> String {
-    let mut arguments = vec!["execution", "start", reference, "--json"];
-    arguments.extend(more);
-    let answer = system().gennaker(&arguments);
-    assert_eq!(answer.status, 0, "{answer:#?}");
-    let id = &answer.summary()["executionId"];
-    id.as_str().unwrap().to_owned()
-}
-
-/// Waits until something is so.
-fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    for _ in 0..300 {
-        if let Some(found) = look() {
-            return found;
-        }
-        std::thread::sleep(Duration::from_millis(200));
-    }
-    panic!("{what}: not within a minute");
-}
-
-fn ended(id: &str) -> Value {
-    until(&format!("the end of {id}"), || {
-        let execution = show(id);
-        let status = execution["status"].as_str().unwrap().to_owned();
-        let over = !["NOT_STARTED", "RUNNING", "PAUSED"].contains(&status.as_str());
-        over.then_some(execution)
-    })
-}
-
-fn stage<'a>(execution: &'a Value, ref_id: &str) -> &'a Value {
-    let stages = execution["stages"].as_array().unwrap();
-    stages
-        .iter()
-        .find(|stage| stage["refId"] == ref_id)
-        .unwrap()
-}
+use serde_json::json;
 
 fn verdict(answer: &Answer) -> (i32, Option<&str>) {
     (answer.status, answer.summary()["status"].as_str())
@@ -119,7 +25,7 @@ fn a_child_runs_with_its_parameters_and_what_it_did_is_known_to_its_parent() {
         wait("2", &["1"], 1),
     ];
     let parameters = json!({ "parameterConfig": [{ "name": "size", "required": true }, { "name": "color", "default": "blue" }] });
-    save(&named(
+    system().save(&named(
         "one-down",
         "child",
         "one-child",
@@ -146,9 +52,9 @@ fn a_child_runs_with_its_parameters_and_what_it_did_is_known_to_its_parent() {
     );
     let answer = system().run(&parent, &[]);
     assert_eq!(verdict(&answer), (0, Some("SUCCEEDED")), "{answer:#?}");
-    let children = of_pipeline("one-down", "child");
+    let children = system().of_pipeline("one-down", "child");
     assert_eq!(children.len(), 1, "one child");
-    let child = show(children[0]["id"].as_str().unwrap());
+    let child = system().show(children[0]["id"].as_str().unwrap());
     assert_eq!(child["status"], "SUCCEEDED");
     assert_eq!(
         child["trigger"]["parameters"],
@@ -159,14 +65,14 @@ fn a_child_runs_with_its_parameters_and_what_it_did_is_known_to_its_parent() {
         child["trigger"]["parentExecution"]["id"], parent,
         "{answer:#?}"
     );
-    let parent = show(parent.as_str().unwrap());
+    let parent = system().show(parent.as_str().unwrap());
     assert_eq!(stage(&parent, "1")["context"]["executionId"], child["id"]);
     assert_eq!(stage(&parent, "1")["context"]["executionName"], "child");
 }
 
 #[test]
 fn a_failed_child_fails_its_parent_and_says_where() {
-    save(&named(
+    system().save(&named(
         "two-down",
         "child",
         "two-child",
@@ -180,7 +86,7 @@ fn a_failed_child_fails_its_parent_and_says_where() {
     let answer = system().run(&pipeline("two-up", &stages), &[]);
     assert_eq!(verdict(&answer), (1, Some("TERMINAL")), "{answer:#?}");
     assert_eq!(answer.stage("2"), "NOT_STARTED");
-    let parent = show(answer.summary()["execution"].as_str().unwrap());
+    let parent = system().show(answer.summary()["execution"].as_str().unwrap());
     let exception = &stage(&parent, "1")["context"]["exception"];
     let errors = exception["details"]["errors"].to_string();
     assert!(errors.contains("the child says no"), "{exception}");
@@ -189,7 +95,7 @@ fn a_failed_child_fails_its_parent_and_says_where() {
 
 #[test]
 fn a_stage_whose_time_runs_out_cancels_its_child() {
-    save(&named(
+    system().save(&named(
         "three-down",
         "child",
         "three-child",
@@ -204,15 +110,15 @@ fn a_stage_whose_time_runs_out_cancels_its_child() {
     )];
     let answer = system().run(&pipeline("three-up", &stages), &[]);
     assert_eq!(verdict(&answer), (1, Some("TERMINAL")), "{answer:#?}");
-    let children = of_pipeline("three-down", "child");
-    let child = ended(children[0]["id"].as_str().unwrap());
+    let children = system().of_pipeline("three-down", "child");
+    let child = system().ended(children[0]["id"].as_str().unwrap());
     assert_eq!(child["status"], "CANCELED");
     assert_eq!(child["canceledBy"], "parent pipeline");
 }
 
 #[test]
 fn a_parent_that_is_canceled_cancels_its_child_and_whom_that_started() {
-    save(&named(
+    system().save(&named(
         "four",
         "grandchild",
         "four-grandchild",
@@ -220,11 +126,13 @@ fn a_parent_that_is_canceled_cancels_its_child_and_whom_that_started() {
         &json!({}),
     ));
     let stages = [child("1", "four", "four-grandchild", &json!({}))];
-    save(&named("four", "child", "four-child", &stages, &json!({})));
+    system().save(&named("four", "child", "four-child", &stages, &json!({})));
     let stages = [child("1", "four", "four-child", &json!({}))];
-    save(&named("four", "parent", "four-parent", &stages, &json!({})));
-    let id = start("four/parent", &[]);
-    until("the grandchild", || of_pipeline("four", "grandchild").pop());
+    system().save(&named("four", "parent", "four-parent", &stages, &json!({})));
+    let id = system().start_execution("four/parent", &[]);
+    until("the grandchild", || {
+        system().of_pipeline("four", "grandchild").pop()
+    });
     let answer = system().gennaker(&[
         "execution",
         "cancel",
@@ -234,11 +142,11 @@ fn a_parent_that_is_canceled_cancels_its_child_and_whom_that_started() {
         "--json",
     ]);
     assert_eq!(answer.status, 0, "{answer:#?}");
-    assert_eq!(ended(&id)["status"], "CANCELED");
+    assert_eq!(system().ended(&id)["status"], "CANCELED");
     for name in ["child", "grandchild"] {
-        let found = of_pipeline("four", name);
+        let found = system().of_pipeline("four", name);
         assert_eq!(found.len(), 1);
-        let ended = ended(found[0]["id"].as_str().unwrap());
+        let ended = system().ended(found[0]["id"].as_str().unwrap());
         assert_eq!(ended["status"], "CANCELED", "{name}");
         assert_eq!(ended["canceledBy"], "parent pipeline", "{name}");
     }
@@ -248,14 +156,14 @@ fn a_parent_that_is_canceled_cancels_its_child_and_whom_that_started() {
 fn a_pipeline_trigger_hears_the_end_that_it_names_and_no_other() {
     let hears = |status: &str| json!({ "triggers": [{ "type": "pipeline", "enabled": true, "application": "five", "pipeline": "five-up", "status": [status] }] });
     let one = [wait("1", &[], 1)];
-    save(&named(
+    system().save(&named(
         "five",
         "after success",
         "five-success",
         &one,
         &hears("successful"),
     ));
-    save(&named(
+    system().save(&named(
         "five",
         "after failure",
         "five-failure",
@@ -265,22 +173,22 @@ fn a_pipeline_trigger_hears_the_end_that_it_names_and_no_other() {
     let answer = system().run(&named("five", "up", "five-up", &one, &json!({})), &[]);
     assert_eq!(verdict(&answer), (0, Some("SUCCEEDED")), "{answer:#?}");
     let heard = until("the execution that the end starts", || {
-        of_pipeline("five", "after success").pop()
+        system().of_pipeline("five", "after success").pop()
     });
-    let heard = ended(heard["id"].as_str().unwrap());
+    let heard = system().ended(heard["id"].as_str().unwrap());
     assert_eq!(heard["status"], "SUCCEEDED");
     assert_eq!(heard["trigger"]["type"], "pipeline");
     assert_eq!(
         heard["trigger"]["parentExecution"]["id"],
         answer.summary()["execution"]
     );
-    assert!(of_pipeline("five", "after failure").is_empty());
+    assert!(system().of_pipeline("five", "after failure").is_empty());
 }
 
 #[test]
 fn executions_that_run_already_are_waited_for() {
     let id_of_other = json!({ "parameterConfig": [{ "name": "other", "required": true }] });
-    save(&named(
+    system().save(&named(
         "six",
         "slow",
         "six-slow",
@@ -291,30 +199,30 @@ fn executions_that_run_already_are_waited_for() {
         "executionIds": ["${ parameters.other }"], "monitorBehavior": "WaitForAllToComplete" });
     let depends = json!({ "refId": "2", "type": "dependsOnExecution", "name": "Depend", "requisiteStageRefIds": [],
         "executionType": "pipeline", "executionId": "${ parameters.other }" });
-    save(&named(
+    system().save(&named(
         "six",
         "waits",
         "six-waits",
         &[monitor, depends],
         &id_of_other,
     ));
-    let other = start("six/slow", &[]);
+    let other = system().start_execution("six/slow", &[]);
     let parameter = format!("other={other}");
-    let id = start("six/waits", &["--parameter", &parameter]);
-    let waits = ended(&id);
+    let id = system().start_execution("six/waits", &["--parameter", &parameter]);
+    let waits = system().ended(&id);
     assert_eq!(waits["status"], "SUCCEEDED", "{waits:#}");
-    let other_ended = show(&other)["endTime"].as_i64().unwrap();
+    let other_ended = system().show(&other)["endTime"].as_i64().unwrap();
     for ref_id in ["1", "2"] {
         assert!(stage(&waits, ref_id)["endTime"].as_i64().unwrap() >= other_ended);
     }
     let statuses = &stage(&waits, "1")["outputs"]["executionStatuses"];
     assert_eq!(statuses[other.as_str()]["status"], "SUCCEEDED");
     // One that is not there.
-    let nobody = start(
+    let nobody = system().start_execution(
         "six/waits",
         &["--parameter", "other=01J0000000000000000000000A"],
     );
-    assert_eq!(ended(&nobody)["status"], "TERMINAL");
+    assert_eq!(system().ended(&nobody)["status"], "TERMINAL");
 }
 
 #[test]
@@ -336,7 +244,7 @@ fn a_pipeline_saves_another_runs_it_and_deletes_it() {
     ];
     let answer = system().run(&pipeline("seven-up", &stages), &[]);
     assert_eq!(verdict(&answer), (0, Some("SUCCEEDED")), "{answer:#?}");
-    assert_eq!(of_pipeline("seven", "made").len(), 1);
+    assert_eq!(system().of_pipeline("seven", "made").len(), 1);
     let listed = system().gennaker(&["pipeline", "list", "--application", "seven", "--json"]);
     assert_eq!(listed.summary(), &json!([]), "{listed:#?}");
     // What cannot be saved fails the stage, with its place.
@@ -347,7 +255,7 @@ fn a_pipeline_saves_another_runs_it_and_deletes_it() {
     ];
     let answer = system().run(&pipeline("seven-wrong", &stages), &[]);
     assert_eq!(verdict(&answer), (1, Some("TERMINAL")), "{answer:#?}");
-    let failed = show(answer.summary()["execution"].as_str().unwrap());
+    let failed = system().show(answer.summary()["execution"].as_str().unwrap());
     let error = stage(&failed, "1")["context"]["exception"]["details"]["error"].to_string();
     assert!(error.contains("wiat"), "{error}");
 }
@@ -356,7 +264,7 @@ fn a_pipeline_saves_another_runs_it_and_deletes_it() {
 fn many_pipelines_run_in_the_order_of_what_depends_on_what() {
     let one = [wait("1", &[], 1)];
     let parameters = json!({ "parameterConfig": [{ "name": "app" }] });
-    save(&named("eight", "deploy", "eight-deploy", &one, &parameters));
+    system().save(&named("eight", "deploy", "eight-deploy", &one, &parameters));
     let bundle = json!({
         "web": { "child_pipeline": "deploy", "arguments": { "app": "web" }, "depends_on": ["database"] },
         "database": { "child_pipeline": "deploy", "arguments": { "app": "database" } },
@@ -365,10 +273,10 @@ fn many_pipelines_run_in_the_order_of_what_depends_on_what() {
         "yamlConfig": [{ "bundle_web": bundle }] });
     let answer = system().run(&pipeline("eight", &[many]), &[]);
     assert_eq!(verdict(&answer), (0, Some("SUCCEEDED")), "{answer:#?}");
-    let parent = show(answer.summary()["execution"].as_str().unwrap());
+    let parent = system().show(answer.summary()["execution"].as_str().unwrap());
     let list = stage(&parent, "1")["outputs"]["executionsList"].clone();
     assert_eq!(list[0]["executionIdentifier"], "database");
     assert_eq!(list[1]["executionIdentifier"], "web");
     assert!(list[1]["startTime"].as_i64().unwrap() >= list[0]["endTime"].as_i64().unwrap());
-    assert_eq!(of_pipeline("eight", "deploy").len(), 2);
+    assert_eq!(system().of_pipeline("eight", "deploy").len(), 2);
 }

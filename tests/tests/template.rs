@@ -13,6 +13,7 @@ use std::fs;
 use std::process::Command;
 
 use gennaker_compiler::built::BUILT;
+use gennaker_compiler::catalog::STAGE_TYPES;
 use gennaker_local::{Python, Silent};
 use gennaker_tests::workspace;
 
@@ -117,6 +118,85 @@ fn every_stage_that_the_compiler_takes_as_built_has_its_function() {
             "`{name}` is built, and functions/ has no such folder"
         );
     }
+}
+
+/// Functions of the template's section of this title.
+fn section(title: &str) -> BTreeSet<String> {
+    let template = template();
+    let (_, rest) = template
+        .split_once(&format!("\n  # --- {title} ---"))
+        .unwrap();
+    let section = rest.split("\n  # --- ").next().unwrap();
+    section
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("FunctionName: !Sub ${Prefix}-"))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn every_stage_of_a_flow_has_tests_of_its_success_its_failure_and_its_time_out() {
+    let tests: String = fs::read_dir(workspace().join("tests/tests"))
+        .unwrap()
+        .filter_map(|entry| fs::read_to_string(entry.unwrap().path()).ok())
+        .collect();
+    let page = fs::read_to_string(workspace().join("tests/README.md")).unwrap();
+    let rows: BTreeMap<&str, Vec<&str>> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.strip_suffix("` |"))
+        .map(|row| {
+            let mut cells = row.split("` | `");
+            (cells.next().unwrap(), cells.collect())
+        })
+        .collect();
+    let flow = section("flow stages");
+    assert!(flow.len() > 10, "{flow:?}");
+    for known in STAGE_TYPES
+        .iter()
+        .filter(|known| flow.contains(known.function))
+    {
+        let Some(named) = rows.get(known.name) else {
+            panic!("tests/README.md has no row for `{}`", known.name);
+        };
+        assert_eq!(named.len(), 3, "{}: success, failure, time-out", known.name);
+        for test in named {
+            assert!(
+                tests.contains(&format!("#[test]\nfn {test}() {{")),
+                "{}: there is no test `{test}`",
+                known.name
+            );
+        }
+    }
+}
+
+#[test]
+fn whoever_may_change_a_server_group_does_it_under_the_lock_of_its_cluster() {
+    let changes = [
+        "Create", "Delete", "Put", "Update", "Suspend", "Resume", "Attach", "Detach", "Set",
+    ];
+    let mut guarded = 0;
+    for name in folders() {
+        let function = &functions()[&format!("{}Function", camel(&name))];
+        let changes = changes
+            .iter()
+            .any(|verb| function.contains(&format!("autoscaling:{verb}")));
+        let main = fs::read_to_string(
+            workspace()
+                .join("functions")
+                .join(&name)
+                .join("src/main.rs"),
+        )
+        .unwrap();
+        let is_guarded = main.contains("Guarded::connect(");
+        assert!(is_guarded || !changes, "`{name}` takes no lock");
+        assert_eq!(
+            function.contains("!Ref GuardPolicy"),
+            is_guarded,
+            "`{name}` and its policies"
+        );
+        guarded += usize::from(is_guarded);
+    }
+    assert!(guarded > 10, "{guarded}");
 }
 
 #[test]

@@ -1,9 +1,14 @@
 //! The `apply-source-server-group-capacity` function.
 
+use gennaker_server_groups::Guarded;
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), gennaker_lambda::Error> {
-    gennaker_lambda::run_stage(
-        gennaker_apply_source_server_group_capacity::ApplySourceServerGroupCapacity::connect,
-    )
+    gennaker_lambda::run_stage(|connection| {
+        Guarded::connect(
+            connection,
+            gennaker_apply_source_server_group_capacity::ApplySourceServerGroupCapacity::connect,
+        )
+    })
     .await
 }

@@ -1,9 +1,8 @@
 //! The `capture-source-server-group-capacity` function.
 
+use gennaker_server_groups::Guarded;
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), gennaker_lambda::Error> {
-    gennaker_lambda::run_stage(
-        gennaker_capture_source_server_group_capacity::CaptureSourceServerGroupCapacity::connect,
-    )
-    .await
+    gennaker_lambda::run_stage(|connection| Guarded::connect(connection, gennaker_capture_source_server_group_capacity::CaptureSourceServerGroupCapacity::connect)).await
 }

@@ -1,6 +1,14 @@
 //! The `clone-server-group` function.
 
+use gennaker_server_groups::Guarded;
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), gennaker_lambda::Error> {
-    gennaker_lambda::run_stage(gennaker_clone_server_group::CloneServerGroup::connect).await
+    gennaker_lambda::run_stage(|connection| {
+        Guarded::connect(
+            connection,
+            gennaker_clone_server_group::CloneServerGroup::connect,
+        )
+    })
+    .await
 }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod config;
+mod readiness;
 pub mod resolve;
 
 use std::collections::BTreeMap;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use gennaker_cloud::auto_scaling::{Group, NewGroup, TemplateVersion};
 use gennaker_cloud::ec2::LaunchData;
-use gennaker_cloud::{Connection, Ec2Clouds, Key};
+use gennaker_cloud::{Connection, DeploymentMonitor, Ec2Clouds};
 use gennaker_cloud_ec2::AwsEc2Clouds;
 use gennaker_domain::Intent;
 use gennaker_domain::deployment::capacity::{Capacity, PartialCapacity};
@@ -27,6 +28,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::config::Config;
+use crate::readiness::Readiness as WayBack;
 
 /// Spinnaker's time-out of the wait for healthy instances: two hours.
 const TIME_LIMIT_MILLIS: i64 = 2 * 60 * 60 * 1_000;
@@ -272,7 +274,13 @@ impl Stage for CreateServerGroup {
         }
         monitor_is_known(invocation).await?;
         match self.conceive(invocation, &config, &place).await? {
-            Conceived::Birth(birth) => self.create(invocation, &config, &place, birth).await,
+            Conceived::Birth(birth) => {
+                let source = birth.source_name();
+                if let WayBack::Refused(why) = self.way_back(invocation, &place, source).await? {
+                    return Ok(Step::failed(why));
+                }
+                self.create(invocation, &config, &place, birth).await
+            }
             Conceived::Not(step) => Ok(step),
         }
     }
@@ -339,16 +347,15 @@ async fn monitor_is_known(invocation: &Invocation<'_>) -> Result<(), StageError>
     let Some(id) = id else {
         return Ok(());
     };
-    let key = Key::new(format!("MONITOR#{id}"), "META");
-    if invocation.store().table().get(&key).await?.is_none() {
-        return Err(StageError::invalid(
+    let known = DeploymentMonitor::find(invocation.store(), id).await?;
+    known.map(|_| ()).ok_or_else(|| {
+        StageError::invalid(
             "deploymentMonitor.id",
             format!(
-                "deployment monitor `{id}` is not known here: there is no record `MONITOR#{id}`"
+                "deployment monitor `{id}` is not known here; `gennaker monitor save` adds one"
             ),
-        ));
-    }
-    Ok(())
+        )
+    })
 }
 
 /// Whether the strategy's own stages create the group: this one only says what they take over from.
@@ -650,6 +657,20 @@ impl CreateServerGroup {
         })
     }
 
+    /// Whether the deployment could go back to its source.
+    async fn way_back(
+        &self,
+        invocation: &Invocation<'_>,
+        place: &Place,
+        source: Option<&str>,
+    ) -> Result<WayBack, StageError> {
+        let ec2 = self
+            .ec2
+            .ec2(&place.account, &place.region, invocation.run)
+            .await;
+        readiness::of(invocation, place, &*ec2, source).await
+    }
+
     /// Waits until the group is healthy.
     async fn raise(
         &self,
@@ -695,7 +716,15 @@ impl CreateServerGroup {
             .and_then(Value::as_i64)
             .unwrap_or(0);
         let (reason, seen) = match readiness(&health, seen, self.healthy_polls) {
-            Readiness::Ready => return Ok(succeeded(config, birth, observed)),
+            Readiness::Ready => {
+                // Again: what comes next takes traffic from the old group.
+                let source = birth.source_name();
+                return Ok(match self.way_back(invocation, place, source).await? {
+                    WayBack::Ready => succeeded(config, birth, observed, None),
+                    WayBack::Warned(why) => succeeded(config, birth, observed, Some(why)),
+                    WayBack::Refused(why) => Step::failed(why),
+                });
+            }
             Readiness::Wait { reason, seen } => (reason, seen),
         };
         if invocation.waited() > TIME_LIMIT_MILLIS
@@ -800,7 +829,7 @@ fn configured_capacity(context: &Map<String, Value>) -> Result<Capacity, StageEr
         .map_err(|error| StageError::invalid("capacity", error.to_string()))
 }
 
-fn succeeded(config: &Config, birth: &Birth, group: &ServerGroup) -> Step {
+fn succeeded(config: &Config, birth: &Birth, group: &ServerGroup, warning: Option<String>) -> Step {
     let region = &config.region;
     let mut outputs = Map::new();
     outputs.insert(
@@ -832,6 +861,9 @@ fn succeeded(config: &Config, birth: &Birth, group: &ServerGroup) -> Step {
         );
     }
     let mut context = outputs.clone();
+    if let Some(warning) = warning {
+        context.insert("rollbackWarning".to_owned(), warning.into());
+    }
     context.insert(
         "kato.tasks".to_owned(),
         json!([{ "resultObjects": [deployed] }]),

@@ -6,14 +6,20 @@ use async_trait::async_trait;
 use gennaker_cloud::dynamodb::DynamoDb;
 use gennaker_cloud::functions::{AwsFunctions, function_name};
 use gennaker_cloud::step_functions::{AwsStepFunctions, execution_arn};
-use gennaker_cloud::store::approvals::{Choice, DecideAnswer, Decision};
 use gennaker_cloud::{Functions, StepFunctions, Store};
+use gennaker_domain::approval::Choice;
 use gennaker_domain::rollup::{Readiness, Rollup};
 use gennaker_domain::{
     Ending, Execution, ExecutionId, Plan, PlanStage, Problem, Run, StageRecord, Status,
 };
-use gennaker_lambda::{Connection, Function, FunctionError};
+use gennaker_lambda::{Connection, Function, FunctionError, HttpEvent};
 use serde_json::{Value, json};
+
+pub mod front;
+mod judge;
+
+pub use front::Front;
+use judge::Asked;
 
 /// Records what people decide about a running execution.
 pub struct Decide {
@@ -21,6 +27,7 @@ pub struct Decide {
     step_functions: Arc<dyn StepFunctions>,
     functions: Arc<dyn Functions>,
     prefix: String,
+    front: Option<Front>,
 }
 
 /// What a person asks for.
@@ -28,8 +35,10 @@ pub struct Decide {
 enum Request<'a> {
     Judge {
         stage: &'a str,
-        choice: Choice,
-        input: Option<&'a str>,
+        asked: Asked<'a>,
+    },
+    Page {
+        stage: &'a str,
     },
     Skip {
         stage: &'a str,
@@ -49,20 +58,21 @@ fn request(event: &Value) -> Result<Request<'_>, FunctionError> {
         text("stage").ok_or_else(|| FunctionError::Invalid("the event has no `stage`".to_owned()))
     };
     if let Some(decision) = text("decision") {
-        let choice = match decision {
-            "continue" => Choice::Continue,
-            "stop" => Choice::Stop,
-            other => {
-                return Err(FunctionError::Invalid(format!(
-                    "`{other}` is no decision: `continue` or `stop`"
-                )));
-            }
-        };
+        let choice = Choice::parse(decision).ok_or_else(|| {
+            FunctionError::Invalid(format!("`{decision}` is no decision: `continue` or `stop`"))
+        })?;
+        let given = |name: &str| text(name).filter(|text| !text.is_empty());
         return Ok(Request::Judge {
             stage: stage()?,
-            choice,
-            input: text("input").filter(|input| !input.is_empty()),
+            asked: Asked {
+                choice,
+                input: given("input"),
+                reason: given("reason"),
+            },
         });
+    }
+    if set("page") {
+        return Ok(Request::Page { stage: stage()? });
     }
     let whole = set("manualSkip");
     if set("skip") || whole {
@@ -112,6 +122,16 @@ impl Decide {
             step_functions,
             functions,
             prefix: prefix.into(),
+            front: None,
+        }
+    }
+
+    /// With what the internet may call: Slack's clicks and the page.
+    #[must_use]
+    pub fn with_front(self, front: Front) -> Self {
+        Self {
+            front: Some(front),
+            ..self
         }
     }
 
@@ -125,6 +145,7 @@ impl Decide {
             Arc::new(AwsFunctions::new(connection)),
             gennaker_lambda::prefix(),
         )
+        .with_front(Front::connect(connection))
     }
 
     /// One decision; see the README for the events and answers.
@@ -148,18 +169,14 @@ impl Decide {
         };
         let run = id.run(execution.run);
         match request {
-            Request::Judge {
-                stage,
-                choice,
-                input,
-            } => {
-                let decision = Decision {
-                    choice,
-                    input: input.map(str::to_owned),
-                    by: user.to_owned(),
-                    at: now,
-                };
-                self.judge(&execution, &run, stage, &decision).await
+            Request::Judge { stage, asked } => {
+                let user = text("user");
+                self.judge_stage(&execution, &run, stage, asked, user, now)
+                    .await
+            }
+            Request::Page { stage } => {
+                self.personal_page(&execution, &run, stage, text("user"), now)
+                    .await
             }
             Request::Skip { stage, whole } => {
                 self.skip(&execution, &run, stage, whole, user, now).await
@@ -187,49 +204,6 @@ impl Decide {
                 Ok(json!({ "executionId": id, "paused": paused, "changed": changed }))
             }
         }
-    }
-
-    async fn judge(
-        &self,
-        execution: &Execution,
-        run: &Run,
-        ref_id: &str,
-        decision: &Decision,
-    ) -> Result<Value, FunctionError> {
-        let plan = self.plan(execution).await?;
-        let stage = match self.open_stage(execution, &plan, ref_id) {
-            Ok(stage) => stage,
-            Err(problem) => return Ok(refused(&problem)),
-        };
-        let asked = self.store.approval(run, ref_id).await?;
-        if let Some(asked) = &asked
-            && let Some(input) = &decision.input
-            && !asked.options.is_empty()
-            && !asked.options.contains(input)
-        {
-            return Ok(refused(
-                &Problem::error(
-                    "unknown-input",
-                    "$.input",
-                    format!("`{input}` is no choice of this judgment"),
-                )
-                .at_stage(ref_id)
-                .with_hint(format!("one of: {}", asked.options.join(", "))),
-            ));
-        }
-        let answer = self.store.decide_approval(run, ref_id, decision).await?;
-        if answer == DecideAnswer::NotAsked {
-            return Ok(refused(
-                &Problem::error("not-waiting", "$.stage", "this stage asks nobody now")
-                    .at_stage(ref_id),
-            ));
-        }
-        // Whoever decided: a call that died after it recorded its decision woke nobody.
-        self.call_stage(run, stage).await?;
-        Ok(match answer {
-            DecideAnswer::Already(known) => json!({ "already": known }),
-            _ => json!({ "decided": decision }),
-        })
     }
 
     async fn skip(
@@ -360,8 +334,13 @@ impl Decide {
         if execution.status == Status::NotStarted {
             let queue = self.store.queue(&execution.pipeline_id).await?;
             let queued = queue.into_iter().find(|queued| queued.execution == *id);
+            // Where the newest supersedes the others, also a cancelled one is superseded, and supersedes, as in Orca.
+            let keeps_place = !self.plan(execution).await?.keep_waiting_pipelines;
             if let Some(queued) = queued
-                && self.store.cancel_queued(execution, &queued, ending).await?
+                && self
+                    .store
+                    .cancel_queued(execution, &queued, ending, keeps_place)
+                    .await?
             {
                 // It never ran, so no machine's end says so. The sweep does it if this fails.
                 let told = self
@@ -461,6 +440,10 @@ impl Decide {
 #[async_trait]
 impl Function for Decide {
     async fn handle(&self, event: Value, now: i64) -> Result<Value, FunctionError> {
+        // What came from the internet is never taken for a call of somebody whom IAM lets.
+        if HttpEvent::is_request(&event) {
+            return Ok(self.answer(&event, now).await.to_json());
+        }
         self.decide(&event, now).await
     }
 }

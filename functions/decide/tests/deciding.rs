@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use gennaker_cloud::step_functions::MachineStatus;
-use gennaker_cloud::store::approvals::{Choice, approval_id};
-use gennaker_cloud::{Key, StepFunctions, Store, Write};
+use gennaker_cloud::store::approvals::Choice;
+use gennaker_cloud::{Key, StepFunctions, Store};
 use gennaker_decide::Decide;
 use gennaker_domain::{Execution, StageRecord, Status};
 use gennaker_testkit::{
@@ -39,16 +39,11 @@ async fn world() -> World {
         .await
         .unwrap();
     // As `manual-judgment` asks.
-    let asked = json!({
-        "status": "PENDING", "run": run, "stage": "1", "instructions": "\"Ship it?\"",
-        "inputs": "[{\"value\":\"blue\"},{\"value\":\"green\"}]", "askedAt": 2,
+    let stage = json!({
+        "instructions": "Ship it?", "judgmentInputs": [{"value": "blue"}, {"value": "green"}],
     });
-    let key = Key::approval(&approval_id(&run, "1"));
-    store
-        .table()
-        .write(Write::put(key, asked.as_object().unwrap().clone()))
-        .await
-        .unwrap();
+    let question = sample::question(&execution, "1", &stage);
+    store.ask(question, &"c".repeat(32)).await.unwrap();
     let mut waiting = StageRecord::not_started("2");
     waiting.status = Status::Running;
     store.settle_stage(&execution.id, &waiting).await.unwrap();
@@ -95,8 +90,8 @@ async fn the_first_answer_counts_and_later_ones_are_told_which_it_was() {
     assert_eq!(answer["already"]["by"], "ada");
     let run = world.execution.id.run(1);
     let approval = world.store.approval(&run, "1").await.unwrap().unwrap();
-    assert_eq!(approval.instructions, "Ship it?");
-    let decision = approval.decision.unwrap();
+    assert_eq!(approval.question.instructions, "Ship it?");
+    let decision = approval.decision().unwrap();
     assert_eq!(
         (decision.choice, decision.input.as_deref(), decision.at),
         (Choice::Continue, Some("blue"), 10)
@@ -120,7 +115,7 @@ async fn a_crash_at_any_call_records_the_answer_and_calls_the_stage() {
         let calls = armed.finish();
         let run = world.execution.id.run(1);
         let approval = world.store.approval(&run, "1").await.unwrap().unwrap();
-        assert_eq!(approval.decision.unwrap().choice, Choice::Stop);
+        assert_eq!(approval.decision().unwrap().choice, Choice::Stop);
         assert_eq!(
             world.functions.distinct(),
             [(

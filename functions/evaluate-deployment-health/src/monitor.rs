@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gennaker_cloud::Key;
+use gennaker_cloud::DeploymentMonitor;
 use gennaker_domain::deployment::facts;
 use gennaker_domain::error_name::Poll;
 use gennaker_http::{Http, Limits, Method, Request};
@@ -17,21 +17,6 @@ const RETRIES: i64 = 3;
 const MOST_BYTES: usize = 256 * 1_024;
 /// How long an answer may take.
 const SECONDS: u64 = 20;
-/// Minutes that an analysis may take unless the monitor's record or the stage says otherwise.
-const MAX_ANALYSIS_MINUTES: i64 = 30;
-
-/// The record of a deployment monitor, `MONITOR#<id>`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Definition {
-    /// What people call it.
-    pub name: String,
-    /// Where its API begins.
-    pub base_url: String,
-    /// Minutes that one analysis may take.
-    pub max_analysis_minutes: i64,
-    /// Whether a monitor that does not answer fails the deployment.
-    pub fail_on_error: bool,
-}
 
 /// What the monitor is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,11 +118,14 @@ impl Monitors {
         Self { http }
     }
 
-    /// The monitor that the stage names.
+    /// The monitor that the stage names; what the stage overrides wins.
     ///
     /// # Errors
     /// [`StageError::InvalidConfiguration`] for one that has no record, and those of the table.
-    pub async fn definition(&self, invocation: &Invocation<'_>) -> Result<Definition, StageError> {
+    pub async fn definition(
+        &self,
+        invocation: &Invocation<'_>,
+    ) -> Result<DeploymentMonitor, StageError> {
         let empty = Map::new();
         let named = invocation
             .context
@@ -150,37 +138,27 @@ impl Monitors {
                 "the stage names no deployment monitor",
             )
         })?;
-        let key = Key::new(format!("MONITOR#{id}"), "META");
-        let item = invocation.store().table().get(&key).await?.ok_or_else(|| {
-            StageError::invalid(
-                "deploymentMonitor.id",
-                format!(
-                    "deployment monitor `{id}` is not known here: there is no record `MONITOR#{id}`"
-                ),
-            )
-        })?;
-        let base_url = text(&item, "baseUrl").ok_or_else(|| {
-            StageError::invalid(
-                "deploymentMonitor.id",
-                format!("the record `MONITOR#{id}` has no `baseUrl`"),
-            )
-        })?;
-        let flag = |of: &Map<String, Value>, key: &str| of.get(key).and_then(Value::as_bool);
-        let minutes = |of: &Map<String, Value>, key: &str| {
-            of.get(key)
-                .and_then(Value::as_i64)
-                .filter(|minutes| *minutes > 0)
-        };
-        Ok(Definition {
-            name: text(&item, "name").unwrap_or(id).to_owned(),
-            base_url: base_url.trim_end_matches('/').to_owned(),
-            max_analysis_minutes: minutes(named, "maxAnalysisMinutesOverride")
-                .or_else(|| minutes(&item, "maxAnalysisMinutes"))
-                .unwrap_or(MAX_ANALYSIS_MINUTES),
-            fail_on_error: flag(named, "failOnErrorOverride")
-                .or_else(|| flag(&item, "failOnError"))
-                .unwrap_or(true),
-        })
+        let mut monitor = DeploymentMonitor::find(invocation.store(), id)
+            .await?
+            .ok_or_else(|| {
+                StageError::invalid(
+                    "deploymentMonitor.id",
+                    format!(
+                        "deployment monitor `{id}` is not known here; `gennaker monitor save` adds one"
+                    ),
+                )
+            })?;
+        let minutes = named
+            .get("maxAnalysisMinutesOverride")
+            .and_then(Value::as_i64)
+            .filter(|minutes| *minutes > 0);
+        if let Some(minutes) = minutes {
+            monitor.max_analysis_minutes = minutes;
+        }
+        if let Some(fails) = named.get("failOnErrorOverride").and_then(Value::as_bool) {
+            monitor.fail_on_error = fails;
+        }
+        Ok(monitor)
     }
 
     /// What the monitor is told about the deployment around this stage.
@@ -223,7 +201,7 @@ impl Monitors {
     pub async fn ask(
         &self,
         invocation: &Invocation<'_>,
-        definition: &Definition,
+        definition: &DeploymentMonitor,
         event: Event,
         more: &Value,
     ) -> Result<Asked, StageError> {

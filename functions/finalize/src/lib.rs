@@ -12,7 +12,7 @@ use gennaker_cloud::step_functions::{AwsStepFunctions, MachineStatus};
 use gennaker_cloud::{Functions, Key, StepFunctions, Store, Write};
 use gennaker_domain::error_name::Poll;
 use gennaker_domain::rollup::Records;
-use gennaker_domain::{Ending, Execution, ExecutionId, Intent, Plan, Run, Status, child};
+use gennaker_domain::{Ending, Execution, ExecutionId, Intent, Plan, Run, Status, child, occasion};
 use gennaker_lambda::{Connection, Function, FunctionError};
 use serde_json::{Value, json};
 
@@ -111,6 +111,8 @@ impl Finalize {
         for record in settle::final_records(&plan, &records, &ending, now) {
             self.store.settle_stage(&run.execution, &record).await?;
         }
+        // Nothing of it changes a cluster any more.
+        self.store.release_locks(&run.execution).await?;
         let settled = self.store.settle(&run, ending.status, now).await?;
         tracing::info!(execution = %run.execution, run = run.number, status = %ending.status, reason = ending.reason, settled, "execution settled");
         // As stored: what the end starts is named after its time.
@@ -198,8 +200,8 @@ impl Finalize {
                     .close_intent(id, &intent.stage, &intent.action, Some(&result))
                     .await
             };
-            if settle::duty(plan, records, ending, &intent.stage) == Duty::Keep {
-                close("kept: its stage is complete".to_owned()).await?;
+            if let Duty::Keep(why) = settle::duty(plan, records, ending, &intent.stage) {
+                close(format!("kept: {why}")).await?;
                 continue;
             }
             if intent.function.is_empty() {
@@ -261,7 +263,7 @@ impl Finalize {
         self.queue(execution, now).await?;
         // An execution that never ran tells nobody that it failed: it told nobody that it starts.
         if execution.run > 0
-            && let Some(when) = settle::notification(execution.status)
+            && let Some(when) = occasion::pipeline_end(execution.status)
         {
             self.tell(&json!({ "execution": execution.id, "run": execution.run, "when": when }))
                 .await?;

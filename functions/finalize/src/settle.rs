@@ -3,7 +3,7 @@
 use gennaker_cloud::step_functions::MachineStatus;
 use gennaker_domain::policy::fails_on_expressions;
 use gennaker_domain::rollup::{self, Records, Rollup};
-use gennaker_domain::{Ending, Failure, FailurePolicy, Intent, Plan, StageRecord, Status};
+use gennaker_domain::{Ending, Failure, FailurePolicy, Intent, Owner, Plan, StageRecord, Status};
 use serde_json::Value;
 
 /// Who ended an execution that nobody ended before its machine did.
@@ -172,20 +172,49 @@ pub fn lease_until(records: &Records, intents: Option<&[Intent]>, now: i64) -> O
 /// What becomes of an open intent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Duty {
-    /// Its change stays: the execution succeeded, or its top-level stage did.
-    Keep,
+    /// Its change stays, for this reason.
+    Keep(&'static str),
     /// It is undone.
     Undo,
 }
 
-/// What becomes of an open intent of `stage`.
+/// What becomes of an open intent of `stage`: its change stays if the execution succeeded, or its top-level stage did, or
+/// if the deployment that it is a part of went back by itself.
 #[must_use]
 pub fn duty(plan: &Plan, records: &Records, ending: &Ending, stage: &str) -> Duty {
-    let kept = ending.status == Status::Succeeded
-        || plan.top_level(stage).is_some_and(|top| {
-            rollup::stage_status(plan, records, &top.ref_id).lets_dependants_start()
+    let rollup = Rollup::new(plan, records);
+    let is_complete = ending.status == Status::Succeeded
+        || plan
+            .top_level(stage)
+            .is_some_and(|top| rollup.status(&top.ref_id).lets_dependants_start());
+    if is_complete {
+        Duty::Keep("its stage is complete")
+    } else if went_back(plan, &rollup, stage) {
+        Duty::Keep("its deployment rolled itself back")
+    } else {
+        Duty::Undo
+    }
+}
+
+/// Whether the stage is a part of a deployment whose own sub-stages for a failure (`rollback.onFailure`) have brought it
+/// where it is to be: a rollback succeeded, and each of the others did or had nothing to do. A sub-stage that failed or
+/// was cut short leaves everything to be undone.
+fn went_back(plan: &Plan, rollup: &Rollup<'_>, stage: &str) -> bool {
+    plan.lineage(stage).iter().any(|of| {
+        let sub_stages: Vec<(&str, Status)> = plan
+            .children(&of.ref_id)
+            .filter(|child| child.owner == Some(Owner::OnFailure))
+            .map(|child| (child.stage_type.as_str(), rollup.status(&child.ref_id)))
+            .collect();
+        let rolled_back = sub_stages.iter().any(|(stage_type, status)| {
+            matches!(*stage_type, "rollbackCluster" | "rollbackServerGroup")
+                && *status == Status::Succeeded
         });
-    if kept { Duty::Keep } else { Duty::Undo }
+        rolled_back
+            && sub_stages
+                .iter()
+                .all(|(_, status)| matches!(status, Status::Succeeded | Status::Skipped))
+    })
 }
 
 /// The final records of stages that are not complete but have started; the others stay as they are.
@@ -222,14 +251,4 @@ pub fn final_records(
             },
         })
         .collect()
-}
-
-/// When people are told that an execution ended so; a canceled one tells nobody.
-#[must_use]
-pub fn notification(status: Status) -> Option<&'static str> {
-    match status {
-        Status::Succeeded => Some("pipeline.complete"),
-        Status::Terminal => Some("pipeline.failed"),
-        _ => None,
-    }
 }

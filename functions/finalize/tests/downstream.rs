@@ -104,6 +104,7 @@ impl World {
             disabled: truth(config.get("disabled")),
             deleted: false,
             triggers: Vec::new(),
+            schedules: Vec::new(),
             author: None,
             saved_at: 1,
         };

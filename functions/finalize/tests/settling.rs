@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use gennaker_cloud::Store;
+use gennaker_cloud::store::locks::LockAnswer;
+use gennaker_cloud::{Key, Store, Write};
+use gennaker_domain::deployment::cluster_lock::{ClusterLock, LockedCluster};
 use gennaker_domain::{Ending, Execution, Intent, Lease, Plan, StageRecord, Status};
 use gennaker_finalize::Finalize;
 use gennaker_lambda::FunctionError;
@@ -32,13 +34,17 @@ fn plan() -> Plan {
 }
 
 async fn world() -> World {
+    world_of(&plan()).await
+}
+
+async fn world_of(plan: &Plan) -> World {
     let faults = Faults::none();
     let store = Store::new(Arc::new(MemoryTable::with_faults(faults.clone())));
     let step_functions = MemoryStepFunctions::with_faults(faults.clone());
     step_functions.add_machine("sample");
     let functions = MemoryFunctions::with_faults(faults.clone());
-    sample::save(&store, &plan(), &[]).await.unwrap();
-    let execution = sample::running(&store, &plan(), 1).await.unwrap();
+    sample::save(&store, plan, &[]).await.unwrap();
+    let execution = sample::running(&store, plan, 1).await.unwrap();
     World {
         finalize: Finalize::new(
             store.clone(),
@@ -231,6 +237,116 @@ async fn a_failure_after_a_complete_deployment_keeps_the_deployment() {
     world.settle("FAILED", 10).await;
     assert!(world.undone.borrow().is_empty());
     assert_eq!(world.now_is().await.status, Status::Terminal);
+}
+
+/// A deployment that created a group which is not healthy, rolled back by its own sub-stages, and one more cluster that
+/// has no such sub-stages.
+fn rolls_back() -> Plan {
+    sample::plan(json!([
+        {"refId": "1", "type": "deploy", "function": null},
+        {"refId": "1<1", "type": "createServerGroup", "parent": "1", "owner": "STAGE_BEFORE", "defersFailure": true},
+        {"refId": "1<1>1", "type": "rollbackCluster", "parent": "1<1", "owner": "ON_FAILURE",
+            "startsAfter": [{"refId": "1<1", "whole": false}], "defersFailure": true},
+        {"refId": "1<1>2", "type": "pinServerGroup", "parent": "1<1", "owner": "ON_FAILURE",
+            "startsAfter": [{"refId": "1<1>1", "whole": true}]},
+        {"refId": "1<2", "type": "createServerGroup", "parent": "1", "owner": "STAGE_BEFORE"},
+    ]))
+}
+
+#[tokio::test]
+async fn a_deployment_that_rolled_itself_back_stays_there_and_the_one_beside_it_is_undone() {
+    for (rollback, unpin, undone) in [
+        (Status::Succeeded, Status::Succeeded, vec!["other"]),
+        (Status::Succeeded, Status::Skipped, vec!["other"]),
+        // Not all the way back: everything is undone.
+        (
+            Status::Skipped,
+            Status::Succeeded,
+            vec!["other", "roll back", "create"],
+        ),
+        (
+            Status::Succeeded,
+            Status::FailedContinue,
+            vec!["other", "roll back", "create"],
+        ),
+        (
+            Status::Succeeded,
+            Status::Running,
+            vec!["other", "roll back", "create"],
+        ),
+    ] {
+        let world = world_of(&rolls_back()).await;
+        world.record("1<1", Status::Terminal, None).await;
+        world.record("1<1>1", rollback, None).await;
+        world.record("1<1>2", unpin, None).await;
+        world.record("1<2", Status::Running, None).await;
+        world.intent("1<1", "create", 2).await;
+        world.intent("1<1>1", "roll back", 3).await;
+        world.intent("1<2", "other", 4).await;
+        world.end(Status::Terminal).await;
+        world.settle("FAILED", 10).await;
+        assert_eq!(*world.undone.borrow(), undone, "{rollback} {unpin}");
+    }
+}
+
+#[tokio::test]
+async fn the_end_gives_back_the_locks_of_its_clusters_and_none_of_anybody_else() {
+    at_every_call(async |strike| {
+        let world = world().await;
+        world.record("1<1", Status::Running, None).await;
+        let clusters = ["web", "api"].map(|cluster| LockedCluster {
+            account: "prod".to_owned(),
+            region: "us-east-1".to_owned(),
+            cluster: cluster.to_owned(),
+        });
+        let run = world.execution.id.run(1);
+        let lock = ClusterLock {
+            execution: world.execution.id.clone(),
+            run: 1,
+            application: "shop".to_owned(),
+            pipeline: "release".to_owned(),
+            stages: vec!["1<1".to_owned()],
+            since: 1,
+            version: 1,
+        };
+        for cluster in &clusters {
+            let taken = world
+                .store
+                .take_lock(&run, cluster, None, &lock)
+                .await
+                .unwrap();
+            assert_eq!(taken, LockAnswer::Taken);
+        }
+        // Taken over by another execution meanwhile.
+        let mut others = serde_json::to_value(&lock).unwrap();
+        others["execution"] = json!("01ARZ3NDEKTSV4RRFFQ69G5FAV");
+        let key = Key::new("LOCK#prod/us-east-1/api", "META");
+        let item = others.as_object().cloned().unwrap();
+        world
+            .store
+            .table()
+            .write(Write::put(key, item))
+            .await
+            .unwrap();
+        let armed = strike.arm(&world.faults);
+        while !armed
+            .until_answered(async || world.turn("ABORTED", json!({}), 10).await)
+            .await
+        {}
+        let calls = armed.finish();
+        assert_eq!(world.store.lock(&clusters[0]).await.unwrap(), None);
+        assert!(world.store.lock(&clusters[1]).await.unwrap().is_some());
+        assert!(
+            world
+                .store
+                .locked_by(&world.execution.id)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        calls
+    })
+    .await;
 }
 
 #[tokio::test]

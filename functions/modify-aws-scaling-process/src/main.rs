@@ -1,9 +1,14 @@
 //! The `modify-aws-scaling-process` function.
 
+use gennaker_server_groups::Guarded;
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), gennaker_lambda::Error> {
-    gennaker_lambda::run_stage(
-        gennaker_modify_aws_scaling_process::ModifyAwsScalingProcess::connect,
-    )
+    gennaker_lambda::run_stage(|connection| {
+        Guarded::connect(
+            connection,
+            gennaker_modify_aws_scaling_process::ModifyAwsScalingProcess::connect,
+        )
+    })
     .await
 }

@@ -1,34 +1,62 @@
 #![doc = include_str!("../README.md")]
 
+pub mod bus;
+pub mod channel;
 pub mod message;
+pub mod setting;
+pub mod told;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use gennaker_cloud::dynamodb::DynamoDb;
 use gennaker_cloud::notification::AwsNotifications;
-use gennaker_cloud::{CloudError, Condition, Key, Notifications, Store, Write};
-use gennaker_domain::ExecutionId;
-use gennaker_lambda::{Connection, Function, FunctionError};
+use gennaker_cloud::{Key, Store};
+use gennaker_domain::execution_json::execution_json;
+use gennaker_domain::rollup::{Records, Rollup};
+use gennaker_domain::{Execution, ExecutionId, Plan, Run, occasion};
+use gennaker_http::{AwsSecrets, SignedCalls};
+use gennaker_lambda::resolve::{Reader, evaluator};
+use gennaker_lambda::{
+    Connection, Function, FunctionError, Resolver, internet, prefix, setting as variable,
+};
 use serde_json::{Value, json};
 
-use message::{Wanted, message, wanted};
+use bus::StageFacts;
+use channel::{ChannelError, Channels, Settings, Subject};
+use message::{About, Message};
+use told::{Claim, Occasion};
 
-/// How long one invocation has a message for itself: longer than a call to SNS takes.
-const CLAIM_MILLIS: i64 = 60_000;
-
-/// Tells people.
+/// Tells people and systems what happens.
 pub struct Notify {
     store: Store,
-    notifications: Arc<dyn Notifications>,
+    channels: Channels,
+    resolver: Resolver,
 }
 
+/// Everything read about an execution.
+struct Situation {
+    execution: Execution,
+    plan: Plan,
+    records: Records,
+    trigger: Value,
+    /// The application's record; null if there is none.
+    application: Value,
+    /// The execution as expressions see it.
+    json: Value,
+}
+
+/// Why somebody was not told: a try that may succeed later is left.
+struct Left(String);
+
 impl Notify {
-    /// On a store and topics.
-    pub fn new(store: Store, notifications: Arc<dyn Notifications>) -> Self {
+    /// On a store and channels.
+    #[must_use]
+    pub fn new(store: Store, channels: Channels) -> Self {
         Self {
             store,
-            notifications,
+            channels,
+            resolver: Resolver::new(),
         }
     }
 
@@ -36,16 +64,32 @@ impl Notify {
     #[must_use]
     pub fn connect(connection: &Connection) -> Self {
         let table = DynamoDb::new(connection, gennaker_lambda::table_name());
-        Self::new(
-            Store::new(Arc::new(table)),
-            Arc::new(AwsNotifications::new(connection)),
-        )
+        let channels = Channels {
+            notifications: Arc::new(AwsNotifications::new(connection)),
+            aws: Arc::new(SignedCalls::new(connection)),
+            http: Arc::new(internet()),
+            secrets: Arc::new(AwsSecrets::new(connection)),
+            settings: Settings {
+                base_url: variable("BASE_URL"),
+                bus: Some(variable("BUS_NAME").unwrap_or_else(prefix)),
+                email_from: variable("EMAIL_FROM"),
+                slack_token: variable("SLACK_TOKEN"),
+                github_token: variable("GITHUB_TOKEN"),
+                github_api: variable("GITHUB_API"),
+                twilio_account: variable("TWILIO_ACCOUNT"),
+                twilio_token: variable("TWILIO_TOKEN"),
+                twilio_from: variable("TWILIO_FROM"),
+                topics: variable("TOPICS"),
+            },
+        };
+        Self::new(Store::new(Arc::new(table)), channels)
     }
 
-    /// One occasion: `{"execution","when","run"?,"stage"?}`.
+    /// One occasion: `{"execution","when","run"?,"stage"?}`. With the end of an execution, what was lost of its stages
+    /// is told first.
     ///
     /// # Errors
-    /// What may pass: Lambda calls again, and what was sent is not sent again. A topic that refuses is logged.
+    /// What may pass: Lambda calls again, and who was told is not told again. Whoever refuses is logged.
     pub async fn notify(&self, event: &Value, now: i64) -> Result<Value, FunctionError> {
         let text = |name: &str| event.get(name).and_then(Value::as_str);
         let (Some(id), Some(when)) = (text("execution"), text("when")) else {
@@ -55,88 +99,333 @@ impl Notify {
         };
         let id = ExecutionId::try_from(id.to_owned())
             .map_err(|error| FunctionError::Invalid(error.to_string()))?;
-        let Some(execution) = self.store.execution(&id).await? else {
+        let Some(situation) = self.situation(&id).await? else {
             return Ok(json!({ "sent": 0 }));
+        };
+        let number = event.get("run").and_then(Value::as_u64);
+        let run = number
+            .and_then(|run| u32::try_from(run).ok())
+            .unwrap_or(situation.execution.run);
+        let occasions = match text("stage") {
+            Some(stage) => situation.of_stage(id.run(run), stage, when),
+            None => self.of_execution(&situation, id.run(run), when).await?,
+        };
+        let mut sent = 0;
+        let mut left: Vec<String> = Vec::new();
+        for occasion in &occasions {
+            match self.tell(&situation, occasion, now).await? {
+                Ok(count) => sent += count,
+                Err(Left(reason)) => left.push(reason),
+            }
+        }
+        if left.is_empty() {
+            return Ok(json!({ "sent": sent }));
+        }
+        Err(FunctionError::Cloud(gennaker_cloud::CloudError::NoAnswer {
+            operation: "notify".to_owned(),
+            resource: id.to_string(),
+            message: left.join("; "),
+        }))
+    }
+
+    async fn situation(&self, id: &ExecutionId) -> Result<Option<Situation>, FunctionError> {
+        let Some(execution) = self.store.execution(id).await? else {
+            return Ok(None);
         };
         let Some(plan) = self.store.plan(&execution.plan_hash).await? else {
-            return Ok(json!({ "sent": 0 }));
+            return Ok(None);
         };
-        let run = event
-            .get("run")
-            .and_then(Value::as_u64)
-            .unwrap_or_else(|| u64::from(execution.run));
-        let mut sent = 0;
-        for (index, setting) in plan.notifications.iter().enumerate() {
-            let topic = match wanted(setting, when) {
-                Wanted::Topic(topic) => topic,
-                Wanted::Not => continue,
-                Wanted::NotBuilt(kind) => {
-                    tracing::warn!(execution = %id, kind, "notifications of this type are not built yet");
-                    continue;
+        let records = self.store.stages(id).await?;
+        let trigger = self.store.trigger(id).await?.unwrap_or(Value::Null);
+        let key = Key::application(&execution.application);
+        let application = self.store.table().get(&key).await?;
+        let application = application.map_or(Value::Null, Value::Object);
+        let json = execution_json(&plan, &execution, &records, &trigger);
+        Ok(Some(Situation {
+            execution,
+            plan,
+            records,
+            trigger,
+            application,
+            json,
+        }))
+    }
+
+    /// The occasion itself; at the end of an execution after all ends of stages of which somebody was not told.
+    async fn of_execution(
+        &self,
+        situation: &Situation,
+        run: Run,
+        when: &str,
+    ) -> Result<Vec<Occasion>, FunctionError> {
+        let mut occasions = Vec::new();
+        if when != occasion::PIPELINE_STARTING {
+            let complete = told::complete(&self.store, &situation.execution).await?;
+            occasions = situation.ends();
+            occasions.retain(|occasion| !complete.contains(&occasion.id()));
+        }
+        occasions.push(Occasion {
+            run,
+            stage: None,
+            when: when.to_owned(),
+        });
+        Ok(occasions)
+    }
+
+    /// Tells everybody of one occasion. How many people were told now; or, inside, that somebody is left.
+    async fn tell(
+        &self,
+        situation: &Situation,
+        occasion: &Occasion,
+        now: i64,
+    ) -> Result<Result<usize, Left>, FunctionError> {
+        let settings = self.settings(situation, occasion, now).await?;
+        let Claim::Taken(mut outcomes) = told::claim(&self.store, occasion, now).await? else {
+            return Ok(Ok(0));
+        };
+        let mut left = None;
+        if let Some(name) = self
+            .channels
+            .settings
+            .bus
+            .as_deref()
+            .filter(|_| !outcomes.contains_key("bus"))
+        {
+            let detail = self.detail(situation, occasion);
+            let put = bus::put(
+                self.channels.aws.as_ref(),
+                name,
+                &occasion.when,
+                &detail,
+                now,
+            )
+            .await;
+            match put.map_err(ChannelError::from) {
+                Ok(()) => drop(outcomes.insert("bus".to_owned(), "sent".into())),
+                Err(ChannelError::Passing(reason)) => left = Some(Left(reason)),
+                Err(ChannelError::Refused(reason)) => {
+                    tracing::error!(execution = %occasion.run.execution, when = occasion.when, reason, "the bus refused the event");
+                    outcomes.insert("bus".to_owned(), "refused".into());
                 }
-            };
-            let name = format!(
-                "NOTIFIED#{run}#{when}#{}#{index}",
-                text("stage").unwrap_or("")
-            );
-            let key = Key::new(Key::execution_partition(&id), name.clone());
-            if !self.claim(&key, now).await? {
+            }
+        }
+        let mut sent = 0;
+        for (place, setting) in settings.iter().enumerate() {
+            let place = place.to_string();
+            if outcomes.contains_key(&place) {
                 continue;
             }
-            let message = message(
-                &execution,
-                setting,
-                when,
-                text("stage"),
-                &format!("{id}/{name}"),
-            );
-            match self.notifications.publish(topic, &message).await {
+            let outcome = match self.send(situation, occasion, setting, now).await {
                 Ok(()) => {
                     sent += 1;
-                    self.mark(&key, "sent").await?;
+                    "sent"
                 }
-                Err(error) if error.is_passing() => {
-                    self.release(&key).await?;
-                    return Err(error.into());
+                Err(ChannelError::Passing(reason)) => {
+                    left = Some(Left(reason));
+                    continue;
                 }
-                Err(error) => {
-                    tracing::error!(execution = %id, topic, reason = %error, "the topic refused the message");
-                    self.mark(&key, "refused").await?;
+                Err(ChannelError::Refused(reason)) => {
+                    let kind = setting.get("type").and_then(Value::as_str).unwrap_or("");
+                    tracing::error!(execution = %occasion.run.execution, when = occasion.when, kind, reason, "a notification was refused");
+                    "refused"
                 }
+            };
+            outcomes.insert(place, outcome.into());
+        }
+        told::note(&self.store, occasion, outcomes, left.is_none()).await?;
+        Ok(match left {
+            Some(left) => Err(left),
+            None => Ok(sent),
+        })
+    }
+
+    /// The settings that want to hear of the occasion, their expressions evaluated.
+    async fn settings(
+        &self,
+        situation: &Situation,
+        occasion: &Occasion,
+        now: i64,
+    ) -> Result<Vec<Value>, FunctionError> {
+        if !message::is_for_people(&occasion.when, &situation.execution) {
+            return Ok(Vec::new());
+        }
+        let own = match &occasion.stage {
+            None => {
+                let mut own = situation.plan.notifications.clone();
+                let added = situation
+                    .trigger
+                    .get("notifications")
+                    .and_then(Value::as_array);
+                own.extend(added.into_iter().flatten().cloned());
+                own
             }
-        }
-        Ok(json!({ "sent": sent }))
+            Some(ref_id) => match situation.plan.stage(ref_id) {
+                // A sub-stage has its parent's settings in its context, and its parent tells.
+                Some(stage) if stage.parent.is_none() => setting::of_stage(&stage.context),
+                _ => Vec::new(),
+            },
+        };
+        let own = self.evaluated(situation, occasion, own.into(), now).await?;
+        let own = own.as_array().cloned().unwrap_or_default();
+        let all = match &occasion.stage {
+            Some(_) => own,
+            None => {
+                let application = situation.application.get("notifications");
+                let application = application.map(setting::of_application).unwrap_or_default();
+                let application = self
+                    .evaluated(situation, occasion, application.into(), now)
+                    .await?;
+                setting::merged(&own, application.as_array().cloned().unwrap_or_default())
+            }
+        };
+        Ok(all
+            .into_iter()
+            .filter(|setting| setting::hears(setting, &occasion.when))
+            .collect())
     }
 
-    /// Takes a message for this invocation. False if it was sent, or another invocation sends it now.
-    async fn claim(&self, key: &Key, now: i64) -> Result<bool, CloudError> {
-        let mut set = serde_json::Map::new();
-        set.insert(
-            "claimedUntil".to_owned(),
-            now.saturating_add(CLAIM_MILLIS).into(),
+    async fn evaluated(
+        &self,
+        situation: &Situation,
+        occasion: &Occasion,
+        source: Value,
+        now: i64,
+    ) -> Result<Value, FunctionError> {
+        let reader = Reader {
+            store: &self.store,
+            execution: &situation.json,
+            stage: occasion.stage.as_deref(),
+            evaluator: evaluator(&situation.plan),
+            now,
+            seed: &occasion.id(),
+        };
+        Ok(self.resolver.read(&reader, &source).await?)
+    }
+
+    async fn send(
+        &self,
+        situation: &Situation,
+        occasion: &Occasion,
+        setting: &Value,
+        now: i64,
+    ) -> Result<(), ChannelError> {
+        let recipient = setting::recipient(setting)
+            .map_err(|error| ChannelError::Refused(error.to_string()))?;
+        let stage = occasion.stage.as_deref();
+        let about = About {
+            execution: &situation.execution,
+            stage: stage.and_then(|ref_id| situation.plan.stage(ref_id)),
+            stage_reason: stage.and_then(|ref_id| situation.reason(ref_id)),
+            when: &occasion.when,
+            base_url: self.channels.settings.base_url.as_deref(),
+        };
+        let message = Message::new(&about, setting, occasion.id());
+        let subject = Subject {
+            trigger: &situation.trigger,
+        };
+        self.channels.send(&recipient, &message, subject, now).await
+    }
+
+    fn detail(&self, situation: &Situation, occasion: &Occasion) -> Value {
+        let rollup = Rollup::new(&situation.plan, &situation.records);
+        let facts = occasion.stage.as_deref().and_then(|ref_id| {
+            Some(StageFacts {
+                stage: situation.plan.stage(ref_id)?,
+                status: rollup.status(ref_id),
+                times: rollup.times(ref_id),
+                record: situation.records.get(ref_id),
+            })
+        });
+        let link = message::link(
+            self.channels.settings.base_url.as_deref(),
+            &situation.execution,
         );
-        let write = Write::set(key.clone(), set)
-            .only_if(Condition::Absent("outcome".to_owned()))
-            .only_if(Condition::Any(vec![
-                Condition::Absent("claimedUntil".to_owned()),
-                Condition::LessThan("claimedUntil".to_owned(), now),
-            ]));
-        match self.store.table().write(write).await {
-            Ok(()) => Ok(true),
-            Err(CloudError::ConditionFailed { .. }) => Ok(false),
-            Err(error) => Err(error),
+        bus::detail(
+            &situation.execution,
+            occasion.run.number,
+            facts.as_ref(),
+            &occasion.when,
+            &occasion.id(),
+            link,
+        )
+    }
+}
+
+impl Situation {
+    /// The occasion of a stage, and those of the groups that begin or end with it: outermost first where they begin,
+    /// innermost first where they end.
+    fn of_stage(&self, run: Run, ref_id: &str, when: &str) -> Vec<Occasion> {
+        let own = Occasion {
+            run: run.clone(),
+            stage: Some(ref_id.to_owned()),
+            when: when.to_owned(),
+        };
+        let groups = self.plan.lineage(ref_id).into_iter().skip(1);
+        if when == occasion::STAGE_STARTING {
+            let mut all: Vec<Occasion> = groups
+                .map(|group| Occasion {
+                    stage: Some(group.ref_id.clone()),
+                    ..own.clone()
+                })
+                .collect();
+            all.reverse();
+            all.push(own);
+            return all;
         }
+        let mut all = vec![own];
+        if when.starts_with("stage.") {
+            let rollup = Rollup::new(&self.plan, &self.records);
+            all.extend(groups.filter_map(|group| {
+                let when = occasion::stage_end(rollup.status(&group.ref_id))?;
+                Some(Occasion {
+                    run: run.clone(),
+                    stage: Some(group.ref_id.clone()),
+                    when: when.to_owned(),
+                })
+            }));
+        }
+        all
     }
 
-    async fn release(&self, key: &Key) -> Result<(), CloudError> {
-        let write = Write::set(key.clone(), serde_json::Map::new()).removing("claimedUntil");
-        self.store.table().write(write).await
+    /// The ends of all stages that have ended.
+    fn ends(&self) -> Vec<Occasion> {
+        let rollup = Rollup::new(&self.plan, &self.records);
+        self.plan
+            .stages
+            .iter()
+            .filter_map(|stage| {
+                let when = occasion::stage_end(rollup.status(&stage.ref_id))?;
+                let run = self.run_of(&stage.ref_id)?;
+                Some(Occasion {
+                    run: self.execution.id.run(run),
+                    stage: Some(stage.ref_id.clone()),
+                    when: when.to_owned(),
+                })
+            })
+            .collect()
     }
 
-    async fn mark(&self, key: &Key, outcome: &str) -> Result<(), CloudError> {
-        let mut set = serde_json::Map::new();
-        set.insert("outcome".to_owned(), outcome.into());
-        self.store.table().write(Write::set(key.clone(), set)).await
+    /// The run in which a stage ended; of a group the last one of its stages.
+    fn run_of(&self, ref_id: &str) -> Option<u32> {
+        let below = self
+            .plan
+            .children(ref_id)
+            .filter_map(|child| self.run_of(&child.ref_id));
+        let own = self.records.get(ref_id).map(|record| record.run);
+        own.into_iter().chain(below).max()
+    }
+
+    /// Why a stage failed; of a group why the first of its stages did.
+    fn reason(&self, ref_id: &str) -> Option<&str> {
+        let own = self
+            .records
+            .get(ref_id)
+            .and_then(|record| record.failure.as_ref());
+        own.map(|failure| failure.reason.as_str()).or_else(|| {
+            self.plan
+                .children(ref_id)
+                .find_map(|child| self.reason(&child.ref_id))
+        })
     }
 }
 

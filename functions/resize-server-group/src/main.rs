@@ -1,6 +1,14 @@
 //! The `resize-server-group` function.
 
+use gennaker_server_groups::Guarded;
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), gennaker_lambda::Error> {
-    gennaker_lambda::run_stage(gennaker_resize_server_group::ResizeServerGroup::connect).await
+    gennaker_lambda::run_stage(|connection| {
+        Guarded::connect(
+            connection,
+            gennaker_resize_server_group::ResizeServerGroup::connect,
+        )
+    })
+    .await
 }

@@ -97,6 +97,11 @@ impl Stage for RestrictExecutionDuringTimeWindow {
             Map::from_iter([("opened".to_owned(), opened.into())]),
         ))
     }
+
+    /// As in Spinnaker: the time until the window opens counts against no time-out.
+    fn times_out(&self, _context: &Map<String, Value>, _limit_millis: f64) -> bool {
+        false
+    }
 }
 
 fn wait(reason: String, left: i64, memory: Map<String, Value>) -> Step {

@@ -10,7 +10,8 @@ const START: i64 = 1_800_000_000_000;
 const TYPE: &str = "restrictExecutionDuringTimeWindow";
 
 async fn driven(window: Value) -> Drive {
-    let context = json!({ "restrictedExecutionWindow": window });
+    // The time in front of a window counts against no time-out: this one never ends it.
+    let context = json!({ "restrictedExecutionWindow": window, "stageTimeoutMs": 1_000 });
     let plan = vec![drive::stage(
         "1",
         TYPE,

@@ -4,110 +4,42 @@
 use std::sync::Arc;
 
 use base64::Engine;
-use gennaker_cloud::Store;
-use gennaker_cloud::store::pipelines::Pipeline;
-use gennaker_domain::{StageRecord, Status};
+use gennaker_domain::Status;
 use gennaker_save_pipeline::SavePipeline;
 use gennaker_save_pipeline::index::Home;
 use gennaker_save_pipeline_stage::SavePipelineStage;
 use gennaker_testkit::{
-    Behaviour, Drive, End, MemoryFunctions, MemoryStepFunctions, Strike, drive, fault_everywhere,
+    End, MemoryScheduler, Saving, Strike, drive, fault_everywhere, saving::pipeline,
 };
 use serde_json::{Value, json};
 
-struct World {
-    drive: Drive,
-    functions: MemoryFunctions,
-    step_functions: MemoryStepFunctions,
-}
-
-fn home() -> Home {
-    Home {
-        partition: "aws".to_owned(),
-        account: "123456789012".to_owned(),
-        region: "us-east-1".to_owned(),
-    }
-}
-
-fn pipeline(name: &str, seconds: u32) -> Value {
-    json!({"application": "shop", "name": name,
-        "stages": [{"refId": "1", "type": "wait", "name": "Wait", "waitTime": seconds, "requisiteStageRefIds": []}]})
-}
-
-async fn world(context: Value) -> World {
+async fn world(context: Value) -> Saving {
     let stage = drive::stage("1", "savePipeline", "save-pipeline-stage", context);
-    let drive = Drive::new(Behaviour::default(), vec![stage]).await.unwrap();
-    let functions = MemoryFunctions::with_faults(drive.faults.clone());
-    let step_functions = MemoryStepFunctions::with_faults(drive.faults.clone());
-    functions.set_now(drive.world.now());
-    let store = Store::new(Arc::new(drive.table.clone()));
-    let save = SavePipeline::new(
-        store,
-        Arc::new(step_functions.clone()),
-        "gennaker",
-        "role",
-        home(),
-    );
-    functions.serve("gennaker-save-pipeline:live", Arc::new(save));
-    World {
-        drive,
-        functions,
-        step_functions,
-    }
-}
-
-impl World {
-    fn arm(&self, strike: Option<Strike>) -> usize {
-        let first = self.drive.faults.calls().len();
-        if let Some((call, moment, fault)) = strike {
-            self.drive.faults.plan(first + call, moment, fault);
-        }
-        first
-    }
-
-    /// Saves as a person does, before anything fails.
-    async fn save(&self, pipeline: &Value, author: &str) -> Pipeline {
-        let store = self.drive.store();
-        let save = SavePipeline::new(
-            store.clone(),
-            Arc::new(self.step_functions.clone()),
+    Saving::new(stage, |store, machines| {
+        let home = Home {
+            partition: "aws".to_owned(),
+            account: "123456789012".to_owned(),
+            region: "us-east-1".to_owned(),
+        };
+        SavePipeline::new(
+            store,
+            machines,
+            Arc::new(MemoryScheduler::new()),
             "gennaker",
             "role",
-            home(),
-        );
-        let event = json!({"application": "shop", "pipeline": pipeline, "author": author});
-        let answer = save.save(&event, self.drive.world.now()).await.unwrap();
-        assert_eq!(answer.get("problems"), None, "{answer}");
-        let id = answer["id"].as_str().unwrap();
-        store.pipeline("shop", id).await.unwrap().unwrap()
-    }
-
-    async fn found(&self, name: &str) -> Option<Pipeline> {
-        self.drive
-            .store()
-            .find_pipeline("shop", name)
-            .await
-            .unwrap()
-    }
-
-    async fn config(&self, name: &str) -> Value {
-        let found = self.found(name).await.unwrap();
-        let store = self.drive.store();
-        let revision = store.revision(&found.id, found.revision).await;
-        revision.unwrap().unwrap().config
-    }
-
-    async fn record(&self) -> StageRecord {
-        self.drive.records().await.unwrap().remove("1").unwrap()
-    }
+            home,
+        )
+    })
+    .await
+    .unwrap()
 }
 
 fn encoded(value: &Value) -> String {
     base64::engine::general_purpose::STANDARD.encode(value.to_string())
 }
 
-fn stage(world: &World) -> SavePipelineStage {
-    SavePipelineStage::new(Arc::new(world.functions.clone()))
+fn stage(world: &Saving) -> SavePipelineStage {
+    SavePipelineStage::new(world.port())
 }
 
 #[tokio::test(start_paused = true)]
@@ -116,20 +48,17 @@ async fn whatever_dies_the_pipeline_is_saved_once() {
         let context = json!({"pipeline": encoded(&pipeline("Nightly", 5)), "staleCheck": false});
         let world = world(context).await;
         let first = world.arm(strike);
-        let end = world
-            .drive
-            .to_end(&world.drive.runtime(stage(&world)), "1")
-            .await;
+        let end = world.to_end(stage(&world)).await;
         assert_eq!(end, End::Done, "{strike:?}");
-        let found = world.found("nightly").await.unwrap();
+        let found = world.found("nightly").await.unwrap().unwrap();
         assert_eq!(found.revision, 1, "{strike:?}");
         assert_eq!(world.step_functions.machines().len(), 1, "{strike:?}");
-        let record = world.record().await;
+        let record = world.record().await.unwrap().unwrap();
         assert_eq!(record.status, Status::Succeeded, "{strike:?}");
         assert_eq!(record.context["pipeline.id"], found.id);
         assert_eq!(record.context["pipeline.name"], "Nightly");
         assert_eq!(record.context["notification.type"], "savepipeline");
-        world.drive.faults.calls().len() - first
+        world.calls_since(first)
     };
     assert!(fault_everywhere(scenario).await > 60);
 }
@@ -138,14 +67,15 @@ async fn whatever_dies_the_pipeline_is_saved_once() {
 async fn whatever_dies_an_execution_that_ends_first_leaves_the_pipeline_as_it_was() {
     let scenario = |strike: Option<Strike>| async move {
         let world = world(json!({"pipeline": encoded(&pipeline("Nightly", 5))})).await;
-        world.save(&pipeline("Nightly", 1), "ada").await;
-        let first = world.arm(strike);
-        let runtime = world.drive.runtime(stage(&world));
-        let event = json!({ "run": world.drive.run(), "stage": "1" });
-        let _ = world.drive.call(&runtime, &event).await;
-        let calls = world.drive.faults.calls().len() - first;
-        assert_eq!(world.drive.undo(&runtime, "1").await.unwrap(), End::Done);
-        let config = world.config("Nightly").await;
+        world
+            .save(&pipeline("Nightly", 1), "ada")
+            .await
+            .unwrap()
+            .unwrap();
+        world.arm(strike);
+        let (calls, undone) = world.cut_short(stage(&world)).await.unwrap();
+        assert_eq!(undone, End::Done, "{strike:?}");
+        let config = world.config("Nightly").await.unwrap();
         assert_eq!(config["stages"][0]["waitTime"], 1, "{strike:?}");
         calls
     };
@@ -159,10 +89,14 @@ async fn a_new_pipeline_is_deleted_by_the_undo_and_one_that_somebody_saved_since
         let runtime = world.drive.runtime(stage(&world));
         assert_eq!(world.drive.to_end(&runtime, "1").await, End::Done);
         if somebody {
-            world.save(&pipeline("Nightly", 9), "ada").await;
+            world
+                .save(&pipeline("Nightly", 9), "ada")
+                .await
+                .unwrap()
+                .unwrap();
         }
         assert_eq!(world.drive.undo(&runtime, "1").await.unwrap(), End::Done);
-        assert_eq!(world.found("Nightly").await.is_some(), somebody);
+        assert_eq!(world.found("Nightly").await.unwrap().is_some(), somebody);
     }
 }
 
@@ -183,13 +117,17 @@ async fn what_is_refused_fails_the_stage_with_its_place() {
         ),
     ] {
         let world = world(context).await;
-        let _ = world
-            .drive
-            .to_end(&world.drive.runtime(stage(&world)), "1")
-            .await;
-        let reason = world.record().await.failure.unwrap().reason;
+        let _ = world.to_end(stage(&world)).await;
+        let reason = world
+            .record()
+            .await
+            .unwrap()
+            .unwrap()
+            .failure
+            .unwrap()
+            .reason;
         assert!(reason.contains(expected), "{reason}");
-        assert!(world.found("Nightly").await.is_none());
+        assert!(world.found("Nightly").await.unwrap().is_none());
     }
 }
 
@@ -197,7 +135,11 @@ async fn what_is_refused_fails_the_stage_with_its_place() {
 async fn a_stale_pipeline_is_refused_but_not_because_of_the_first_try() {
     let scenario = |strike: Option<Strike>| async move {
         let world = world(json!({})).await;
-        let before = world.save(&pipeline("Nightly", 1), "ada").await;
+        let before = world
+            .save(&pipeline("Nightly", 1), "ada")
+            .await
+            .unwrap()
+            .unwrap();
         let mut next = pipeline("Nightly", 5);
         next["lastModified"] = json!(before.saved_at);
         next["id"] = json!(before.id);
@@ -206,32 +148,41 @@ async fn a_stale_pipeline_is_refused_but_not_because_of_the_first_try() {
         world.drive.world.advance(1_000);
         world.functions.set_now(world.drive.world.now());
         let other = self::world(context).await;
-        let before = other.save(&pipeline("Nightly", 1), "ada").await;
+        let before = other
+            .save(&pipeline("Nightly", 1), "ada")
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(before.saved_at, next["lastModified"]);
         other.functions.set_now(other.drive.world.now() + 1_000);
         let first = other.arm(strike);
-        let end = other
-            .drive
-            .to_end(&other.drive.runtime(stage(&other)), "1")
-            .await;
+        let end = other.to_end(stage(&other)).await;
         assert_eq!(end, End::Done, "{strike:?}");
         assert_eq!(
-            other.config("Nightly").await["stages"][0]["waitTime"],
+            other.config("Nightly").await.unwrap()["stages"][0]["waitTime"],
             5,
             "{strike:?}"
         );
-        other.drive.faults.calls().len() - first
+        other.calls_since(first)
     };
     assert!(fault_everywhere(scenario).await > 60);
     let mut stale = pipeline("Nightly", 5);
     stale["lastModified"] = json!(1);
     let world = world(json!({"pipeline": encoded(&stale), "staleCheck": true})).await;
-    world.save(&pipeline("Nightly", 1), "ada").await;
-    let _ = world
-        .drive
-        .to_end(&world.drive.runtime(stage(&world)), "1")
-        .await;
-    let reason = world.record().await.failure.unwrap().reason;
+    world
+        .save(&pipeline("Nightly", 1), "ada")
+        .await
+        .unwrap()
+        .unwrap();
+    let _ = world.to_end(stage(&world)).await;
+    let reason = world
+        .record()
+        .await
+        .unwrap()
+        .unwrap()
+        .failure
+        .unwrap()
+        .reason;
     assert!(reason.contains("stale"), "{reason}");
 }
 
@@ -241,13 +192,10 @@ async fn many_are_saved_a_few_at_a_time_and_those_that_are_refused_are_told() {
     all[3]["stages"][0]["type"] = json!("wiat");
     let world =
         world(json!({"isBulkSavingPipelines": true, "pipelines": encoded(&json!(all))})).await;
-    let end = world
-        .drive
-        .to_end(&world.drive.runtime(stage(&world)), "1")
-        .await;
+    let end = world.to_end(stage(&world)).await;
     assert_eq!(end, End::Done);
-    let bulk = &world.record().await.context["bulksave"];
+    let bulk = &world.record().await.unwrap().unwrap().context["bulksave"];
     assert_eq!(bulk["successful_pipelines_count"], 6);
     assert_eq!(bulk["failed_pipelines"][0]["name"], "P3");
-    assert!(world.found("P6").await.is_some());
+    assert!(world.found("P6").await.unwrap().is_some());
 }

@@ -1,22 +1,29 @@
 #![doc = include_str!("../README.md")]
 
+pub mod cron;
 pub mod index;
 pub mod machine;
+pub mod mend;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use gennaker_cloud::dynamodb::DynamoDb;
+use gennaker_cloud::scheduler::Schedule;
 use gennaker_cloud::step_functions::AwsStepFunctions;
-use gennaker_cloud::store::pipelines::{MAX_TRIGGER_WRITES, Pipeline, Revision, SaveAnswer};
-use gennaker_cloud::{CloudError, StepFunctions, Store};
+use gennaker_cloud::store::pipelines::{
+    MAX_TRIGGER_WRITES, Pipeline, Revision, SaveAnswer, TriggerEntry,
+};
+use gennaker_cloud::{CloudError, Scheduler, StepFunctions, Store};
 use gennaker_compiler::{Compiled, Mode, Options};
-use gennaker_domain::Problem;
+use gennaker_domain::{Problem, Severity};
+use gennaker_http::{AwsScheduler, ScheduleTarget};
 use gennaker_lambda::{Connection, Function, FunctionError, setting};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use index::Home;
+use cron::CronSettings;
+use index::{Home, Indexed};
 
 /// Fields that the server adds: they make no revision.
 const SERVER_FIELDS: [&str; 4] = ["lastModified", "lastModifiedBy", "updateTs", "createTs"];
@@ -28,9 +35,11 @@ const MAX_ID: usize = 256;
 pub struct SavePipeline {
     store: Store,
     step_functions: Arc<dyn StepFunctions>,
+    scheduler: Arc<dyn Scheduler>,
     prefix: String,
     role: String,
     home: Home,
+    cron: CronSettings,
 }
 
 /// A pipeline that may be saved.
@@ -99,10 +108,11 @@ pub fn summary(before: Option<&Value>, after: &Value) -> String {
 }
 
 impl SavePipeline {
-    /// On a store and Step Functions; `role` is the role that the machines run as.
+    /// On a store, Step Functions and a group of schedules; `role` is the role that the machines run as.
     pub fn new(
         store: Store,
         step_functions: Arc<dyn StepFunctions>,
+        scheduler: Arc<dyn Scheduler>,
         prefix: impl Into<String>,
         role: impl Into<String>,
         home: Home,
@@ -110,14 +120,25 @@ impl SavePipeline {
         Self {
             store,
             step_functions,
+            scheduler,
             prefix: prefix.into(),
             role: role.into(),
             home,
+            cron: CronSettings::default(),
         }
     }
 
+    /// The same with other settings for cron triggers.
+    #[must_use]
+    pub fn with_cron(mut self, settings: CronSettings) -> Self {
+        self.cron = settings;
+        self
+    }
+
     /// On AWS, with the settings of this process: `MACHINE_ROLE` is the ARN of the machines' role, and the account is
-    /// its account.
+    /// its account; `SCHEDULE_GROUP` the group of the cron triggers' schedules, `SCHEDULE_TARGET` the ARN of the function
+    /// that they call, `SCHEDULE_ROLE` the role that Scheduler does so as, `SCHEDULE_DEAD_LETTERS` the queue for what it
+    /// cannot hand over; `CRON_TIME_ZONE` and `CRON_SCHEDULE` are [`CronSettings`].
     #[must_use]
     pub fn connect(connection: &Connection) -> Self {
         let table = DynamoDb::new(connection, gennaker_lambda::table_name());
@@ -130,9 +151,20 @@ impl SavePipeline {
             .region()
             .map(ToString::to_string)
             .unwrap_or_default();
+        let schedules = ScheduleTarget {
+            group: setting("SCHEDULE_GROUP").unwrap_or_else(gennaker_lambda::prefix),
+            function: setting("SCHEDULE_TARGET").unwrap_or_default(),
+            role: setting("SCHEDULE_ROLE").unwrap_or_default(),
+            dead_letters: setting("SCHEDULE_DEAD_LETTERS").unwrap_or_default(),
+        };
+        let cron = CronSettings {
+            time_zone: setting("CRON_TIME_ZONE").unwrap_or_else(|| cron::TIME_ZONE.to_owned()),
+            every: setting("CRON_SCHEDULE"),
+        };
         Self::new(
             Store::new(Arc::new(table)),
             Arc::new(AwsStepFunctions::new(connection)),
+            Arc::new(AwsScheduler::new(connection, schedules)),
             gennaker_lambda::prefix(),
             role,
             Home {
@@ -141,6 +173,7 @@ impl SavePipeline {
                 region,
             },
         )
+        .with_cron(cron)
     }
 
     /// One request: `{"application","pipeline":{…},"author"?,"staleCheck"?}` or
@@ -150,7 +183,10 @@ impl SavePipeline {
     /// Those of the table and of Step Functions: the same request again finishes what was begun.
     pub async fn save(&self, event: &Value, now: i64) -> Result<Value, FunctionError> {
         if let Some(request) = event.get("delete") {
-            return self.delete(request).await;
+            return self.delete(request, now).await;
+        }
+        if event.get("mend").is_some() {
+            return self.mend(now).await;
         }
         let author = event
             .get("author")
@@ -260,29 +296,15 @@ impl SavePipeline {
         author: Option<String>,
         now: i64,
     ) -> Result<Value, FunctionError> {
-        let (entries, mut warnings) =
-            index::entries(&draft.application, &draft.id, &draft.config, &self.home);
         let before = draft.before.as_ref();
-        let index_writes = entries.len() + before.map_or(0, |before| before.triggers.len());
-        if index_writes > MAX_TRIGGER_WRITES {
-            return Ok(refused(&[Problem::error(
-                "too-many-triggers",
-                "$.triggers",
-                format!(
-                    "{index_writes} triggers would change at once, and {MAX_TRIGGER_WRITES} are possible"
-                ),
-            )
-            .with_hint("disable some and save twice")]));
-        }
-        warnings.splice(0..0, compiled.warnings);
-        let mut triggers: Vec<(String, String)> = entries
-            .iter()
-            .map(|entry| {
-                let key = entry.table_key();
-                (key.partition, key.sort)
-            })
-            .collect();
-        triggers.sort();
+        let indexed = match self.indexed(draft, before, now) {
+            Ok(indexed) => indexed,
+            Err(problems) => return Ok(refused(&problems)),
+        };
+        let mut warnings = compiled.warnings;
+        warnings.extend(indexed.problems);
+        let entries = indexed.entries;
+        let wanted = names_of(&indexed.schedules);
         let name = machine::name(&self.prefix, &draft.id);
         let machine = machine::arn(&self.home, &name);
         let definition_hash = sha256(&compiled.definition_text);
@@ -299,11 +321,13 @@ impl SavePipeline {
             config_hash: config_hash(&draft.config),
             disabled: index::is_true(draft.config.get("disabled")),
             deleted: false,
-            triggers,
+            triggers: TriggerEntry::keys_of(&entries),
+            schedules: before.map_or_else(Vec::new, |before| before.schedules.clone()),
             author: current.and_then(|before| before.author.clone()),
             saved_at: current.map_or(now, |before| before.saved_at),
         };
         if current == Some(&pipeline) {
+            self.drop_schedules(&pipeline, &wanted, now).await?;
             return Ok(answer(&pipeline, &warnings));
         }
         self.store.put_plan(&compiled.plan).await?;
@@ -321,6 +345,14 @@ impl SavePipeline {
             )
             .await?;
         }
+        // Before the entries are there: until then, what a schedule fires finds nothing.
+        for schedule in &indexed.schedules {
+            if !pipeline.schedules.contains(&schedule.name) {
+                self.scheduler.put(schedule, now).await?;
+                pipeline.schedules.push(schedule.name.clone());
+            }
+        }
+        pipeline.schedules.sort();
         pipeline.revision = pipeline.revision.saturating_add(1);
         pipeline.author = author;
         pipeline.saved_at = now;
@@ -374,6 +406,7 @@ impl SavePipeline {
             revision = pipeline.revision,
             "pipeline saved"
         );
+        self.drop_schedules(&pipeline, &wanted, now).await?;
         let deleted =
             machine::delete_unused_versions(&self.store, self.step_functions.as_ref(), &pipeline)
                 .await;
@@ -383,8 +416,71 @@ impl SavePipeline {
         Ok(answer(&pipeline, &warnings))
     }
 
-    /// Deletes a pipeline: its machine, then its record. What runs, runs on.
-    async fn delete(&self, request: &Value) -> Result<Value, FunctionError> {
+    /// What the draft's triggers need, or why it cannot be saved.
+    fn indexed(
+        &self,
+        draft: &Draft,
+        before: Option<&Pipeline>,
+        now: i64,
+    ) -> Result<Indexed, Vec<Problem>> {
+        let indexed = index::indexed(
+            &draft.application,
+            &draft.id,
+            &draft.config,
+            &self.home,
+            &self.cron,
+            now,
+        );
+        let is_error = |problem: &Problem| problem.severity == Severity::Error;
+        if indexed.problems.iter().any(is_error) {
+            return Err(indexed.problems);
+        }
+        let kept = TriggerEntry::keys_of(&indexed.entries);
+        let removed = before.map_or(0, |before| {
+            let gone = |known: &&(String, String)| !kept.contains(known);
+            before.triggers.iter().filter(gone).count()
+        });
+        let writes = indexed.entries.len() + removed;
+        if writes > MAX_TRIGGER_WRITES {
+            return Err(vec![
+                Problem::error(
+                    "too-many-triggers",
+                    "$.triggers",
+                    format!(
+                        "{writes} triggers would change at once, and {MAX_TRIGGER_WRITES} are possible"
+                    ),
+                )
+                .with_hint("disable some and save twice"),
+            ]);
+        }
+        Ok(indexed)
+    }
+
+    /// Removes the schedules that the pipeline had and no longer wants. Their entries are gone already, so that what they
+    /// fire meanwhile starts nothing.
+    async fn drop_schedules(
+        &self,
+        pipeline: &Pipeline,
+        wanted: &[String],
+        now: i64,
+    ) -> Result<(), CloudError> {
+        if pipeline.schedules == wanted {
+            return Ok(());
+        }
+        for name in pipeline
+            .schedules
+            .iter()
+            .filter(|name| !wanted.contains(name))
+        {
+            self.scheduler.delete(name, now).await?;
+        }
+        // Somebody saved it meanwhile: what may exist is named in the record that they wrote.
+        self.store.settle_schedules(pipeline, wanted).await?;
+        Ok(())
+    }
+
+    /// Deletes a pipeline: its schedules, its machine, then its record. What runs, runs on.
+    async fn delete(&self, request: &Value, now: i64) -> Result<Value, FunctionError> {
         let need = |name: &str| {
             request
                 .get(name)
@@ -399,13 +495,23 @@ impl SavePipeline {
                 format!("pipeline `{pipeline}` not found in application `{application}`"),
             )]));
         };
-        // The machine first: a request that died in between still finds the record by its name.
+        // The record last: a request that died in between still finds the record by its name.
+        for name in &found.schedules {
+            self.scheduler.delete(name, now).await?;
+        }
         self.step_functions.delete_machine(&found.machine).await?;
         if !self.store.delete_pipeline(&found).await? {
             return Err(CloudError::Conflict.into());
         }
         Ok(json!({ "deleted": found.id }))
     }
+}
+
+/// Names of schedules, in order.
+fn names_of(schedules: &[Schedule]) -> Vec<String> {
+    let mut names: Vec<String> = schedules.iter().map(|one| one.name.clone()).collect();
+    names.sort();
+    names
 }
 
 fn answer(pipeline: &Pipeline, warnings: &[Problem]) -> Value {

@@ -1,12 +1,13 @@
 //! A pipeline is saved whole or not at all.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::sync::Arc;
 
-use gennaker_cloud::Store;
+use gennaker_cloud::scheduler::Schedule;
+use gennaker_cloud::{Scheduler, Store, Table, Write};
 use gennaker_save_pipeline::SavePipeline;
 use gennaker_save_pipeline::index::Home;
-use gennaker_testkit::{Faults, MemoryStepFunctions, MemoryTable, at_every_call};
+use gennaker_testkit::{Faults, MemoryScheduler, MemoryStepFunctions, MemoryTable, at_every_call};
 use serde_json::{Value, json};
 
 struct World {
@@ -14,6 +15,7 @@ struct World {
     table: MemoryTable,
     store: Store,
     step_functions: MemoryStepFunctions,
+    scheduler: MemoryScheduler,
     save: SavePipeline,
 }
 
@@ -22,6 +24,7 @@ fn world() -> World {
     let table = MemoryTable::with_faults(faults.clone());
     let store = Store::new(Arc::new(table.clone()));
     let step_functions = MemoryStepFunctions::with_faults(faults.clone());
+    let scheduler = MemoryScheduler::with_faults(faults.clone());
     let home = Home {
         partition: "aws".to_owned(),
         account: "123456789012".to_owned(),
@@ -31,6 +34,7 @@ fn world() -> World {
         save: SavePipeline::new(
             store.clone(),
             Arc::new(step_functions.clone()),
+            Arc::new(scheduler.clone()),
             "g",
             "role",
             home,
@@ -39,6 +43,7 @@ fn world() -> World {
         table,
         store,
         step_functions,
+        scheduler,
     }
 }
 
@@ -200,4 +205,256 @@ async fn a_deleted_pipeline_hears_nothing_and_a_new_one_of_its_name_goes_on_coun
         calls
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trigger_hears_while_it_and_its_pipeline_are_enabled() {
+    let hook = "webhook#release";
+    let git = "git#github/shop/api";
+    let with = |hook_enabled: bool, disabled: bool| {
+        let mut pipeline = pipeline(5);
+        pipeline["disabled"] = json!(disabled);
+        pipeline["triggers"] = json!([
+            {"type": "webhook", "enabled": hook_enabled, "source": "release"},
+            {"type": "git", "enabled": true, "source": "github", "project": "shop", "slug": "api"},
+        ]);
+        pipeline
+    };
+    for (hook_enabled, disabled, heard) in [
+        (true, false, [1, 1]),
+        (false, false, [0, 1]),
+        (true, true, [0, 0]),
+    ] {
+        at_every_call(async |strike| {
+            let world = world();
+            world.save(with(true, false), 1).await;
+            let event = json!({"application": "shop", "pipeline": with(hook_enabled, disabled)});
+            let armed = strike.arm(&world.faults);
+            armed
+                .until_answered(async || world.save.save(&event, 2).await)
+                .await;
+            let calls = armed.finish();
+            let mut found = Vec::new();
+            for key in [hook, git] {
+                found.push(world.store.triggers(key).await.unwrap().len());
+            }
+            assert_eq!(found, heard);
+            calls
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pipeline_with_many_triggers_is_saved_again_and_one_with_too_many_is_refused() {
+    let with = |count: usize| {
+        let mut pipeline = pipeline(5);
+        let hooks = (0..count)
+            .map(|n| json!({"type": "webhook", "enabled": true, "source": format!("release-{n}")}));
+        pipeline["triggers"] = hooks.collect();
+        pipeline
+    };
+    let world = world();
+    assert_eq!(world.save(with(80), 1).await["revision"], 1);
+    let mut changed = with(80);
+    changed["description"] = json!("the same triggers");
+    assert_eq!(world.save(changed, 2).await["revision"], 2);
+    let refused = world.save(with(91), 3).await;
+    assert_eq!(refused["problems"][0]["code"], "too-many-triggers");
+}
+
+fn nightly(expression: &str) -> Value {
+    let mut nightly = pipeline(5);
+    nightly["triggers"] =
+        json!([{"type": "cron", "enabled": true, "id": "t-1", "cronExpression": expression}]);
+    nightly
+}
+
+impl World {
+    fn expressions(&self) -> Vec<String> {
+        self.scheduler
+            .schedules()
+            .into_iter()
+            .map(|one| one.expression)
+            .collect()
+    }
+
+    /// The schedules, each found by its entry in the index.
+    async fn heard(&self) -> Vec<String> {
+        for schedule in self.scheduler.schedules() {
+            let key = format!("cron#{}", schedule.name);
+            assert_eq!(self.store.triggers(&key).await.unwrap().len(), 1, "{key}");
+        }
+        self.expressions()
+    }
+
+    /// Whole rounds of mending, each page of them.
+    async fn round(&self, now: i64) -> Vec<Value> {
+        let mut answers = Vec::new();
+        for _ in 0..50 {
+            let answer = self.save.save(&json!({"mend": {}}), now).await.unwrap();
+            let done = answer["done"] == true || answer["resting"] == true;
+            answers.push(answer);
+            if done {
+                return answers;
+            }
+        }
+        panic!("the round has no end");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn schedules_come_change_and_go_with_their_triggers_whatever_call_fails() {
+    let mut disabled = nightly("0 0 4 * * ?");
+    disabled["disabled"] = json!(true);
+    let cases = [
+        (nightly("0 0 3 * * ?"), vec!["cron(0 3 * * ? *)"]),
+        (nightly("0 0 4 * * ?"), vec!["cron(0 4 * * ? *)"]),
+        (disabled, vec![]),
+        (pipeline(6), vec![]),
+    ];
+    for (after, expected) in cases {
+        at_every_call(async |strike| {
+            let world = world();
+            world.save(nightly("0 0 3 * * ?"), 1).await;
+            let event = json!({"application": "shop", "pipeline": after});
+            let armed = strike.arm(&world.faults);
+            armed
+                .until_answered(async || world.save.save(&event, 5_000).await)
+                .await;
+            let calls = armed.finish();
+            assert_eq!(world.heard().await, expected);
+            calls
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_at_any_call_of_a_delete_leaves_no_schedule() {
+    at_every_call(async |strike| {
+        let world = world();
+        world.save(nightly("0 0 3 * * ?"), 1).await;
+        assert_eq!(world.expressions().len(), 1);
+        let event = json!({"delete": {"application": "shop", "pipeline": "release"}});
+        let armed = strike.arm(&world.faults);
+        armed
+            .until_answered(async || world.save.save(&event, 2).await)
+            .await;
+        let calls = armed.finish();
+        assert!(world.scheduler.schedules().is_empty());
+        let index = world.table.items();
+        assert!(
+            !index
+                .iter()
+                .any(|item| item["PK"].as_str().unwrap().starts_with("TRIGGER#"))
+        );
+        calls
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cron_trigger_saved_twice_makes_no_call_to_scheduler() {
+    let world = world();
+    let first = world.save(nightly("0 0 3 * * ?"), 1).await;
+    let calls = world.faults.calls().len();
+    assert_eq!(world.save(nightly("0 0 3 * * ?"), 99).await, first);
+    let made = world.faults.calls();
+    assert!(
+        made[calls..]
+            .iter()
+            .all(|call| call.starts_with("dynamodb:Get"))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expression_that_no_schedule_can_keep_is_refused_with_the_nearest() {
+    let world = world();
+    let refused = world.save(nightly("*/10 * * * * ?"), 1).await;
+    assert_eq!(refused["problems"][0]["code"], "cron-not-kept");
+    assert_eq!(
+        refused["problems"][0]["path"],
+        "$.triggers[0].cronExpression"
+    );
+    assert!(world.scheduler.schedules().is_empty());
+}
+
+/// Long after everything was saved, so that nothing is too young to be mended.
+const LATER: i64 = 10_000_000;
+
+#[tokio::test(start_paused = true)]
+async fn a_round_mends_what_was_lost_and_removes_what_is_nobodys_whatever_call_fails() {
+    at_every_call(async |strike| {
+        let world = world();
+        let saved = world.save(nightly("0 0 3 * * ?"), 1).await;
+        let mut other = pipeline(5);
+        other["name"] = json!("Other");
+        world.save(other, 2_000).await;
+        let lost = world.scheduler.schedules().remove(0);
+        let calm = world.scheduler.without_faults();
+        calm.delete(&lost.name, 3).await.unwrap();
+        let nobodys = Schedule {
+            name: "nobodys".to_owned(),
+            ..lost.clone()
+        };
+        calm.put(&nobodys, 3).await.unwrap();
+        let table = world.table.without_faults();
+        let entry = world.store.triggers(KEY).await.unwrap().remove(0);
+        table.write(Write::delete(entry.table_key())).await.unwrap();
+        let armed = strike.arm(&world.faults);
+        for _ in 0..4 {
+            armed
+                .until_answered(async || world.save.save(&json!({"mend": {}}), LATER).await)
+                .await;
+        }
+        let calls = armed.finish();
+        assert_eq!(world.scheduler.schedules(), [lost]);
+        assert_eq!(world.store.triggers(KEY).await.unwrap(), [entry]);
+        let id = saved["id"].as_str().unwrap();
+        let kept = world.store.pipeline("shop", id).await.unwrap().unwrap();
+        assert_eq!((kept.revision, kept.schedules.len()), (1, 1));
+        calls
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_round_finds_nothing_to_mend_after_saves_and_rests() {
+    let world = world();
+    for n in 0..250_i64 {
+        let mut one = nightly("0 0 3 * * ?");
+        one["name"] = json!(format!("Nightly {n}"));
+        world.save(one, n * 1_000).await;
+    }
+    let answers = world.round(LATER).await;
+    assert!(answers.len() > 3, "more than a page: {answers:?}");
+    for answer in &answers {
+        let found = [&answer["entries"], &answer["schedules"], &answer["removed"]];
+        assert_eq!(found, [&json!(0); 3]);
+    }
+    assert_eq!(world.round(LATER + 1).await, [json!({"resting": true})]);
+    assert!(
+        world
+            .round(LATER + gennaker_save_pipeline::mend::ROUND_MILLIS)
+            .await
+            .len()
+            > 3
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_schedule_that_was_just_made_is_left_alone() {
+    let world = world();
+    let young = Schedule {
+        name: "young".to_owned(),
+        expression: "cron(0 3 * * ? *)".to_owned(),
+        time_zone: "UTC".to_owned(),
+        input: json!({}),
+    };
+    world.scheduler.put(&young, LATER).await.unwrap();
+    world.round(LATER + 1).await;
+    assert_eq!(world.scheduler.schedules().len(), 1);
+    world.round(2 * LATER).await;
+    assert!(world.scheduler.schedules().is_empty());
 }

@@ -1,20 +1,16 @@
 #![doc = include_str!("../README.md")]
 
-pub mod content;
-
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use gennaker_artifacts::{Artifacts, ContentError};
 use gennaker_cloud::functions::AwsFunctions;
 use gennaker_cloud::{Connection, Functions};
 use gennaker_domain::{Intent, Status, artifact};
-use gennaker_http::{AddressPolicy, Http, HttpClient};
-use gennaker_lambda::{Invocation, Stage, StageError, Step, Undo, setting};
+use gennaker_lambda::{Invocation, Stage, StageError, Step, Undo, internet};
 use gennaker_pipelines::{Outcome, Pipelines, Save};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-
-use content::{ContentError, content};
 
 /// Pipelines that one call saves; the next call goes on. Machines are made one a second.
 pub const TOGETHER: usize = 5;
@@ -26,34 +22,27 @@ pub const MOST: usize = 500;
 pub const TRIES: u64 = 10;
 
 /// The `savePipelinesFromArtifact` stage.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct SavePipelinesFromArtifact {
     pipelines: Pipelines,
-    http: Arc<dyn Http>,
-}
-
-impl std::fmt::Debug for SavePipelinesFromArtifact {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SavePipelinesFromArtifact")
-    }
+    artifacts: Artifacts,
 }
 
 impl SavePipelinesFromArtifact {
-    /// On the functions of an installation and a way to the internet.
-    pub fn new(functions: Arc<dyn Functions>, http: Arc<dyn Http>) -> Self {
+    /// On the functions of an installation and a way to what artifacts hold.
+    pub fn new(functions: Arc<dyn Functions>, artifacts: Artifacts) -> Self {
         Self {
             pipelines: Pipelines::new(functions),
-            http,
+            artifacts,
         }
     }
 
     /// On AWS, with the settings of this process: `ALLOWED_HOSTS`.
     #[must_use]
     pub fn connect(connection: &Connection) -> Self {
-        let policy = AddressPolicy::of_setting(setting("ALLOWED_HOSTS").as_deref());
         Self::new(
             Arc::new(AwsFunctions::new(connection)),
-            Arc::new(HttpClient::new(policy)),
+            Artifacts::connect(connection, Arc::new(internet())),
         )
     }
 }
@@ -139,8 +128,13 @@ impl Stage for SavePipelinesFromArtifact {
         let number = |memory: &Map<String, Value>, name: &str| {
             memory.get(name).and_then(Value::as_u64).unwrap_or(0)
         };
-        let content = match content(&artifact, &self.http).await {
+        let content = self
+            .artifacts
+            .content(invocation.store(), &artifact, invocation.now)
+            .await;
+        let content = match content {
             Ok(content) => content,
+            Err(ContentError::Table(error)) => return Err(error.into()),
             Err(ContentError::NotNow(reason)) if number(&memory, "tries") < TRIES => {
                 let tries = number(&memory, "tries").saturating_add(1);
                 memory.insert("tries".to_owned(), tries.into());

@@ -4,116 +4,62 @@
 use std::sync::Arc;
 
 use base64::Engine;
-use gennaker_cloud::Store;
-use gennaker_cloud::store::pipelines::Pipeline;
-use gennaker_domain::{StageRecord, Status};
+use gennaker_artifacts::Artifacts;
+use gennaker_domain::Status;
 use gennaker_save_pipeline::SavePipeline;
 use gennaker_save_pipeline::index::Home;
 use gennaker_save_pipelines_from_artifact::SavePipelinesFromArtifact;
 use gennaker_testkit::{
-    Behaviour, Drive, End, MemoryFunctions, MemoryHttp, MemoryStepFunctions, Strike, drive,
-    fault_everywhere,
+    End, MemoryHttp, MemoryObjects, MemoryScheduler, MemorySecrets, Saving, Strike, drive,
+    fault_everywhere, saving::pipeline,
 };
 use serde_json::{Value, json};
 
-struct World {
-    drive: Drive,
-    functions: MemoryFunctions,
-    step_functions: MemoryStepFunctions,
-}
-
-fn home() -> Home {
-    Home {
-        partition: "aws".to_owned(),
-        account: "123456789012".to_owned(),
-        region: "us-east-1".to_owned(),
-    }
-}
-
-fn pipeline(name: &str, seconds: u32) -> Value {
-    json!({"application": "shop", "name": name,
-        "stages": [{"refId": "1", "type": "wait", "name": "Wait", "waitTime": seconds, "requisiteStageRefIds": []}]})
-}
-
-async fn world(context: Value) -> World {
+async fn world(context: Value) -> Saving {
     let stage = drive::stage(
         "1",
         "savePipelinesFromArtifact",
         "save-pipelines-from-artifact",
         context,
     );
-    let drive = Drive::new(Behaviour::default(), vec![stage]).await.unwrap();
-    let functions = MemoryFunctions::with_faults(drive.faults.clone());
-    let step_functions = MemoryStepFunctions::with_faults(drive.faults.clone());
-    functions.set_now(drive.world.now());
-    let store = Store::new(Arc::new(drive.table.clone()));
-    let save = SavePipeline::new(
-        store,
-        Arc::new(step_functions.clone()),
-        "gennaker",
-        "role",
-        home(),
-    );
-    functions.serve("gennaker-save-pipeline:live", Arc::new(save));
-    World {
-        drive,
-        functions,
-        step_functions,
-    }
-}
-
-impl World {
-    fn arm(&self, strike: Option<Strike>) -> usize {
-        let first = self.drive.faults.calls().len();
-        if let Some((call, moment, fault)) = strike {
-            self.drive.faults.plan(first + call, moment, fault);
-        }
-        first
-    }
-
-    /// Saves as a person does, before anything fails.
-    async fn save(&self, pipeline: &Value, author: &str) -> Pipeline {
-        let store = self.drive.store();
-        let save = SavePipeline::new(
-            store.clone(),
-            Arc::new(self.step_functions.clone()),
+    Saving::new(stage, |store, machines| {
+        let home = Home {
+            partition: "aws".to_owned(),
+            account: "123456789012".to_owned(),
+            region: "us-east-1".to_owned(),
+        };
+        SavePipeline::new(
+            store,
+            machines,
+            Arc::new(MemoryScheduler::new()),
             "gennaker",
             "role",
-            home(),
-        );
-        let event = json!({"application": "shop", "pipeline": pipeline, "author": author});
-        let answer = save.save(&event, self.drive.world.now()).await.unwrap();
-        assert_eq!(answer.get("problems"), None, "{answer}");
-        let id = answer["id"].as_str().unwrap();
-        store.pipeline("shop", id).await.unwrap().unwrap()
-    }
-
-    async fn found(&self, name: &str) -> Option<Pipeline> {
-        self.drive
-            .store()
-            .find_pipeline("shop", name)
-            .await
-            .unwrap()
-    }
-
-    async fn config(&self, name: &str) -> Value {
-        let found = self.found(name).await.unwrap();
-        let store = self.drive.store();
-        let revision = store.revision(&found.id, found.revision).await;
-        revision.unwrap().unwrap().config
-    }
-
-    async fn record(&self) -> StageRecord {
-        self.drive.records().await.unwrap().remove("1").unwrap()
-    }
+            home,
+        )
+    })
+    .await
+    .unwrap()
 }
 
 fn encoded(value: &Value) -> String {
     base64::engine::general_purpose::STANDARD.encode(value.to_string())
 }
 
-fn stage(world: &World, http: &MemoryHttp) -> SavePipelinesFromArtifact {
-    SavePipelinesFromArtifact::new(Arc::new(world.functions.clone()), Arc::new(http.clone()))
+fn stage(world: &Saving, http: &MemoryHttp) -> SavePipelinesFromArtifact {
+    stage_on(world, http, &MemoryObjects::default())
+}
+
+fn stage_on(
+    world: &Saving,
+    http: &MemoryHttp,
+    objects: &MemoryObjects,
+) -> SavePipelinesFromArtifact {
+    let artifacts = Artifacts::new(
+        Arc::new(http.clone()),
+        Arc::new(objects.clone()),
+        Arc::new(MemorySecrets::new()),
+    );
+    SavePipelinesFromArtifact::new(world.port(), artifacts)
 }
 
 fn embedded(content: &Value) -> Value {
@@ -124,21 +70,35 @@ fn embedded(content: &Value) -> Value {
 async fn whatever_dies_new_ones_are_created_and_known_ones_updated_once() {
     let scenario = |strike: Option<Strike>| async move {
         let content = json!({"shop": [pipeline("Old", 5), pipeline("New", 5)]});
-        let world = world(embedded(&content)).await;
-        let old = world.save(&pipeline("Old", 1), "ada").await;
+        let object = json!({"type": "s3/object", "reference": "s3://shop/all.json", "artifactAccount": "bucket"});
+        let world = world(json!({ "pipelinesArtifact": object })).await;
+        let account = json!({"type": "s3", "region": "eu-west-1"});
+        let store = world.drive.store();
+        store
+            .save_artifact_account("bucket", &account)
+            .await
+            .unwrap();
+        let objects = MemoryObjects::with_faults(world.drive.faults.clone());
+        objects.put("shop", "all.json", content.to_string());
+        let old = world
+            .save(&pipeline("Old", 1), "ada")
+            .await
+            .unwrap()
+            .unwrap();
         let first = world.arm(strike);
         let http = MemoryHttp::new();
-        let end = world
-            .drive
-            .to_end(&world.drive.runtime(stage(&world, &http)), "1")
-            .await;
+        let end = world.to_end(stage_on(&world, &http, &objects)).await;
         assert_eq!(end, End::Done, "{strike:?}");
-        let found = world.found("Old").await.unwrap();
+        let found = world.found("Old").await.unwrap().unwrap();
         assert_eq!((found.id, found.revision), (old.id, 2), "{strike:?}");
-        assert_eq!(world.found("New").await.unwrap().revision, 1, "{strike:?}");
-        let config = world.config("Old").await;
+        assert_eq!(
+            world.found("New").await.unwrap().unwrap().revision,
+            1,
+            "{strike:?}"
+        );
+        let config = world.config("Old").await.unwrap();
         assert_eq!(config["stages"][0]["waitTime"], 5, "{strike:?}");
-        let record = world.record().await;
+        let record = world.record().await.unwrap().unwrap();
         let entry = |name: &str| json!([{"application": "shop", "name": name}]);
         assert_eq!(
             record.context["pipelinesCreated"],
@@ -155,7 +115,7 @@ async fn whatever_dies_new_ones_are_created_and_known_ones_updated_once() {
             json!([]),
             "{strike:?}"
         );
-        world.drive.faults.calls().len() - first
+        world.calls_since(first)
     };
     assert!(fault_everywhere(scenario).await > 90);
 }
@@ -168,11 +128,8 @@ async fn one_that_is_refused_fails_the_stage_after_the_others_are_saved() {
     all.extend((0..7).map(|n| pipeline(&format!("P{n}"), 1)));
     let world = world(embedded(&json!({ "shop": all }))).await;
     let http = MemoryHttp::new();
-    let _ = world
-        .drive
-        .to_end(&world.drive.runtime(stage(&world, &http)), "1")
-        .await;
-    let record = world.record().await;
+    let _ = world.to_end(stage(&world, &http)).await;
+    let record = world.record().await.unwrap().unwrap();
     assert_eq!(record.status, Status::Terminal);
     assert_eq!(
         record.context["pipelinesCreated"].as_array().unwrap().len(),
@@ -191,8 +148,8 @@ async fn an_artifact_that_cannot_be_read_fails_with_the_reason() {
             "No artifact could be bound to 'nope'",
         ),
         (
-            artifact(json!({"type": "s3/object", "reference": "s3://b/k"})),
-            "`s3/object` cannot be read here",
+            artifact(json!({"type": "gcs/object", "reference": "gs://b/k"})),
+            "`gcs/object` cannot be read here",
         ),
         (
             artifact(json!({"type": "embedded/base64", "reference": "%"})),
@@ -202,10 +159,7 @@ async fn an_artifact_that_cannot_be_read_fails_with_the_reason() {
     ] {
         let world = world(context).await;
         let http = MemoryHttp::new();
-        let end = world
-            .drive
-            .to_end(&world.drive.runtime(stage(&world, &http)), "1")
-            .await;
+        let end = world.to_end(stage(&world, &http)).await;
         assert!(
             matches!(&end, End::Failed(reason) if reason.contains(expected)),
             "{end:?}"
@@ -229,10 +183,7 @@ async fn a_file_is_asked_for_again_and_must_stay_what_it_is() {
             let status = if asked == 1 { 503 } else { 200 };
             gennaker_testkit::http::response(request, status, json!({ "shop": all }).to_string())
         });
-        let end = world
-            .drive
-            .to_end(&world.drive.runtime(stage(&world, &http)), "1")
-            .await;
+        let end = world.to_end(stage(&world, &http)).await;
         if changes {
             assert!(
                 matches!(&end, End::Failed(reason) if reason.contains("changed")),
@@ -240,7 +191,7 @@ async fn a_file_is_asked_for_again_and_must_stay_what_it_is() {
             );
         } else {
             assert_eq!(end, End::Done);
-            assert!(world.found("P6").await.is_some());
+            assert!(world.found("P6").await.unwrap().is_some());
         }
     }
 }

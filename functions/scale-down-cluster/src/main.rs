@@ -1,6 +1,14 @@
 //! The `scale-down-cluster` function.
 
+use gennaker_server_groups::Guarded;
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), gennaker_lambda::Error> {
-    gennaker_lambda::run_stage(gennaker_scale_down_cluster::ScaleDownCluster::connect).await
+    gennaker_lambda::run_stage(|connection| {
+        Guarded::connect(
+            connection,
+            gennaker_scale_down_cluster::ScaleDownCluster::connect,
+        )
+    })
+    .await
 }

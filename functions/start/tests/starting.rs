@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gennaker_cloud::Store;
 use gennaker_cloud::concurrency::{SUPERSEDED, promote};
-use gennaker_domain::{Execution, ExecutionId, Plan, StageRecord, Status};
+use gennaker_domain::{Ending, Execution, ExecutionId, Plan, StageRecord, Status};
 use gennaker_start::Start;
 use gennaker_testkit::{
     Faults, MemoryFunctions, MemoryStepFunctions, MemoryTable, at_every_call, sample,
@@ -144,6 +144,41 @@ async fn the_newest_that_waits_runs_next_and_cancels_the_others_with_the_reason(
     assert_eq!(world.step_functions.runs().len(), 2);
     let running = world.store.running_executions(10).await.unwrap();
     assert_eq!(running.len(), 1);
+}
+
+#[tokio::test]
+async fn one_that_a_person_canceled_while_it_waited_is_superseded_all_the_same() {
+    let plan = one_at_a_time(false);
+    let world = world(&plan).await;
+    for n in 1..=3 {
+        world.start.start(&request(n), n).await.unwrap();
+    }
+    let waiting = world.execution(2).await;
+    let queue = world.store.queue("p-1").await.unwrap();
+    let queued = queue.iter().find(|of| of.execution == waiting.id).unwrap();
+    let ending = Ending {
+        status: Status::Canceled,
+        reason: "wrong image".to_owned(),
+        by: "ann".to_owned(),
+        at: 5,
+    };
+    let store = &world.store;
+    assert!(
+        store
+            .cancel_queued(&waiting, queued, &ending, true)
+            .await
+            .unwrap()
+    );
+    world.end(1, &plan).await;
+    assert_eq!(world.execution(3).await.status, Status::Running);
+    let superseded = world.execution(2).await;
+    assert_eq!(superseded.status, Status::Canceled);
+    let ending = superseded.ending.unwrap();
+    assert_eq!(
+        (ending.reason.as_str(), ending.by.as_str()),
+        (SUPERSEDED, "ann")
+    );
+    assert!(world.store.queue("p-1").await.unwrap().is_empty());
 }
 
 #[tokio::test]

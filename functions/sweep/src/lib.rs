@@ -201,6 +201,15 @@ impl Sweep {
                 }
             }
         }
+        // The index and the schedules are compared by the one function that may write them, a page at a time.
+        let save = function_name(&self.prefix, "save-pipeline");
+        if let Err(error) = self
+            .functions
+            .invoke_later(&save, &json!({ "mend": {} }))
+            .await
+        {
+            tracing::error!(reason = %error, "the trigger index is left to the next sweep");
+        }
         Ok(json!({ "cared": cared }))
     }
 

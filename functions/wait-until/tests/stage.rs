@@ -48,6 +48,20 @@ async fn a_skip_ends_it_at_the_next_poll() {
 }
 
 #[tokio::test]
+async fn its_time_out_ends_it_without_oversleeping() {
+    let context = json!({ "epochMillis": START + 86_400_000, "stageTimeoutMs": 90_000 });
+    let plan = vec![drive::stage("1", "waitUntil", "wait-until", context)];
+    let drive = Drive::new(Behaviour::default(), plan).await.unwrap();
+    let end = drive.to_end(&drive.runtime(WaitUntil), "1").await;
+    assert!(
+        matches!(&end, End::Failed(reason) if reason.contains("time-out of 90000 ms")),
+        "{end:?}"
+    );
+    let waited = (drive.world.now() - START) / 1_000;
+    assert!((90..=100).contains(&waited), "{waited}");
+}
+
+#[tokio::test]
 async fn whatever_fails_it_ends_after_its_time() {
     fault_everywhere(async |strike| {
         let drive = driven(json!(START + 20_000)).await;

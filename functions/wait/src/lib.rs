@@ -108,6 +108,12 @@ impl Stage for Wait {
             },
         )
     }
+
+    /// A wait that ends by itself before its time-out never times out: its Task's only time is that of the wait.
+    #[allow(clippy::cast_precision_loss)] // Below 1e15.
+    fn times_out(&self, context: &Map<String, Value>, limit_millis: f64) -> bool {
+        wait_millis(context).is_ok_and(|millis| millis as f64 > limit_millis)
+    }
 }
 
 #[cfg(test)]

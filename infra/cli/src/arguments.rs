@@ -68,7 +68,7 @@ pub(crate) enum Command {
     /// Read raw webhooks as events.
     #[command(subcommand)]
     Webhook(Webhook),
-    /// Match and resolve artifacts.
+    /// Match and resolve artifacts; accounts that they are read with.
     #[command(subcommand)]
     Artifact(Artifact),
     /// Compute the times of cron triggers.
@@ -83,6 +83,12 @@ pub(crate) enum Command {
     /// The AWS accounts behind the account names in pipelines.
     #[command(subcommand)]
     Account(Account),
+    /// The deployment monitors that monitored deployments ask.
+    #[command(subcommand)]
+    Monitor(Monitor),
+    /// The people whom approvals know: their roles, and their names in Slack and AWS.
+    #[command(subcommand)]
+    User(User),
     /// Build every function for Lambda and write the template that `sam deploy` takes.
     #[command(
         after_help = "Example:\n  gennaker package --architecture arm64 --out target/package\n  sam deploy --template-file target/package/template.yaml --stack-name gennaker --resolve-s3 --capabilities CAPABILITY_NAMED_IAM"
@@ -408,6 +414,18 @@ pub(crate) enum Trigger {
         #[arg(long, value_name = "FILE", conflicts_with_all = ["pipelines", "event", "secrets", "now"])]
         cases: Option<PathBuf>,
     },
+    /// Send events again that could not be delivered or handled. The same event starts nothing twice.
+    #[command(
+        after_help = "Example:\n  gennaker trigger redrive --list && gennaker trigger redrive"
+    )]
+    Redrive {
+        /// Only this one.
+        #[arg(long, value_name = "ID", conflicts_with = "list")]
+        id: Option<String>,
+        /// Only show what waits.
+        #[arg(long)]
+        list: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -430,6 +448,25 @@ pub(crate) enum Artifact {
         #[arg(long, value_name = "FILE")]
         cases: PathBuf,
     },
+    /// Accounts of the places that artifacts are read from: what an artifact calls `artifactAccount`.
+    #[command(subcommand)]
+    Account(ArtifactAccount),
+}
+
+/// Artifact accounts.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ArtifactAccount {
+    /// Store an account; credentials are references.
+    #[command(after_help = "Example:\n  gennaker artifact account save github github.json")]
+    Save {
+        /// Its name.
+        name: String,
+        /// `{"type","address","token"}`, or `"username"` and `"password"`, or `"region"`.
+        file: PathBuf,
+    },
+    /// List the accounts.
+    #[command(after_help = "Example:\n  gennaker artifact account list")]
+    List,
 }
 
 #[derive(Debug, Subcommand)]
@@ -494,7 +531,7 @@ pub(crate) enum Local {
     /// Send an event as it would arrive.
     #[command(after_help = "Example:\n  gennaker local event push.json --times 3")]
     Event {
-        /// `{"kind":"eventbridge","body":"…"}` or a bare EventBridge event.
+        /// `{"kind":"eventbridge|webhook|sqs|sns","path","headers","body"}` or a bare EventBridge event.
         file: PathBuf,
         /// How often to send the very same event.
         #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -603,6 +640,71 @@ pub(crate) struct SaveAccount {
     /// A region that may be deployed to; without any, all.
     #[arg(long = "region", value_name = "REGION", requires = "name")]
     pub regions: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Monitor {
+    /// Save a deployment monitor under the id that pipelines have for it.
+    #[command(
+        after_help = "Example:\n  gennaker monitor save --id errors --base-url https://monitor.example.com"
+    )]
+    Save(SaveMonitor),
+    /// List the deployment monitors.
+    #[command(after_help = "Example:\n  gennaker monitor list --json")]
+    List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SaveMonitor {
+    /// Monitors in Spinnaker's JSON: one, a list, or what is under `monitored-deploy.deploymentMonitors`.
+    #[arg(required_unless_present = "id", conflicts_with_all = ["id", "base_url"])]
+    pub file: Option<PathBuf>,
+    /// Id in pipelines (`deploymentMonitor.id`).
+    #[arg(long, value_name = "ID", requires = "base_url")]
+    pub id: Option<String>,
+    /// What people call it; without it, the id.
+    #[arg(long, value_name = "NAME", requires = "id")]
+    pub name: Option<String>,
+    /// Where its API begins: `/deployment/evaluateHealth` is called below it.
+    #[arg(long, value_name = "URL", requires = "id")]
+    pub base_url: Option<String>,
+    /// Minutes that one analysis may take.
+    #[arg(long, value_name = "N", requires = "id", default_value_t = 30)]
+    pub max_analysis_minutes: i64,
+    /// A deployment goes on if the monitor does not answer.
+    #[arg(long, requires = "id")]
+    pub goes_on_without: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum User {
+    /// Save a person; what is not given is forgotten.
+    #[command(
+        after_help = "Example:\n  gennaker user save --name ada --role sre --slack U012AB3CD --email ada@example.com"
+    )]
+    Save(SaveUser),
+    /// List the people.
+    #[command(after_help = "Example:\n  gennaker user list --json")]
+    List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SaveUser {
+    /// Name: what is recorded of a decision.
+    #[arg(long, value_name = "NAME")]
+    pub name: String,
+    /// A role, as pipelines name it (`selectedStageRoles`); as often as there are roles.
+    #[arg(long = "role", value_name = "ROLE")]
+    pub roles: Vec<String>,
+    /// User id in Slack: whose clicks are theirs.
+    #[arg(long, value_name = "ID")]
+    pub slack: Option<String>,
+    /// E-mail address: what triggers may call them.
+    #[arg(long, value_name = "ADDRESS")]
+    pub email: Option<String>,
+    /// ARN of their role or user in AWS.
+    #[arg(long, value_name = "ARN")]
+    pub arn: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -718,11 +820,17 @@ pub(crate) enum Execution {
         #[arg(long, value_name = "REFID")]
         stage: String,
         /// Continue or stop.
-        #[arg(value_enum)]
-        answer: Answer,
+        #[arg(value_enum, required_unless_present = "page")]
+        answer: Option<Answer>,
         /// One of the inputs that the stage offers.
         #[arg(long, value_name = "X")]
         input: Option<String>,
+        /// Why, for whoever reads the execution.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        /// Print a link to the page instead, which knows for a quarter of an hour who opens it.
+        #[arg(long, conflicts_with_all = ["answer", "input", "reason"])]
+        page: bool,
     },
     /// Tell what an execution waits for, since when, who can act, and what is left in the account.
     #[command(after_help = "Example:\n  gennaker execution explain 01JCZ3M6Q0V0GZ5T5W1M7H2K3B")]

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::accounts;
 use crate::arguments::Demo;
 use crate::cluster::{lines, named};
+use crate::event::{self, Event};
 use crate::execution::{attend, verdict};
 use crate::failure::Failure;
 use crate::input;
@@ -89,7 +90,7 @@ async fn release(
     let event = ground
         .with(|cloud| cloud.push_image(REPOSITORY, TAG, "the second release"))
         .await?;
-    local::send(ground, &event, false).await?;
+    event::send(ground, &Event::Bridge(event), 1).await?;
     say(output, &format!("pushed {REPOSITORY}:{TAG}"));
     let id = started_by_event(&installation, &pipeline_id).await?;
     let execution = installation.execution(id.as_str()).await?;

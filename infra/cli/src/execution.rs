@@ -7,6 +7,7 @@ use gennaker_domain::{Execution as Record, Problem, Status};
 use serde_json::{Value, json};
 
 use crate::arguments::Execution;
+use crate::explanation::explanation;
 use crate::failure::Failure;
 use crate::input;
 use crate::installation::{Installation, execution_id};
@@ -79,8 +80,17 @@ pub(crate) async fn run(
             stage,
             answer,
             input,
+            reason,
+            page,
         } => {
-            let event = json!({ "decision": answer.as_str(), "stage": stage, "input": input });
+            if page {
+                let event = json!({ "page": true, "stage": stage });
+                let answer = decision(installation, &id, event).await?;
+                return said(output, &answer, "url");
+            }
+            let answer = answer.map(|answer| answer.as_str());
+            let event =
+                json!({ "decision": answer, "stage": stage, "input": input, "reason": reason });
             decide(installation, output, &id, event).await
         }
         Execution::Restart { id, stage } => {
@@ -122,8 +132,16 @@ async fn decide(
     if output.json {
         return output.data(&answer);
     }
+    if let Some(missing) = answer.get("missing") {
+        output.say(&format!("counted; still needed: {}", bare(missing)));
+    }
     if let Some(already) = answer.get("already") {
-        output.say(&format!("nothing to do: it is {} already", bare(already)));
+        // A judgment's is the decision, of anything else a status.
+        let already = match (already.get("by"), already.get("choice")) {
+            (Some(by), Some(choice)) => format!("decided by {}: {}", bare(by), bare(choice)),
+            _ => bare(already),
+        };
+        output.say(&format!("nothing to do: it is {} already", plain(&already)));
     }
     Ok(())
 }
@@ -138,7 +156,7 @@ pub(crate) async fn decision(
     if let Some(object) = event.as_object_mut() {
         object.retain(|_, value| !value.is_null());
         object.insert("execution".to_owned(), json!(id));
-        object.insert("user".to_owned(), user().into());
+        object.entry("user").or_insert_with(|| user().into());
     }
     invoke(installation, "decide", &event).await
 }
@@ -420,137 +438,14 @@ async fn explain(installation: &Installation, output: &Output, id: &str) -> Resu
     let snapshot = installation.snapshot(execution, None).await?;
     let intents = installation.store.intents(&snapshot.execution.id).await?;
     let now = now_millis();
-    let waiting: Vec<Value> = snapshot
-        .stages()
-        .iter()
-        .filter(|stage| stage.status == Status::Running && stage.reason.is_some())
-        .map(|stage| {
-            let plan = snapshot.plan.stage(&stage.ref_id);
-            let function = plan.and_then(|plan| plan.function.clone());
-            json!({
-                "stage": stage.ref_id,
-                "type": stage.kind,
-                "name": stage.name,
-                "waitingFor": stage.reason,
-                "since": stage.started,
-                "canAct": who_can_act(&snapshot.execution, &stage.ref_id, function.as_deref()),
-            })
-        })
-        .collect();
-    // What was changed and is not known to be undone or part of a stage that completed.
-    let left: Vec<Value> = intents
-        .iter()
-        .filter(|intent| !intent.closed || (snapshot.is_over() && intent.result.is_some()))
-        .map(|intent| {
-            json!({
-                "stage": intent.stage,
-                "action": intent.action,
-                "at": intent.at,
-                "done": intent.done,
-                "undone": intent.closed,
-                "undo": intent.undo,
-                "result": intent.result,
-            })
-        })
-        .collect();
-    let execution = &snapshot.execution;
+    let explained = explanation(&snapshot, &intents, now);
     if output.json {
-        return output.data(&json!({
-            "execution": execution.id,
-            "status": execution.status,
-            "paused": execution.paused,
-            "ending": execution.ending,
-            "waiting": waiting,
-            "left": left,
-        }));
+        return output.data(&explained);
     }
-    output.line(&format!(
-        "{} {}/{} is {}{}",
-        execution.id,
-        plain(&execution.application),
-        plain(&execution.pipeline),
-        execution.status,
-        if execution.paused {
-            " (paused: gennaker execution resume)"
-        } else {
-            ""
-        }
-    ))?;
-    if let Some(ending) = &execution.ending {
-        output.line(&format!(
-            "ended as {} by {}, {} ago: {}",
-            ending.status,
-            plain(&ending.by),
-            elapsed(now - ending.at),
-            plain(&ending.reason)
-        ))?;
-    }
-    if execution.run == 0 {
-        output.line("queued: it starts when another execution of the pipeline ends")?;
-    }
-    for stage in &waiting {
-        let text = |name: &str| {
-            stage
-                .get(name)
-                .and_then(Value::as_str)
-                .map(plain)
-                .unwrap_or_default()
-        };
-        let since = stage.get("since").and_then(Value::as_i64).unwrap_or(now);
-        output.line(&format!(
-            "stage {} ({}) waits since {}: {}",
-            text("stage"),
-            text("name"),
-            elapsed(now - since),
-            text("waitingFor")
-        ))?;
-        output.line(&format!("  who can act: {}", text("canAct")))?;
-    }
-    for failed in snapshot
-        .stages()
-        .iter()
-        .filter(|stage| stage.status.is_halt() && stage.reason.is_some())
-    {
-        output.line(&format!(
-            "stage {} ({}) is {}: {}",
-            failed.ref_id,
-            plain(&failed.name),
-            failed.status,
-            failed.reason.as_deref().map(plain).unwrap_or_default()
-        ))?;
-    }
-    if !left.is_empty() {
-        output.line("changed in the account and not part of a completed stage:")?;
-        for intent in &intents {
-            if intent.closed && !(snapshot.is_over() && intent.result.is_some()) {
-                continue;
-            }
-            let state = match (&intent.result, intent.closed, intent.done) {
-                (Some(result), _, _) => plain(result),
-                (None, true, _) => "undone".to_owned(),
-                (None, false, true) => "in effect".to_owned(),
-                (None, false, false) => "announced, perhaps in effect".to_owned(),
-            };
-            output.line(&format!(
-                "  stage {}: {}: {state}",
-                intent.stage, intent.action
-            ))?;
-        }
+    for line in explained.lines(now) {
+        output.line(&line)?;
     }
     Ok(())
-}
-
-fn who_can_act(execution: &Record, ref_id: &str, function: Option<&str>) -> String {
-    let id = &execution.id;
-    match function {
-        Some("manual-judgment") => {
-            format!("an approver: gennaker execution judge {id} --stage {ref_id} continue|stop")
-        }
-        Some("wait") => {
-            format!("anyone who may operate it: gennaker execution skip {id} --stage {ref_id}")
-        }
-        _ => format!("nobody needs to; gennaker execution cancel {id} ends it"),
-    }
 }
 
 /// A problem with a stage that a person named.

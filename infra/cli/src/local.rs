@@ -21,7 +21,7 @@ use crate::surroundings::{target_directory, workspace_directory};
 /// The account of everything in a local cloud.
 pub(crate) const ACCOUNT: &str = "123456789012";
 /// Its region, but for what a pipeline places elsewhere.
-const REGION: &str = "us-east-1";
+pub(crate) const REGION: &str = "us-east-1";
 /// Time-out of a function there, and so how long a killed one's lease keeps others away.
 const FUNCTION_TIMEOUT_SECONDS: u32 = 20;
 /// `disableCluster` waits 90 s on AWS, so that connections drain; nothing drains here.
@@ -57,7 +57,7 @@ pub(crate) async fn run(command: Local, prefix: &str, output: &Output) -> Result
         Local::Down => down(output).await,
         Local::Status => status(output).await,
         Local::Env => env(prefix, output).await,
-        Local::Event { file, times } => event(&file, times, output).await,
+        Local::Event { file, times } => crate::event::run(&file, times, output).await,
         Local::Demo(arguments) => crate::demo::run(arguments, prefix, output).await,
         Local::Run(arguments) => crate::run::run(arguments, prefix, output).await,
     }
@@ -218,7 +218,10 @@ fn deploy(
                 .to_owned(),
             ),
             ("EventSource", "gennaker.local.ecr".to_owned()),
+            ("MessageQueue", "true".to_owned()),
             ("SweepRate", "rate(1 minute)".to_owned()),
+            // The emulator reads schedules in UTC: each minute it is looked whether a trigger is due.
+            ("CronSchedule", "cron(* * * * ? *)".to_owned()),
             (
                 "DisableClusterMinSeconds",
                 DISABLE_CLUSTER_MIN_SECONDS.to_string(),
@@ -235,7 +238,11 @@ fn deploy(
     let template = workspace.join("infra").join("template.yaml");
     let stack = cloud.deploy(&setting.prefix, &template, &parameters, &zips, progress)?;
     cloud.seed(&setting.world)?;
-    for (name, output) in [("table", "TableName"), ("bus", "BusName")] {
+    for (name, output) in [
+        ("table", "TableName"),
+        ("bus", "BusName"),
+        ("publicAddress", "PublicAddress"),
+    ] {
         if let Some(value) = stack.outputs.get(output) {
             cloud.remember(name, value.clone().into())?;
         }
@@ -281,12 +288,15 @@ async fn up(
             "the local cloud is up at {}",
             ground.cloud.endpoints().aws
         ))?;
+        if let Some(address) = state.get("publicAddress").and_then(Value::as_str) {
+            output.line(&format!("what the internet would call is at {address}"))?;
+        }
     }
     output.say("eval \"$(gennaker local env)\" makes aws and gennaker talk to it; gennaker local down ends it");
     Ok(())
 }
 
-fn none_is_up() -> Failure {
+pub(crate) fn none_is_up() -> Failure {
     Failure::environment_with_hint("no local cloud is up", "gennaker local up starts one")
 }
 
@@ -332,6 +342,10 @@ async fn status(output: &Output) -> Result<(), Failure> {
     let text = |name: &str| state.get(name).map(crate::output::bare).unwrap_or_default();
     output.line(&format!("up at {}", ground.cloud.endpoints().aws))?;
     output.line(&format!("table {}, bus {}", text("table"), text("bus")))?;
+    output.line(&format!(
+        "webhooks are posted to {}/webhooks/{{type}}/{{source}}",
+        text("publicAddress")
+    ))?;
     output.line(&format!("processes {}", text("pids")))?;
     for machine in state
         .get("stateMachines")
@@ -362,114 +376,4 @@ async fn env(prefix: &str, output: &Output) -> Result<(), Failure> {
         output.line(&format!("export {name}='{}'", value.replace('\'', "'\\''")))?;
     }
     Ok(())
-}
-
-async fn event(file: &Path, times: u32, output: &Output) -> Result<(), Failure> {
-    let mut event = event_of(&input::json(file)?)?;
-    if let Some(object) = event.as_object_mut().filter(|_| times > 1) {
-        // The very same event: its time is part of what an execution's id is derived from.
-        let now = jiff::Timestamp::from_millisecond(crate::surroundings::now_millis());
-        object
-            .entry("time")
-            .or_insert_with(|| now.map(|time| time.to_string()).unwrap_or_default().into());
-    }
-    let ground = found().await?.ok_or_else(none_is_up)?;
-    for _ in 0..times {
-        let sent = send(&ground, &event, times > 1).await?;
-        if output.json {
-            output.compact(&sent)?;
-        } else {
-            output.say(&format!("sent {} as {}", sent.id, sent.source));
-        }
-    }
-    Ok(())
-}
-
-/// The EventBridge event in a file: bare, or as it would arrive.
-pub(crate) fn event_of(value: &Value) -> Result<Value, Failure> {
-    let wrong = |code: &str, path: &str, message: String| {
-        Failure::input(
-            Problem::error(code, path, message)
-                .with_hint("an EventBridge event has source, detail-type and detail"),
-        )
-    };
-    let event = match value.get("kind").and_then(Value::as_str) {
-        None => value.clone(),
-        Some("eventbridge") => match value.get("body") {
-            Some(Value::String(body)) => input::parse(body, "body")?,
-            Some(body) => body.clone(),
-            None => {
-                return Err(wrong(
-                    "invalid-event",
-                    "$.body",
-                    "the event has no `body`".to_owned(),
-                ));
-            }
-        },
-        Some(kind @ ("webhook" | "sqs" | "sns")) => {
-            return Err(wrong(
-                "event-kind-not-built",
-                "$.kind",
-                format!("events of kind `{kind}` have no receiver in this release"),
-            ));
-        }
-        Some(other) => {
-            return Err(wrong(
-                "unknown-event-kind",
-                "$.kind",
-                format!("`{other}` is no kind of event"),
-            ));
-        }
-    };
-    for field in ["source", "detail-type", "detail"] {
-        if event.get(field).is_none() {
-            return Err(wrong(
-                "invalid-event",
-                &format!("$.{field}"),
-                format!("the event has no `{field}`"),
-            ));
-        }
-    }
-    Ok(event)
-}
-
-/// Sends an event. The very same one several times needs an id of its own, which EventBridge would not keep.
-pub(crate) async fn send(
-    ground: &Ground,
-    event: &Value,
-    again: bool,
-) -> Result<gennaker_local::SentEvent, Failure> {
-    let mut event = event.clone();
-    if again && event.get("id").is_none() {
-        use std::hash::{DefaultHasher, Hash, Hasher};
-        let mut hasher = DefaultHasher::new();
-        event.to_string().hash(&mut hasher);
-        if let Some(object) = event.as_object_mut() {
-            object.insert("id".to_owned(), format!("{:016x}", hasher.finish()).into());
-        }
-    }
-    ground
-        .with(move |cloud| cloud.put_event(&event, "default"))
-        .await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_event_is_taken_bare_or_as_it_would_arrive() {
-        let bare = json!({"source": "aws.ecr", "detail-type": "ECR Image Action", "detail": {}});
-        assert_eq!(event_of(&bare).unwrap(), bare);
-        let wrapped = json!({"kind": "eventbridge", "body": bare.to_string()});
-        assert_eq!(event_of(&wrapped).unwrap(), bare);
-        for wrong in [
-            json!({}),
-            json!({"kind": "webhook", "body": "{}"}),
-            json!({"kind": "x"}),
-            json!([]),
-        ] {
-            assert!(event_of(&wrong).is_err(), "{wrong}");
-        }
-    }
 }

@@ -3,6 +3,7 @@
 mod account;
 mod accounts;
 mod arguments;
+mod artifact;
 mod canary;
 mod canary_metrics;
 mod canary_report;
@@ -13,21 +14,26 @@ mod demo;
 mod difference;
 mod elf;
 mod evaluation;
+mod event;
 mod execution;
+mod explanation;
 mod expression;
 mod failure;
 mod input;
 mod installation;
 mod local;
 mod manual;
+mod monitor;
 mod output;
 mod package;
 mod pipeline;
 mod progress;
+mod redrive;
 mod run;
 mod saved;
 mod surroundings;
 mod trigger;
+mod user;
 mod view;
 
 use std::process::ExitCode;
@@ -100,9 +106,9 @@ async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         Command::Expression(command) => expression::run(command, &output),
         Command::Canary(command) => canary::run(command, &prefix, &output).await,
         Command::Decision(command) => decision::run(command, &output),
-        Command::Trigger(command) => trigger::run(command, &output),
+        Command::Trigger(command) => trigger::run(command, &prefix, &output).await,
         Command::Webhook(command) => trigger::webhook(command, &output),
-        Command::Artifact(command) => trigger::artifact(command, &output),
+        Command::Artifact(command) => artifact::run(command, &prefix, &output).await,
         Command::Cron(command) => trigger::cron(command, &output),
         Command::Execution(Execution::Evaluate { cases }) => evaluation::run(&cases, &output).await,
         Command::Execution(command) => {
@@ -111,6 +117,12 @@ async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         Command::Local(command) => local::run(command, &prefix, &output).await,
         Command::Account(command) => {
             account::run(command, &Installation::connect(&prefix).await, &output).await
+        }
+        Command::Monitor(command) => {
+            monitor::run(command, &Installation::connect(&prefix).await, &output).await
+        }
+        Command::User(command) => {
+            user::run(command, &Installation::connect(&prefix).await, &output).await
         }
         Command::Package(arguments) => package::run(arguments, &output).await,
         Command::Completion { shell } => manual::completion(shell),

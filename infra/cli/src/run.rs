@@ -3,7 +3,9 @@
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
+use gennaker_cloud::User;
 use gennaker_compiler::Mode;
+use gennaker_domain::approval::Rules;
 use gennaker_domain::{Execution, ExecutionId, PlanStage, Status};
 use gennaker_expressions::{Context, Options, evaluate};
 use gennaker_local::{Created, ObservedCluster};
@@ -12,6 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::accounts;
 use crate::arguments::{Answer, Judgment, Run};
 use crate::cluster::{Named, clusters_json, lines, named};
+use crate::event::{self, Event};
 use crate::execution::{Attendant, attend, decision, start, verdict};
 use crate::failure::Failure;
 use crate::input;
@@ -34,7 +37,7 @@ pub(crate) async fn run(arguments: Run, prefix: &str, output: &Output) -> Result
     let text = input::text(&arguments.pipeline)?;
     let pipeline = runnable(&text, &arguments)?;
     let event = arguments.event.as_deref().map(input::json).transpose()?;
-    let event = event.as_ref().map(local::event_of).transpose()?;
+    let event = event.as_ref().map(Event::read).transpose()?;
     let mut names = match &arguments.accounts {
         Some(file) => accounts::of_file(&input::json(file)?),
         None => BTreeSet::new(),
@@ -81,7 +84,7 @@ pub(crate) async fn run(arguments: Run, prefix: &str, output: &Output) -> Result
 struct Trial {
     text: String,
     pipeline: Value,
-    event: Option<Value>,
+    event: Option<Event>,
     names: BTreeSet<String>,
     wait_scale: f64,
 }
@@ -150,7 +153,7 @@ async fn try_out(
         }
         Some(event) => {
             let pipeline_id = saved.get("id").map(bare).unwrap_or_default();
-            local::send(ground, event, false).await?;
+            event::send(ground, event, 1).await?;
             started_by_event(&installation, &pipeline_id).await?
         }
     };
@@ -239,7 +242,7 @@ fn runnable(text: &str, arguments: &Run) -> Result<Value, Failure> {
 }
 
 /// The pipeline with every expression that what is known beforehand resolves: what it names can be created then.
-fn resolved(pipeline: &Value, parameters: &[(String, String)], event: Option<&Value>) -> Value {
+fn resolved(pipeline: &Value, parameters: &[(String, String)], event: Option<&Event>) -> Value {
     let mut values: Map<String, Value> = pipeline
         .get("parameterConfig")
         .and_then(Value::as_array)
@@ -253,7 +256,7 @@ fn resolved(pipeline: &Value, parameters: &[(String, String)], event: Option<&Va
     for (name, value) in parameters {
         values.insert(name.clone(), value.as_str().into());
     }
-    let detail = event.and_then(|event| event.get("detail"));
+    let detail = event.and_then(Event::detail);
     let context = json!({
         "parameters": values,
         "trigger": {
@@ -378,7 +381,7 @@ impl Hand<'_> {
             return Ok(false);
         };
         self.answered.insert(key);
-        if approval.decision.is_some() {
+        if !approval.is_pending() {
             return Ok(false);
         }
         let given = match &self.answers {
@@ -391,7 +394,7 @@ impl Hand<'_> {
         let answer = match given.clone() {
             Some(answer) => answer,
             None if self.output.interactive => {
-                ask(&approval.instructions, &stage.name, self.output).await?
+                ask(&approval.question.instructions, &stage.name, self.output).await?
             }
             None => {
                 self.output.say(&format!(
@@ -401,10 +404,32 @@ impl Hand<'_> {
                 return Ok(true);
             }
         };
-        let event =
-            json!({ "decision": answer.0.as_str(), "stage": stage.ref_id, "input": answer.1 });
-        decision(self.installation, execution.id.as_str(), event).await?;
+        for approver in self.approvers(&approval.question.rules).await? {
+            let event = json!({
+                "decision": answer.0.as_str(), "stage": stage.ref_id, "input": answer.1, "user": approver,
+            });
+            decision(self.installation, execution.id.as_str(), event).await?;
+        }
         Ok(given.is_none())
+    }
+
+    /// People of this local cloud who may answer, enough of them: whoever runs a pipeline here plays all of them.
+    async fn approvers(&self, rules: &Rules) -> Result<Vec<String>, Failure> {
+        let by_role = rules.required_by_role.values().max().copied();
+        let count = rules.required.max(by_role.unwrap_or(1)).max(1);
+        let mut names = Vec::new();
+        for number in 1..=count {
+            let user = User {
+                name: format!("approver-{number}"),
+                roles: rules.deciding_roles(),
+                ..User::default()
+            };
+            user.save(&self.installation.store)
+                .await
+                .map_err(crate::user::refused)?;
+            names.push(user.name);
+        }
+        Ok(names)
     }
 
     /// Ends a literal wait at its scaled time, as the emulator scales only polls and retries.

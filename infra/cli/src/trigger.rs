@@ -1,4 +1,4 @@
-//! `gennaker trigger`, `webhook`, `artifact` and `cron`.
+//! `gennaker trigger`, `webhook` and `cron`.
 
 use std::path::{Path, PathBuf};
 
@@ -9,16 +9,17 @@ use gennaker_triggers::matching::Settings;
 use gennaker_triggers::signature::Sha1Policy;
 use gennaker_triggers::webhook::Received;
 use gennaker_triggers::{
-    cron_times, evaluate_artifact_case, evaluate_cron_case, evaluate_trigger_case,
-    evaluate_webhook_case, rfc3339,
+    cron_times, evaluate_cron_case, evaluate_trigger_case, evaluate_webhook_case, rfc3339,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::arguments::{Artifact, Cron, Trigger, Webhook};
+use crate::arguments::{Cron, Trigger, Webhook};
 use crate::failure::Failure;
 use crate::input;
+use crate::installation::Installation;
 use crate::output::Output;
+use crate::redrive;
 use crate::surroundings::now_millis;
 
 /// The current year, from which Quartz looks a hundred years ahead.
@@ -92,23 +93,21 @@ pub(crate) fn webhook(command: Webhook, output: &Output) -> Result<(), Failure> 
     })
 }
 
-/// `gennaker artifact`.
-pub(crate) fn artifact(command: Artifact, output: &Output) -> Result<(), Failure> {
-    let Artifact::Evaluate { cases } = command;
-    input::json_lines(&cases, |case| {
-        output.compact(&evaluate_artifact_case(&case))
-    })
-}
-
 /// `gennaker trigger`.
-pub(crate) fn run(command: Trigger, output: &Output) -> Result<(), Failure> {
-    let Trigger::Explain {
-        pipelines,
-        event,
-        secrets,
-        now,
-        cases,
-    } = command;
+pub(crate) async fn run(command: Trigger, prefix: &str, output: &Output) -> Result<(), Failure> {
+    let (pipelines, event, secrets, now, cases) = match command {
+        Trigger::Explain {
+            pipelines,
+            event,
+            secrets,
+            now,
+            cases,
+        } => (pipelines, event, secrets, now, cases),
+        Trigger::Redrive { id, list } => {
+            let installation = Installation::connect(prefix).await;
+            return redrive::run(id.as_deref(), list, &installation, output).await;
+        }
+    };
     if let Some(cases) = cases {
         return input::json_lines(&cases, |case| output.compact(&evaluate_trigger_case(&case)));
     }

@@ -5,15 +5,18 @@ any number of {"progress": text, "done": [n, of]}. It ends when its standard inp
 come from the environment, as for any AWS SDK. Each operation is a function below, registered by `@operation`.
 """
 
+import base64
 import concurrent.futures
 import fcntl
 import hashlib
+import http.client
 import json
 import os
 import re
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 import zipfile
 
@@ -393,6 +396,33 @@ def deliver(event, local, bus, region):
                 functions.invoke(FunctionName=target["Arn"], InvocationType="Event", Payload=payload)
                 invoked.append(target["Arn"])
     return {"id": event["id"], "source": event["source"], "invoked": invoked}
+
+
+# --- The internet -----------------------------------------------------------------------------------------------------
+
+
+@operation
+def request(url, method="GET", headers=None, body="", timeout=60):
+    """A request to a public address of the stack, as the internet would send it; the body is base64, both ways.
+
+    `<id>.execute-api.localhost` is this machine: not every resolver knows names below `localhost`.
+    """
+    parts = urllib.parse.urlsplit(url)
+    local = parts.hostname == "localhost" or (parts.hostname or "").endswith(".localhost")
+    host = "127.0.0.1" if local else parts.hostname
+    connection = http.client.HTTPConnection(host, parts.port or 80, timeout=timeout)
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    try:
+        connection.request(method, path, base64.b64decode(body), {"Host": parts.netloc} | (headers or {}))
+        answer = connection.getresponse()
+        content = answer.read()
+    finally:
+        connection.close()
+    return {
+        "status": answer.status,
+        "headers": [[name.lower(), value] for name, value in answer.getheaders()],
+        "body": base64.b64encode(content).decode(),
+    }
 
 
 # --- The world --------------------------------------------------------------------------------------------------------

@@ -16,7 +16,9 @@ pub use children::interrupt;
 pub use cloud::{Endpoints, LocalCloud, Options, StateFile};
 pub use error::Error;
 pub use functions::FunctionArtifact;
-pub use operations::{Created, ObservedCluster, ObservedServerGroup, Resource, SentEvent, Stack};
+pub use operations::{
+    Created, ObservedCluster, ObservedServerGroup, PublicAnswer, Resource, SentEvent, Stack,
+};
 pub use processes::FunctionProcess;
 pub use progress::{Progress, Silent, Step};
 pub use python::{PINS, Python};

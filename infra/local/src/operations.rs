@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -89,6 +91,17 @@ pub struct SentEvent {
     /// The functions that were invoked, when the event was delivered with its own id.
     #[serde(default)]
     pub invoked: Vec<String>,
+}
+
+/// What a public address answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublicAnswer {
+    /// Status code.
+    pub status: u16,
+    /// Names in lower case, and values.
+    pub headers: Vec<(String, String)>,
+    /// Body; what is not UTF-8 is replaced.
+    pub body: String,
 }
 
 impl LocalCloud {
@@ -244,6 +257,32 @@ impl LocalCloud {
             "sending the event",
             &Silent,
         )
+    }
+
+    /// Sends a request to a public address of the stack (its output `PublicAddress` and what is below), as the internet
+    /// would. Redirects are not followed.
+    ///
+    /// # Errors
+    /// [`Error::Call`] if there is no answer within a minute.
+    pub fn request(
+        &self,
+        method: &str,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<PublicAnswer, Error> {
+        let headers: BTreeMap<&str, &str> = headers.iter().copied().collect();
+        let arguments = json!({
+            "url": url, "method": method, "headers": headers, "body": STANDARD.encode(body),
+        });
+        let mut answer: PublicAnswer =
+            self.typed("request", &arguments, "calling the public API", &Silent)?;
+        let body = STANDARD.decode(&answer.body).map_err(|error| Error::Call {
+            operation: "request".to_owned(),
+            reason: format!("not understood: {error}"),
+        })?;
+        answer.body = String::from_utf8_lossy(&body).into_owned();
+        Ok(answer)
     }
 
     fn typed<T: for<'a> Deserialize<'a>>(

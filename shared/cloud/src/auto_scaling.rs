@@ -187,7 +187,8 @@ pub trait AutoScaling: Send + Sync {
     async fn groups(&self, names: &[String]) -> Result<Vec<Group>, CloudError>;
 
     /// Creates a group. A name that is taken is refused with `AlreadyExists`; look first, an emulator may replace it.
-    /// (`autoscaling:CreateAutoScalingGroup`)
+    /// (`autoscaling:CreateAutoScalingGroup`; its tags are `autoscaling:CreateOrUpdateTags`, and Auto Scaling checks that
+    /// whoever names a launch template could launch from it: `ec2:RunInstances`, `iam:PassRole` of its instance role)
     async fn create_group(&self, group: &NewGroup) -> Result<(), CloudError>;
 
     /// Sets bounds and desired size; again is the same. (`autoscaling:UpdateAutoScalingGroup`)
@@ -246,6 +247,31 @@ pub trait AutoScaling: Send + Sync {
 
     /// Deletes the warm pool with its instances; it takes a while. (`autoscaling:DeleteWarmPool`)
     async fn delete_warm_pool(&self, name: &str) -> Result<(), CloudError>;
+}
+
+/// The calls of [`AutoScaling`], with the IAM actions that they need.
+pub mod calls {
+    crate::iam::calls! { "AutoScaling":
+        ALL_GROUPS = "all_groups" => ["autoscaling:DescribeAutoScalingGroups"];
+        GROUPS = "groups" => ["autoscaling:DescribeAutoScalingGroups"];
+        CREATE_GROUP = "create_group" => ["autoscaling:CreateAutoScalingGroup", "autoscaling:CreateOrUpdateTags", "ec2:RunInstances", "iam:PassRole"];
+        SET_CAPACITY = "set_capacity" => ["autoscaling:UpdateAutoScalingGroup"];
+        SUSPEND_PROCESSES = "suspend_processes" => ["autoscaling:SuspendProcesses"];
+        RESUME_PROCESSES = "resume_processes" => ["autoscaling:ResumeProcesses"];
+        ATTACH_TARGET_GROUPS = "attach_target_groups" => ["autoscaling:AttachLoadBalancerTargetGroups"];
+        DETACH_TARGET_GROUPS = "detach_target_groups" => ["autoscaling:DetachLoadBalancerTargetGroups"];
+        SET_TAGS = "set_tags" => ["autoscaling:CreateOrUpdateTags"];
+        REMOVE_TAGS = "remove_tags" => ["autoscaling:DeleteTags"];
+        DELETE_GROUP = "delete_group" => ["autoscaling:DeleteAutoScalingGroup"];
+        FAILED_ACTIVITIES = "failed_activities" => ["autoscaling:DescribeScalingActivities"];
+        SET_MINIMUM = "set_minimum" => ["autoscaling:UpdateAutoScalingGroup"];
+        DETAILS = "details" => ["autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeLifecycleHooks"];
+        COPY_SCALING = "copy_scaling" => ["autoscaling:DescribePolicies", "autoscaling:PutScalingPolicy", "autoscaling:DescribeScheduledActions", "autoscaling:BatchPutScheduledUpdateGroupAction"];
+        ENABLE_METRICS = "enable_metrics" => ["autoscaling:EnableMetricsCollection"];
+        WARM_POOL = "warm_pool" => ["autoscaling:DescribeWarmPool"];
+        PUT_WARM_POOL = "put_warm_pool" => ["autoscaling:PutWarmPool"];
+        DELETE_WARM_POOL = "delete_warm_pool" => ["autoscaling:DeleteWarmPool"];
+    }
 }
 
 /// Auto Scaling in one account and region.

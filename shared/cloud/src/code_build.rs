@@ -43,6 +43,15 @@ pub trait CodeBuild: Send + Sync {
     async fn stop_build(&self, id: &str) -> Result<(), CloudError>;
 }
 
+/// The calls of [`CodeBuild`], with the IAM actions that they need.
+pub mod calls {
+    crate::iam::calls! { "CodeBuild":
+        START_BUILD = "start_build" => ["codebuild:StartBuild"];
+        BUILDS = "builds" => ["codebuild:BatchGetBuilds"];
+        STOP_BUILD = "stop_build" => ["codebuild:StopBuild"];
+    }
+}
+
 /// CodeBuild in one account and region.
 #[derive(Clone, Debug)]
 pub struct AwsCodeBuild {

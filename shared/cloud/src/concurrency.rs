@@ -123,16 +123,16 @@ pub async fn promote(
         ) else {
             return Ok(promoted);
         };
-        let execution = store.execution(&run.execution).await?;
-        let Some(execution) = execution.filter(|e| e.status == Status::NotStarted) else {
-            store.leave_queue(pipeline_id, &run).await?;
-            continue;
-        };
         for other in &cancel {
             if cancel_queued(store, other, pipeline_id, now).await? {
                 promoted.canceled.push(other.execution.clone());
             }
         }
+        let execution = store.execution(&run.execution).await?;
+        let Some(execution) = execution.filter(|e| e.status == Status::NotStarted) else {
+            store.leave_queue(pipeline_id, &run).await?;
+            continue;
+        };
         let taken = store
             .change_slots(pipeline_id, &slots, &ended, Some((&run, &execution, now)))
             .await?;
@@ -153,27 +153,47 @@ pub struct Promoted {
     pub canceled: Vec<ExecutionId>,
 }
 
+/// Cancels one that a newer one supersedes; whether it is cancelled now.
 async fn cancel_queued(
     store: &Store,
     queued: &Queued,
     pipeline_id: &str,
     now: i64,
 ) -> Result<bool, CloudError> {
-    let waiting = store
-        .execution(&queued.execution)
-        .await?
-        .filter(|execution| execution.status == Status::NotStarted);
-    let Some(execution) = waiting else {
-        store.leave_queue(pipeline_id, queued).await?;
-        return Ok(false);
-    };
-    let ending = Ending {
-        status: Status::Canceled,
-        reason: SUPERSEDED.to_owned(),
-        by: "start".to_owned(),
-        at: now,
-    };
-    store.cancel_queued(&execution, queued, &ending).await
+    let waiting = store.execution(&queued.execution).await?;
+    match waiting {
+        Some(execution) if execution.status == Status::NotStarted => {
+            let ending = Ending {
+                status: Status::Canceled,
+                reason: SUPERSEDED.to_owned(),
+                by: "start".to_owned(),
+                at: now,
+            };
+            store
+                .cancel_queued(&execution, queued, &ending, false)
+                .await
+        }
+        // A person cancelled it while it waited; it kept its place until now.
+        Some(execution) if execution.status == Status::Canceled => {
+            let ending = Ending {
+                reason: SUPERSEDED.to_owned(),
+                ..execution.ending.clone().unwrap_or(Ending {
+                    status: Status::Canceled,
+                    reason: String::new(),
+                    by: "start".to_owned(),
+                    at: now,
+                })
+            };
+            store
+                .supersede_canceled(&execution, queued, &ending)
+                .await?;
+            Ok(false)
+        }
+        _ => {
+            store.leave_queue(pipeline_id, queued).await?;
+            Ok(false)
+        }
+    }
 }
 
 #[cfg(test)]

@@ -274,6 +274,46 @@ impl Table for DynamoDb {
         }
     }
 
+    async fn query_after(
+        &self,
+        partition: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<Item>, CloudError> {
+        let mut items = Vec::new();
+        let mut after = after.to_owned();
+        while items.len() < limit {
+            let page = i32::try_from((limit - items.len()).min(1_000)).unwrap_or(1_000);
+            let mut request = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .consistent_read(true)
+                .limit(page)
+                .expression_attribute_names("#p", "PK")
+                .expression_attribute_values(":p", AttributeValue::S(partition.to_owned()));
+            // A key's value is never the empty text, nor may one be compared with it.
+            request = if after.is_empty() {
+                request.key_condition_expression("#p = :p")
+            } else {
+                request
+                    .key_condition_expression("#p = :p AND #s > :s")
+                    .expression_attribute_names("#s", "SK")
+                    .expression_attribute_values(":s", AttributeValue::S(after.clone()))
+            };
+            let output = request
+                .send()
+                .await
+                .map_err(|error| from_sdk("dynamodb:Query", partition, &error))?;
+            items.extend(output.items().iter().map(item_of));
+            match output.last_evaluated_key().and_then(|key| key.get("SK")) {
+                Some(AttributeValue::S(last)) => after.clone_from(last),
+                _ => break,
+            }
+        }
+        Ok(items)
+    }
+
     async fn query_index(
         &self,
         index: Index,

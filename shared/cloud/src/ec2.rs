@@ -187,6 +187,20 @@ pub trait Ec2: Send + Sync {
     ) -> Result<Option<String>, CloudError>;
 }
 
+/// The calls of [`Ec2`], with the IAM actions that they need.
+pub mod calls {
+    crate::iam::calls! { "Ec2":
+        IMAGES = "images" => ["ec2:DescribeImages"];
+        IMAGES_NAMED = "images_named" => ["ec2:DescribeImages"];
+        SUBNETS = "subnets" => ["ec2:DescribeSubnets"];
+        SECURITY_GROUPS = "security_groups" => ["ec2:DescribeSecurityGroups"];
+        TEMPLATE_VERSION = "template_version" => ["ec2:DescribeLaunchTemplateVersions"];
+        CREATE_TEMPLATE_VERSION = "create_template_version" => ["ec2:CreateLaunchTemplate", "ec2:CreateLaunchTemplateVersion", "ec2:CreateTags"];
+        TEMPLATE_DATA = "template_data" => ["ec2:DescribeLaunchTemplateVersions"];
+        TEMPLATE_IMAGE = "template_image" => ["ec2:DescribeLaunchTemplateVersions"];
+    }
+}
+
 /// Makes the port of an account and region. Makes no call.
 #[async_trait]
 pub trait Ec2Clouds: Send + Sync {

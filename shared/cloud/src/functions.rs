@@ -34,6 +34,14 @@ pub trait Functions: Send + Sync {
     async fn invoke(&self, function: &str, payload: &Value) -> Result<Answer, CloudError>;
 }
 
+/// The calls of [`Functions`], with the IAM actions that they need.
+pub mod calls {
+    crate::iam::calls! { "Functions":
+        INVOKE_LATER = "invoke_later" => ["lambda:InvokeFunction"];
+        INVOKE = "invoke" => ["lambda:InvokeFunction"];
+    }
+}
+
 /// Full name of a function with the alias that every caller uses: `gennaker-wake:live`.
 #[must_use]
 pub fn function_name(prefix: &str, function: &str) -> String {

@@ -41,6 +41,42 @@ impl Key {
     /// Partition of the list of all accounts.
     pub const ACCOUNTS: &'static str = "ACCOUNT#";
 
+    /// The deployment monitor's record.
+    #[must_use]
+    pub fn monitor(id: &str) -> Self {
+        Self::new(format!("MONITOR#{id}"), "META")
+    }
+
+    /// The monitor's entry in the list of all deployment monitors, as that of an account.
+    #[must_use]
+    pub fn monitor_entry(id: &str) -> Self {
+        Self::new(Self::MONITORS, id)
+    }
+
+    /// Partition of the list of all deployment monitors.
+    pub const MONITORS: &'static str = "MONITOR#";
+
+    /// The user's record.
+    #[must_use]
+    pub fn user(name: &str) -> Self {
+        Self::new(format!("USER#{name}"), "META")
+    }
+
+    /// The user's entry in the list of all users, which is the partition of the empty name.
+    #[must_use]
+    pub fn user_entry(name: &str) -> Self {
+        Self::new(Self::USERS, name)
+    }
+
+    /// Partition of the list of all users.
+    pub const USERS: &'static str = "USER#";
+
+    /// Which user has that name elsewhere.
+    #[must_use]
+    pub fn identity(kind: &str, value: &str) -> Self {
+        Self::new(format!("IDENTITY#{kind}#{value}"), "USER")
+    }
+
     /// The pipeline's current revision.
     #[must_use]
     pub fn pipeline(application: &str, id: &str) -> Self {
@@ -111,5 +147,11 @@ impl Key {
     #[must_use]
     pub fn approval(id: &str) -> Self {
         Self::new(format!("APPROVAL#{id}"), "META")
+    }
+
+    /// A message about an approval that was sent, or is being sent.
+    #[must_use]
+    pub fn approval_message(id: &str, name: &str) -> Self {
+        Self::new(format!("APPROVAL#{id}"), format!("SENT#{name}"))
     }
 }

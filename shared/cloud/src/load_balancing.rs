@@ -45,6 +45,16 @@ pub trait LoadBalancing: Send + Sync {
     async fn deregister_targets(&self, arn: &str, instances: &[String]) -> Result<(), CloudError>;
 }
 
+/// The calls of [`LoadBalancing`], with the IAM actions that they need.
+pub mod calls {
+    crate::iam::calls! { "LoadBalancing":
+        TARGET_GROUPS = "target_groups" => ["elasticloadbalancing:DescribeTargetGroups"];
+        TARGET_HEALTH = "target_health" => ["elasticloadbalancing:DescribeTargetHealth"];
+        REGISTER_TARGETS = "register_targets" => ["elasticloadbalancing:RegisterTargets"];
+        DEREGISTER_TARGETS = "deregister_targets" => ["elasticloadbalancing:DeregisterTargets"];
+    }
+}
+
 /// Elastic Load Balancing in one account and region.
 #[derive(Clone, Debug)]
 pub struct AwsLoadBalancing {

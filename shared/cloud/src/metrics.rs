@@ -25,6 +25,13 @@ pub trait Metrics: Send + Sync {
     -> Result<Vec<Series>, CloudError>;
 }
 
+/// The calls of [`Metrics`], with the IAM actions that they need.
+pub mod calls {
+    crate::iam::calls! { "Metrics":
+        SERIES = "series" => ["cloudwatch:GetMetricData"];
+    }
+}
+
 /// Metrics of CloudWatch.
 #[derive(Clone, Debug)]
 pub struct CloudWatch {

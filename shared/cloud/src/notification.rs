@@ -23,6 +23,17 @@ pub struct Message {
 pub trait Notifications: Send + Sync {
     /// Publishes to a topic. A second call is a second message. (`sns:Publish`)
     async fn publish(&self, topic_arn: &str, message: &Message) -> Result<(), CloudError>;
+
+    /// Sends a text message to a telephone number in E.164, at most 1,600 bytes. A second call is a second message.
+    /// (`sns:Publish`)
+    async fn send_text(&self, number: &str, text: &str) -> Result<(), CloudError>;
+}
+
+/// The calls of [`Notifications`], with the IAM actions that they need.
+pub mod calls {
+    crate::iam::calls! { "Notifications":
+        PUBLISH = "publish" => ["sns:Publish"];
+    }
 }
 
 /// The subject as SNS takes it: printable ASCII, no line breaks, at most 100 characters, beginning with no space.
@@ -81,6 +92,18 @@ impl Notifications for AwsNotifications {
             .await
             .map(|_| ())
             .map_err(|error| from_sdk("sns:Publish", topic_arn, &error))
+    }
+
+    async fn send_text(&self, number: &str, text: &str) -> Result<(), CloudError> {
+        self.client
+            .publish()
+            .phone_number(number)
+            .message(text)
+            .send()
+            .await
+            .map(|_| ())
+            // The number is a person's: it is in no error.
+            .map_err(|error| from_sdk("sns:Publish", "a telephone number", &error))
     }
 }
 

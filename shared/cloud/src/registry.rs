@@ -30,6 +30,13 @@ pub trait Registry: Send + Sync {
     ) -> Result<Option<String>, CloudError>;
 }
 
+/// The calls of [`Registry`], with the IAM actions that they need.
+pub mod calls {
+    crate::iam::calls! { "Registry":
+        DIGEST = "digest" => ["ecr:DescribeImages"];
+    }
+}
+
 /// ECR on AWS.
 #[derive(Clone, Debug)]
 pub struct AwsRegistry {

@@ -131,6 +131,24 @@ pub trait StepFunctions: Send + Sync {
     async fn fail_task(&self, token: &str, error: &str, cause: &str) -> Result<(), CloudError>;
 }
 
+/// The calls of [`StepFunctions`], with the IAM actions that they need.
+pub mod calls {
+    crate::iam::calls! { "StepFunctions":
+        CREATE_MACHINE = "create_machine" => ["states:CreateStateMachine", "iam:PassRole"];
+        UPDATE_MACHINE = "update_machine" => ["states:UpdateStateMachine", "iam:PassRole"];
+        MACHINE = "machine" => ["states:DescribeStateMachine"];
+        PUBLISH_VERSION = "publish_version" => ["states:PublishStateMachineVersion"];
+        VERSIONS = "versions" => ["states:ListStateMachineVersions"];
+        DELETE_VERSION = "delete_version" => ["states:DeleteStateMachineVersion"];
+        DELETE_MACHINE = "delete_machine" => ["states:DeleteStateMachine"];
+        START = "start" => ["states:StartExecution"];
+        DESCRIBE = "describe" => ["states:DescribeExecution"];
+        STOP = "stop" => ["states:StopExecution"];
+        SUCCEED_TASK = "succeed_task" => ["states:SendTaskSuccess"];
+        FAIL_TASK = "fail_task" => ["states:SendTaskFailure"];
+    }
+}
+
 /// ARN of the execution called `name` of a machine, or of one of its versions: an execution's ARN never has the version.
 ///
 /// None if `machine` is no state machine's ARN.

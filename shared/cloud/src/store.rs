@@ -14,10 +14,14 @@ use serde_json::{Map, Value, json};
 use crate::{CloudError, Condition, Index, Item, Key, Table, Write};
 
 pub mod approvals;
+pub mod arrivals;
+pub mod artifacts;
 pub mod canaries;
 pub mod children;
+pub mod locks;
 pub mod pipelines;
 pub mod slots;
+pub mod upkeep;
 
 /// Plans are compressed at this level: 3 is zstd's own default.
 const COMPRESSION: i32 = 3;

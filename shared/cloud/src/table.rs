@@ -206,6 +206,15 @@ pub trait Table: Send + Sync {
     /// (`dynamodb:Query`)
     async fn query(&self, partition: &str, prefix: &str) -> Result<Vec<Item>, CloudError>;
 
+    /// At most `limit` items of a partition whose sort key is greater than `after`, in the order of the sort key.
+    /// (`dynamodb:Query`)
+    async fn query_after(
+        &self,
+        partition: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<Item>, CloudError>;
+
     /// Items of an index's partition by time, newest first, at most `limit`. (`dynamodb:Query`)
     async fn query_index(
         &self,

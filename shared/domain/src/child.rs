@@ -4,6 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::approval::shown::propagated_user;
 use crate::execution_json::stage_id;
 use crate::rollup::{self, Records};
 use crate::{Execution, ExecutionId, Plan, Run, Status, artifact};
@@ -326,6 +327,8 @@ impl Parent<'_> {
         let execution = self.execution;
         let stage_id = stage.map(|ref_id| stage_id(execution, ref_id));
         let artifacts = self.artifacts(stage);
+        // An approver whose answer says so is who acts from then on.
+        let approver = stage.and_then(|ref_id| propagated_user(self.plan, self.records, ref_id));
         let own = self
             .trigger
             .get("user")
@@ -363,7 +366,7 @@ impl Parent<'_> {
         );
         let trigger = json!({
             "type": "pipeline",
-            "user": own.or(user).unwrap_or("[anonymous]"),
+            "user": approver.or(own).or(user).unwrap_or("[anonymous]"),
             "parentExecution": self.reference(),
             "parentPipelineStageId": stage_id,
             "parameters": parameters,

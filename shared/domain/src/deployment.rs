@@ -16,12 +16,17 @@
 //! | Which image does a cluster run? | [`find_image`] |
 //! | What are the sub-stages of a deployment? | [`strategy`] |
 //! | What does a sub-stage know of its deployment? | [`facts`] |
+//! | Which execution may change a cluster, and how long? | [`cluster_lock`] |
+//! | Do alarms stop a deployment? | [`alarm_guard`] |
+//! | Could a deployment go back? | [`rollback_readiness`] |
 //! | What is the way back, and its stages? | [`rollback`] |
 //!
 //! [`evaluate_case`] answers recorded cases of all of these in Spinnaker's JSON.
 
+pub mod alarm_guard;
 pub mod capacity;
 mod case;
+pub mod cluster_lock;
 pub mod cluster_operation;
 mod context;
 pub mod disable;
@@ -30,6 +35,7 @@ pub mod find_image;
 pub mod health;
 pub mod naming;
 pub mod rollback;
+pub mod rollback_readiness;
 mod server_group;
 pub mod source;
 pub mod strategy;

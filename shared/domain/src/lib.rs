@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod approval;
 pub mod artifact;
 pub mod canary;
 pub mod child;
@@ -10,6 +11,7 @@ pub mod execution;
 pub mod execution_json;
 pub mod ids;
 pub mod intent;
+pub mod occasion;
 pub mod pattern;
 pub mod plan;
 pub mod policy;

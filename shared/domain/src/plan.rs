@@ -85,9 +85,6 @@ pub struct PlanStage {
     /// Whether the failure of this stage is only recorded: the last Task of its group raises it.
     #[serde(default)]
     pub defers_failure: bool,
-    /// Sub-stages that are skipped when there was no source server group, and the like.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub only_if: Option<String>,
     /// What has to be so for a sub-stage of a deployment to run; it is skipped otherwise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,

@@ -1,10 +1,14 @@
 #![doc = include_str!("../README.md")]
 
+mod aws;
 pub mod client;
 pub mod error;
 pub mod message;
+pub mod object;
 pub mod policy;
+pub mod scheduler;
 pub mod secret;
+pub mod signed_call;
 pub mod signing;
 
 use async_trait::async_trait;
@@ -12,8 +16,11 @@ use async_trait::async_trait;
 pub use client::{HttpClient, Resolve, SystemResolver};
 pub use error::HttpError;
 pub use message::{Limits, Method, Request, Response};
+pub use object::{AwsObjects, ObjectReference, Objects};
 pub use policy::AddressPolicy;
+pub use scheduler::{AwsScheduler, ScheduleTarget};
 pub use secret::{AwsSecrets, ReferenceError, Secret, SecretReference, Secrets};
+pub use signed_call::{Aws, SignedCall, SignedCalls};
 pub use signing::{SigningError, signed};
 
 /// Sends requests to addresses that somebody else chose.

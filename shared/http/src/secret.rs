@@ -1,14 +1,13 @@
 //! Secrets by reference.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use gennaker_cloud::{CloudError, Connection};
 use serde_json::{Value, json};
 
-use crate::{Http, HttpClient, HttpError, Limits, Method, Request, signed};
+use crate::aws::is_region;
+use crate::signed_call::{Aws, SignedCall, SignedCalls};
 
 /// Longest name of a parameter or a secret, an ARN included: the services' own maximum is 2,048.
 const NAME_CHARACTERS: usize = 2_048;
@@ -119,11 +118,6 @@ fn name_and_key(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-fn is_region(text: &str) -> bool {
-    let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    !text.is_empty() && text.chars().all(known)
-}
-
 /// `!r:REGION!s:NAME!k:KEY`, in any order.
 fn spinnakers(text: &str) -> Result<SecretReference, ReferenceError> {
     let (mut region, mut name, mut key) = (None, None, None);
@@ -161,18 +155,7 @@ pub trait Secrets: Send + Sync {
 /// Secrets on AWS.
 #[derive(Debug)]
 pub struct AwsSecrets {
-    connection: Connection,
-    http: HttpClient,
-}
-
-/// One call to one of the services.
-struct Question<'a> {
-    service: &'static str,
-    operation: &'static str,
-    target: &'static str,
-    region: Option<&'a str>,
-    resource: &'a str,
-    body: Value,
+    calls: SignedCalls,
 }
 
 impl AwsSecrets {
@@ -180,108 +163,8 @@ impl AwsSecrets {
     #[must_use]
     pub fn new(connection: &Connection) -> Self {
         Self {
-            connection: connection.clone(),
-            http: HttpClient::to_anywhere(),
+            calls: SignedCalls::new(connection),
         }
-    }
-
-    async fn ask(&self, question: &Question<'_>, now: i64) -> Result<Value, CloudError> {
-        let no_answer = |message: String| CloudError::NoAnswer {
-            operation: question.operation.to_owned(),
-            resource: question.resource.to_owned(),
-            message,
-        };
-        let config = self.connection.config();
-        let own_region = config.region().map(ToString::to_string);
-        let region = question
-            .region
-            .map(str::to_owned)
-            .or(own_region)
-            .ok_or_else(|| no_answer("no region is set".to_owned()))?;
-        if !is_region(&region) {
-            // It becomes a part of a host's name, and an ARN's is whatever a user wrote.
-            return Err(CloudError::Unreadable {
-                what: question.resource.to_owned(),
-                message: "its region is none".to_owned(),
-            });
-        }
-        let domain = if region.starts_with("cn-") {
-            "amazonaws.com.cn"
-        } else {
-            "amazonaws.com"
-        };
-        let url = config.endpoint_url().map_or_else(
-            || format!("https://{}.{region}.{domain}/", question.service),
-            |endpoint| format!("{}/", endpoint.trim_end_matches('/')),
-        );
-        let body = question.body.to_string();
-        let request = Request::new(Method::Post, url)
-            .header("content-type", "application/x-amz-json-1.1")
-            .header("x-amz-target", question.target)
-            .body(body);
-        let request = signed(request, &self.connection, question.service, &region, now)
-            .await
-            .map_err(|error| no_answer(error.to_string()))?;
-        let limits = Limits {
-            total: Duration::from_secs(10),
-            connect: Duration::from_secs(3),
-            redirects: 0,
-            ..Limits::default()
-        };
-        let answer = self
-            .http
-            .send(&request, &limits)
-            .await
-            .map_err(|error: HttpError| no_answer(error.to_string()))?;
-        let value: Value = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
-        if answer.is_success() {
-            return Ok(value);
-        }
-        Err(refusal(
-            question,
-            answer.status,
-            &value,
-            answer.header("x-amzn-requestid"),
-        ))
-    }
-}
-
-fn refusal(
-    question: &Question<'_>,
-    status: u16,
-    value: &Value,
-    request_id: Option<&str>,
-) -> CloudError {
-    let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default();
-    // `com.amazon.coral.service#ThrottlingException`
-    let code = text("__type").rsplit('#').next().unwrap_or_default();
-    let message = match text("message") {
-        "" => text("Message"),
-        message => message,
-    };
-    if code.contains("Throttl") || code == "TooManyUpdates" || status == 429 {
-        return CloudError::Throttled {
-            operation: question.operation.to_owned(),
-            message: message.to_owned(),
-        };
-    }
-    if status >= 500 {
-        return CloudError::NoAnswer {
-            operation: question.operation.to_owned(),
-            resource: question.resource.to_owned(),
-            message: format!("status {status}: {message}"),
-        };
-    }
-    CloudError::Refused {
-        operation: question.operation.to_owned(),
-        resource: question.resource.to_owned(),
-        code: if code.is_empty() {
-            status.to_string()
-        } else {
-            code.to_owned()
-        },
-        message: message.to_owned(),
-        request_id: request_id.unwrap_or("unknown").to_owned(),
     }
 }
 
@@ -294,28 +177,32 @@ impl Secrets for AwsSecrets {
         };
         match reference {
             SecretReference::Parameter { name } => {
-                let question = Question {
-                    service: "ssm",
-                    operation: "ssm:GetParameter",
-                    target: "AmazonSSM.GetParameter",
+                let call = SignedCall {
                     region: arn_region(name),
-                    resource: name,
-                    body: json!({ "Name": name, "WithDecryption": true }),
+                    ..SignedCall::json(
+                        "ssm",
+                        "ssm:GetParameter",
+                        "AmazonSSM.GetParameter",
+                        name,
+                        &json!({ "Name": name, "WithDecryption": true }),
+                    )
                 };
-                let answer = self.ask(&question, now).await?;
+                let answer = self.calls.send(&call, now).await?;
                 let value = answer.pointer("/Parameter/Value").and_then(Value::as_str);
                 value.map(Secret::new).ok_or_else(|| missing(name))
             }
             SecretReference::Secret { region, name, key } => {
-                let question = Question {
-                    service: "secretsmanager",
-                    operation: "secretsmanager:GetSecretValue",
-                    target: "secretsmanager.GetSecretValue",
+                let call = SignedCall {
                     region: region.as_deref().or_else(|| arn_region(name)),
-                    resource: name,
-                    body: json!({ "SecretId": name }),
+                    ..SignedCall::json(
+                        "secretsmanager",
+                        "secretsmanager:GetSecretValue",
+                        "secretsmanager.GetSecretValue",
+                        name,
+                        &json!({ "SecretId": name }),
+                    )
                 };
-                let answer = self.ask(&question, now).await?;
+                let answer = self.calls.send(&call, now).await?;
                 let text = answer.get("SecretString").and_then(Value::as_str);
                 let binary = || {
                     let encoded = answer.get("SecretBinary").and_then(Value::as_str)?;

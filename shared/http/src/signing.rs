@@ -3,7 +3,10 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use aws_credential_types::provider::ProvideCredentials;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::http_request::{
+    PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
+    UriPathNormalizationMode, sign,
+};
 use aws_sigv4::sign::v4;
 use gennaker_cloud::Connection;
 
@@ -47,6 +50,17 @@ pub async fn signed(
     Ok(request)
 }
 
+/// S3 signs a key as it is written, and the digest of what is sent; every other service signs the path encoded once more.
+fn settings(service: &str) -> SigningSettings {
+    let mut settings = SigningSettings::default();
+    if service == "s3" {
+        settings.percent_encoding_mode = PercentEncodingMode::Single;
+        settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
+        settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
+    }
+    settings
+}
+
 /// The headers that sign a request.
 fn signature(
     request: &Request,
@@ -62,7 +76,7 @@ fn signature(
         .region(region)
         .name(service)
         .time(UNIX_EPOCH.checked_add(since)?)
-        .settings(SigningSettings::default())
+        .settings(settings(service))
         .build()
         .ok()?
         .into();

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::runtime::{Call, Refusal, Runtime};
 use crate::setting::{now_millis, prefix, setting, table_name};
-use crate::{Resolver, Stage, internet, wake::WakeFunction};
+use crate::{NotifyFunction, Resolver, Stage, internet, wake::WakeFunction};
 
 /// What ends a function's process.
 pub type Error = lambda_runtime::Error;
@@ -108,6 +108,7 @@ pub async fn run_stage<S: Stage + 'static>(
     let resolver = Resolver::new().with_http(Arc::new(internet()));
     let runtime = Runtime::new(connect(&connection), store, wake, prefix())
         .counting_failures()
+        .telling(Arc::new(NotifyFunction::new(&connection, &prefix())))
         .with_resolver(resolver);
     let runtime = Arc::new(runtime);
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| {

@@ -147,7 +147,6 @@ impl<'a> InLine<'a> {
                 .collect(),
             opens: Vec::new(),
             defers_failure: false,
-            only_if: None,
             conditions: Vec::new(),
             fills: Vec::new(),
             context: context.clone(),

@@ -98,6 +98,16 @@ impl Invocation<'_> {
         Invocation { context, ..*self }
     }
 
+    /// The same call of a stage whose own work began at `began`, not when the stage was first called: what it waited for
+    /// before does not count against its time limits.
+    #[must_use]
+    pub fn begun_at(&self, began: i64) -> Invocation<'_> {
+        Invocation {
+            started: self.started.max(began),
+            ..*self
+        }
+    }
+
     /// Whether a person asked this stage to wait no more. That is no skip of the stage: it ends as if its time had come.
     ///
     /// # Errors

@@ -99,6 +99,22 @@ struct Wanted<'a> {
 
 type Known = (Arc<Plan>, Option<Arc<Processed>>);
 
+/// Who reads values of an execution from outside of its stages: a message about it.
+pub struct Reader<'a> {
+    /// The store, for what expressions look up.
+    pub store: &'a Store,
+    /// The execution as Spinnaker's JSON.
+    pub execution: &'a Value,
+    /// The stage whose context is seen; none is the execution's own.
+    pub stage: Option<&'a str>,
+    /// The pipeline's evaluator.
+    pub evaluator: Evaluator,
+    /// Now, UTC milliseconds.
+    pub now: i64,
+    /// What random values are derived from.
+    pub seed: &'a str,
+}
+
 /// What a warm function keeps for the expressions of all executions.
 #[derive(Default)]
 pub struct Resolver {
@@ -149,6 +165,27 @@ impl Resolver {
             templates: Some(&self.templates),
             ..Options::default()
         }
+    }
+
+    /// A value with the expressions in it evaluated as a reader of the execution sees them now, with the context of the
+    /// whole execution or of one of its stages; what cannot be evaluated stays as it is.
+    ///
+    /// # Errors
+    /// Those of the table that may pass, where an expression asks something of it.
+    pub async fn read(&self, view: &Reader<'_>, source: &Value) -> Result<Value, CloudError> {
+        if !has_expression(source) {
+            return Ok(source.clone());
+        }
+        let root = match view.stage {
+            Some(ref_id) => Context::of_stage(&ExecutionView::new(view.execution), ref_id, None),
+            None => Context::from_execution(view.execution, None, None),
+        };
+        let options = self.options(view.evaluator, Mode::Map, view.now, view.seed);
+        let outcome = self
+            .outside(view.store)
+            .evaluate(source, &root, &options)
+            .await?;
+        Ok(outcome.value)
     }
 
     /// Evaluates a pipeline at its start as evaluator v3 does: every field of every stage, with `trigger` as all that
@@ -535,7 +572,9 @@ fn value_or_explanation(mut outcome: Outcome) -> Result<Value, String> {
     }
 }
 
-fn evaluator(plan: &Plan) -> Evaluator {
+/// The evaluator of a plan.
+#[must_use]
+pub fn evaluator(plan: &Plan) -> Evaluator {
     Evaluator::of(&plan.spel_evaluator)
 }
 

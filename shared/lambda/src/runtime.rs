@@ -16,6 +16,7 @@ use gennaker_cloud::{CloudError, Store};
 use gennaker_domain::deployment::facts;
 use gennaker_domain::deployment::strategy::Condition;
 use gennaker_domain::error_name::{self, Poll};
+use gennaker_domain::occasion;
 use gennaker_domain::policy::fails_on_expressions;
 use gennaker_domain::rollup::{Readiness, Records, Rollup};
 use gennaker_domain::{
@@ -23,10 +24,11 @@ use gennaker_domain::{
 };
 use serde_json::{Map, Value, json};
 
+use crate::metric;
 use crate::parents;
 use crate::resolve::{self, Processed, Resolver, Scope};
 use crate::stage::NOTHING_TO_DO;
-use crate::{Invocation, Stage, StageError, Step, Undo, Wake};
+use crate::{Invocation, Stage, StageError, Step, Tell, Undo, Wake};
 
 /// What a function answers Step Functions if not Ok.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -76,6 +78,7 @@ pub struct Runtime<S> {
     stage: S,
     store: Store,
     wake: Arc<dyn Wake>,
+    tell: Option<Arc<dyn Tell>>,
     prefix: String,
     counts_failures: bool,
     plans: Mutex<HashMap<String, Arc<Plan>>>,
@@ -108,6 +111,7 @@ impl<S: Stage> Runtime<S> {
             stage,
             store,
             wake,
+            tell: None,
             prefix: prefix.into(),
             counts_failures: false,
             plans: Mutex::new(HashMap::new()),
@@ -120,6 +124,15 @@ impl<S: Stage> Runtime<S> {
     pub fn counting_failures(mut self) -> Self {
         self.counts_failures = true;
         self
+    }
+
+    /// The same, telling of every stage's start and end.
+    #[must_use]
+    pub fn telling(self, tell: Arc<dyn Tell>) -> Self {
+        Self {
+            tell: Some(tell),
+            ..self
+        }
     }
 
     /// The same with another resolver of expressions.
@@ -278,13 +291,31 @@ impl<S: Stage> Runtime<S> {
             );
         }
         if !records.contains_key(&stage.ref_id) && !self.enabled(situation, &scope, stage).await? {
-            let mut record = StageRecord::not_started(&stage.ref_id);
-            record.status = Status::Skipped;
-            record.run = run.number;
-            record.end_time = Some(call.now);
-            record.waiting = Some("stageEnabled is not true".to_owned());
+            let record = StageRecord {
+                status: Status::Skipped,
+                waiting: Some("stageEnabled is not true".to_owned()),
+                ..ended_unstarted(stage, run, call.now)
+            };
             self.store.settle_stage(&run.execution, &record).await?;
             return self.after_completion(call, situation, stage, &record).await;
+        }
+        if !self.stage.serves(&stage.stage_type) {
+            let reason = format!("there is no stage type `{}`", stage.stage_type);
+            let record = StageRecord {
+                status: Status::Terminal,
+                failure: Some(Failure {
+                    reason,
+                    details: Value::Null,
+                }),
+                ..ended_unstarted(stage, run, call.now)
+            };
+            self.store.settle_stage(&run.execution, &record).await?;
+            return self.after_completion(call, situation, stage, &record).await;
+        }
+        if !records.contains_key(&stage.ref_id) {
+            // Before the lease: a try that dies in between is made again, and tells again.
+            self.tell(stage, occasion::STAGE_STARTING, &situation.caller)
+                .await;
         }
         let Some(mut record) = self.lease(call, situation, stage).await? else {
             return Ok(());
@@ -335,9 +366,18 @@ impl<S: Stage> Runtime<S> {
             scope: &scope,
             within: None,
         };
-        let answer = match timed_out(plan, &record, stage, call.now.saturating_sub(started)) {
+        // Milliseconds of a stage are far below 2^53.
+        #[allow(clippy::cast_precision_loss)]
+        let left = time_limit(plan, &record, stage)
+            .filter(|limit| self.stage.times_out(&record.context, *limit))
+            .map(|limit| (limit, limit - call.now.saturating_sub(started) as f64));
+        let answer = match left.and_then(|(limit, left)| timed_out(&record, stage, limit, left)) {
             Some(timed_out) => self.stage.timed_out(&invocation).await.map(|()| timed_out),
             None => self.stage.step(&invocation).await,
+        };
+        let answer = match left {
+            Some((_, left)) => answer.map(|step| step.looked_at_within(left)),
+            None => answer,
         };
         self.write_answer(call, situation, stage, record, answer)
             .await
@@ -466,6 +506,11 @@ impl<S: Stage> Runtime<S> {
                 return Err(Refusal::from(error));
             }
             Err(StageError::Cloud(error)) => failed_call(&error),
+            Err(StageError::Unsettled { reason }) => Step::Waiting {
+                reason,
+                memory: record.memory.clone(),
+                poll: Some(Poll::TenSeconds),
+            },
         };
         match step {
             Step::Waiting {
@@ -577,8 +622,13 @@ impl<S: Stage> Runtime<S> {
             ..situation.clone_refs()
         };
         if record.status.is_halt() && self.counts_failures {
-            count_failure(&stage.stage_type, call.now);
+            metric::count(
+                "StageFailures",
+                &[("StageType", &stage.stage_type)],
+                call.now,
+            );
         }
+        self.tell_end(&situation, stage, record).await;
         let halt = Rollup::new(&situation.plan, &situation.records).halt(&stage.ref_id);
         if let Some(halt) = halt {
             return self.halt(&situation, stage, record, halt, call.now).await;
@@ -634,6 +684,8 @@ impl<S: Stage> Runtime<S> {
         stage: &PlanStage,
         record: &StageRecord,
     ) -> Result<(), Refusal> {
+        // The try that wrote the record may have died before it told.
+        self.tell_end(situation, stage, record).await;
         if record.run == situation.run.number {
             let halt = Rollup::new(&situation.plan, &situation.records).halt(&stage.ref_id);
             if let Some(halt) = halt {
@@ -643,6 +695,28 @@ impl<S: Stage> Runtime<S> {
         }
         self.open_joins(situation, stage).await?;
         self.let_go_all(situation, stage).await
+    }
+
+    /// Tells that the stage has ended.
+    async fn tell_end(&self, situation: &Situation, stage: &PlanStage, record: &StageRecord) {
+        if let Some(when) = occasion::stage_end(record.status) {
+            let run = situation.run.execution.run(record.run);
+            self.tell(stage, when, &run).await;
+        }
+    }
+
+    /// Telling never stops a release: what could not be handed over is told at the execution's end.
+    async fn tell(&self, stage: &PlanStage, when: &str, run: &Run) {
+        let Some(tell) = &self.tell else { return };
+        let occasion = json!({
+            "execution": run.execution,
+            "run": run.number,
+            "stage": stage.ref_id,
+            "when": when,
+        });
+        if let Err(error) = tell.tell(occasion).await {
+            tracing::warn!(execution = %run.execution, stage = stage.ref_id, when, reason = %error, "left to the execution's end to tell");
+        }
     }
 
     /// Wakes the joins that this stage opened, one event for all.
@@ -801,6 +875,9 @@ impl<S: Stage> Runtime<S> {
                 Err(Refusal::new(Poll::after(waited).error_name(), reason))
             }
             Err(StageError::Cloud(error)) if error.is_passing() => Err(Refusal::from(error)),
+            Err(StageError::Unsettled { reason }) => {
+                Err(Refusal::new(Poll::TenSeconds.error_name(), reason))
+            }
             Err(error) => Err(Refusal::new(error_name::STAGE_FAILED, error.to_string())),
         }
     }
@@ -842,6 +919,15 @@ impl Situation {
     }
 }
 
+/// The record of a stage that ends in this run without having started; how is the caller's to say.
+fn ended_unstarted(stage: &PlanStage, run: &Run, now: i64) -> StageRecord {
+    StageRecord {
+        run: run.number,
+        end_time: Some(now),
+        ..StageRecord::not_started(&stage.ref_id)
+    }
+}
+
 /// Adds to the context of a deployment's sub-stage what is known only now; the condition for which it is skipped, if
 /// one does not hold. Completing again changes nothing.
 fn complete(
@@ -864,14 +950,18 @@ fn complete(
     }
 }
 
-fn timed_out(plan: &Plan, record: &StageRecord, stage: &PlanStage, elapsed: i64) -> Option<Step> {
-    let own = record.context.get("stageTimeoutMs").and_then(Value::as_f64);
+/// The milliseconds that a stage has: its own `stageTimeoutMs`, else that of the nearest stage that it belongs to.
+fn time_limit(plan: &Plan, record: &StageRecord, stage: &PlanStage) -> Option<f64> {
+    let of = |context: &Map<String, Value>| context.get("stageTimeoutMs").and_then(Value::as_f64);
     let inherited = || {
-        plan.lineage(&stage.ref_id)
-            .into_iter()
-            .find_map(|of| of.context.get("stageTimeoutMs").and_then(Value::as_f64))
+        let lineage = plan.lineage(&stage.ref_id);
+        lineage.into_iter().find_map(|stage| of(&stage.context))
     };
-    let limit = own.or_else(inherited)?;
+    of(&record.context).or_else(inherited)
+}
+
+/// The end of a stage whose time-out of `limit` milliseconds has passed; `left` of them are left.
+fn timed_out(record: &StageRecord, stage: &PlanStage, limit: f64, left: f64) -> Option<Step> {
     // A sleeping Task is called again when its own time-out has passed. Step Functions counts that from when it calls the
     // function, the stage from when the function runs: without this the stage would sleep for its whole time again.
     let early = if stage.woken && record.attempts > 1 {
@@ -879,8 +969,7 @@ fn timed_out(plan: &Plan, record: &StageRecord, stage: &PlanStage, elapsed: i64)
     } else {
         0.0
     };
-    #[allow(clippy::cast_precision_loss)] // Milliseconds of a stage are far below 2^53.
-    if (elapsed as f64) <= limit - early {
+    if left >= early {
         return None;
     }
     // What it waited for is what a person has to look at.
@@ -930,21 +1019,4 @@ fn exception(reason: &str, details: &Value, now: i64) -> Value {
         "shouldRetry": false,
         "timestamp": now,
     })
-}
-
-/// One line in CloudWatch's embedded metric format: Lambda's own `Errors` also counts polls.
-fn count_failure(stage_type: &str, now: i64) {
-    let line = json!({
-        "_aws": {
-            "Timestamp": now,
-            "CloudWatchMetrics": [{
-                "Namespace": "Gennaker",
-                "Dimensions": [["StageType"]],
-                "Metrics": [{ "Name": "StageFailures", "Unit": "Count" }],
-            }],
-        },
-        "StageType": stage_type,
-        "StageFailures": 1,
-    });
-    println!("{line}");
 }

@@ -21,6 +21,12 @@ pub trait Stage: Send + Sync {
     /// See [`StageError`]: what is passing is tried again, what is not fails the stage.
     async fn step(&self, invocation: &Invocation<'_>) -> Result<Step, StageError>;
 
+    /// Whether this function does the work of a stage type. A stage that it does not serve ends TERMINAL when its turn
+    /// comes, whatever its policy and without having started, as one of an unknown type does in Spinnaker.
+    fn serves(&self, _stage_type: &str) -> bool {
+        true
+    }
+
     /// Called instead of `step` when the stage's own time-out (`stageTimeoutMs`) has run out, before its end is written:
     /// lets go of what must not outlive it, such as a child pipeline. As safe to repeat as `step`.
     ///
@@ -28,6 +34,12 @@ pub trait Stage: Send + Sync {
     /// As for `step`.
     async fn timed_out(&self, _invocation: &Invocation<'_>) -> Result<(), StageError> {
         Ok(())
+    }
+
+    /// Whether a time-out of so many milliseconds (`stageTimeoutMs`, its own or that of the stage it belongs to) ends the
+    /// stage. A stage that waits for a time of its own may say no.
+    fn times_out(&self, _context: &Map<String, Value>, _limit_millis: f64) -> bool {
+        true
     }
 
     /// Undoes one intent of this stage. Called by `finalize` until it answers [`Undo::Done`]; as safe to repeat as
@@ -50,6 +62,18 @@ pub trait Stage: Send + Sync {
 impl Stage for std::sync::Arc<dyn Stage> {
     async fn step(&self, invocation: &Invocation<'_>) -> Result<Step, StageError> {
         (**self).step(invocation).await
+    }
+
+    fn serves(&self, stage_type: &str) -> bool {
+        (**self).serves(stage_type)
+    }
+
+    async fn timed_out(&self, invocation: &Invocation<'_>) -> Result<(), StageError> {
+        (**self).timed_out(invocation).await
+    }
+
+    fn times_out(&self, context: &Map<String, Value>, limit_millis: f64) -> bool {
+        (**self).times_out(context, limit_millis)
     }
 
     async fn undo(&self, invocation: &Invocation<'_>, intent: &Intent) -> Result<Undo, StageError> {
@@ -127,6 +151,19 @@ impl Step {
         }
     }
 
+    /// The same, with a poll of its own that does not sleep past the stage's time-out, which has `left_millis` left.
+    pub(crate) fn looked_at_within(mut self, left_millis: f64) -> Self {
+        if let Self::Waiting {
+            poll: Some(poll), ..
+        } = &mut self
+        {
+            #[allow(clippy::cast_possible_truncation)] // A cast of a float saturates.
+            let within = Poll::within(left_millis as i64);
+            *poll = within.min(*poll);
+        }
+        self
+    }
+
     /// The stage had nothing to do, for this reason: it is SKIPPED, and its dependants run. (A task that only *ends*
     /// SKIPPED makes its stage SUCCEEDED.)
     pub fn skipped(reason: impl Into<String>) -> Self {
@@ -168,6 +205,12 @@ pub enum StageError {
     /// A call to AWS failed. Passing ones are tried again; the others fail the stage.
     #[error(transparent)]
     Cloud(#[from] CloudError),
+    /// AWS does not show yet what this execution made, so that nothing can be decided: looked at again soon.
+    #[error("{reason}")]
+    Unsettled {
+        /// What is missing, for a person.
+        reason: String,
+    },
     /// The execution is ending or on another run: nothing new may begin. The runtime answers Ok.
     #[error("the execution is ending")]
     Ending,

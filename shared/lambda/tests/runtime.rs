@@ -7,7 +7,7 @@
     missing_docs
 )]
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -15,7 +15,9 @@ use gennaker_cloud::{CloudError, Store};
 use gennaker_domain::{
     Ending, Execution, ExecutionId, Intent, Plan, PlanStage, Predecessor, Status, plan,
 };
-use gennaker_lambda::{Call, Invocation, Refusal, Runtime, Stage, StageError, Step, Undo, Wake};
+use gennaker_lambda::{
+    Call, Invocation, Refusal, Runtime, Stage, StageError, Step, Tell, Undo, Wake,
+};
 use gennaker_testkit::{Fault, Faults, MemoryTable, Moment};
 use serde_json::{Map, Value, json};
 
@@ -30,6 +32,9 @@ struct MakeThing {
 impl Stage for MakeThing {
     async fn step(&self, invocation: &Invocation<'_>) -> Result<Step, StageError> {
         match invocation.context.get("answer").and_then(Value::as_str) {
+            Some("wait until 50") if invocation.now < 50 => {
+                return Ok(Step::waiting(invocation, "it is not 50 yet"));
+            }
             Some("fail") => return Ok(Step::failed("the thing broke")),
             Some("wait") => return Ok(Step::waiting(invocation, "2 of 3 things healthy")),
             Some("panic") => panic!("a bug"),
@@ -71,7 +76,33 @@ impl Wake for Woken {
     }
 }
 
+/// What was told; it fails where it is told to.
+#[derive(Default)]
+struct Told {
+    occasions: Mutex<Vec<String>>,
+    fails: AtomicBool,
+}
+
+#[async_trait]
+impl Tell for Told {
+    async fn tell(&self, occasion: Value) -> Result<(), CloudError> {
+        if self.fails.load(Ordering::Relaxed) {
+            return Err(CloudError::Conflict);
+        }
+        let text = |name: &str| occasion[name].as_str().unwrap().to_owned();
+        let line = format!(
+            "{} {} of run {}",
+            text("stage"),
+            text("when"),
+            occasion["run"]
+        );
+        self.occasions.lock().unwrap().push(line);
+        Ok(())
+    }
+}
+
 struct World {
+    told: Arc<Told>,
     runtime: Runtime<MakeThing>,
     store: Store,
     things: Arc<Mutex<Vec<String>>>,
@@ -101,7 +132,6 @@ fn stage(ref_id: &str, requisites: &[&str], context: Value) -> PlanStage {
             .collect(),
         opens: Vec::new(),
         defers_failure: false,
-        only_if: None,
         conditions: Vec::new(),
         fills: Vec::new(),
         context: context.as_object().cloned().unwrap(),
@@ -159,7 +189,10 @@ async fn world(stages: Vec<PlanStage>) -> World {
         Arc::clone(&woken) as Arc<dyn Wake>,
         "gennaker",
     );
+    let told = Arc::new(Told::default());
+    let runtime = runtime.telling(Arc::clone(&told) as Arc<dyn Tell>);
     World {
+        told,
         runtime,
         store,
         things,
@@ -538,4 +571,27 @@ async fn a_failed_expression_fails_the_stage_whatever_its_policy_if_it_says_so()
         "StageFailed"
     );
     assert_eq!(world.status("1").await, Status::Terminal);
+}
+
+#[tokio::test]
+async fn a_stages_start_and_end_are_told_in_their_run_and_again_by_a_retry() {
+    let world = world(vec![stage("1", &[], json!({}))]).await;
+    world.call_at("1", 10).await.unwrap();
+    world.call_at("1", 20).await.unwrap();
+    let told = world.told.occasions.lock().unwrap().clone();
+    let end = "1 stage.complete of run 1";
+    assert_eq!(told, ["1 stage.starting of run 1", end, end]);
+}
+
+#[tokio::test]
+async fn polls_tell_nothing_and_nobody_to_tell_stops_nothing() {
+    let world = world(vec![stage("1", &[], json!({"answer": "wait until 50"}))]).await;
+    world.told.fails.store(true, Ordering::Relaxed);
+    assert!(world.call_at("1", 10).await.is_err());
+    world.told.fails.store(false, Ordering::Relaxed);
+    assert!(world.call_at("1", 20).await.is_err());
+    assert!(world.told.occasions.lock().unwrap().is_empty());
+    world.call_at("1", 60).await.unwrap();
+    let told = world.told.occasions.lock().unwrap().clone();
+    assert_eq!(told, ["1 stage.complete of run 1"]);
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use gennaker_cloud::alarms::AwsAlarms;
 use gennaker_cloud::auto_scaling::AwsAutoScaling;
 use gennaker_cloud::load_balancing::AwsLoadBalancing;
-use gennaker_cloud::{Account, AutoScaling, Connection, LoadBalancing};
+use gennaker_cloud::{Account, Alarms, AutoScaling, Connection, LoadBalancing};
 use gennaker_domain::Run;
 use gennaker_lambda::{Invocation, StageError};
 
@@ -20,6 +21,8 @@ pub struct Place {
     pub auto_scaling: Arc<dyn AutoScaling>,
     /// Elastic Load Balancing there.
     pub load_balancing: Arc<dyn LoadBalancing>,
+    /// CloudWatch's alarms there.
+    pub alarms: Arc<dyn Alarms>,
 }
 
 impl std::fmt::Debug for Place {
@@ -60,6 +63,7 @@ impl Clouds for AwsClouds {
             region: region.to_owned(),
             auto_scaling: Arc::new(AwsAutoScaling::new(&connection)),
             load_balancing: Arc::new(AwsLoadBalancing::new(&connection)),
+            alarms: Arc::new(AwsAlarms::new(&connection)),
         }
     }
 }

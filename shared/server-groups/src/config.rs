@@ -1,11 +1,13 @@
 //! Which account, regions, cluster and server group a stage names.
 
-use gennaker_domain::Intent;
 use gennaker_domain::deployment::{cluster_operation, facts, naming};
+use gennaker_domain::{Intent, StageRecord};
 use gennaker_lambda::{Invocation, StageError, Step};
 use serde_json::{Map, Value};
 
-use crate::planned;
+/// After so long, a group that Auto Scaling does not list is gone: its descriptions are eventually consistent, by
+/// seconds as a rule.
+const LISTED_WITHIN_MILLIS: i64 = 30_000;
 
 /// What a stage about server groups is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,6 +60,18 @@ pub fn regions(context: &Map<String, Value>) -> Vec<String> {
 }
 
 impl Subject {
+    /// The account and the regions of a stage's context.
+    ///
+    /// # Errors
+    /// [`StageError::InvalidConfiguration`] without an account.
+    pub fn place_of(context: &Map<String, Value>) -> Result<(String, Vec<String>), StageError> {
+        let account = filled(context, "credentials")
+            .or_else(|| filled(context, "account"))
+            .ok_or_else(|| StageError::invalid("credentials", "the stage names no account"))?
+            .to_owned();
+        Ok((account, regions(context)))
+    }
+
     /// Reads a stage's context.
     ///
     /// The cluster is `cluster`, the moniker's, or what the name of the server group says.
@@ -65,11 +79,7 @@ impl Subject {
     /// # Errors
     /// [`StageError::InvalidConfiguration`] without account, region or cluster.
     pub fn of(context: &Map<String, Value>) -> Result<Self, StageError> {
-        let account = filled(context, "credentials")
-            .or_else(|| filled(context, "account"))
-            .ok_or_else(|| StageError::invalid("credentials", "the stage names no account"))?
-            .to_owned();
-        let regions = regions(context);
+        let (account, regions) = Self::place_of(context)?;
         if regions.is_empty() {
             return Err(StageError::invalid("regions", "the stage names no region"));
         }
@@ -93,6 +103,28 @@ impl Subject {
             server_group,
         })
     }
+}
+
+/// The cluster in which a stage creates a server group: what it names, or the cluster of the group that it clones.
+#[must_use]
+pub fn created_cluster(context: &Map<String, Value>, application: &str) -> Option<String> {
+    let says = |key: &str| filled(context, key);
+    if ["application", "stack", "freeFormDetails"]
+        .iter()
+        .any(|key| says(key).is_some())
+    {
+        let application = says("application").unwrap_or(application);
+        return naming::cluster_name(application, says("stack"), says("freeFormDetails")).ok();
+    }
+    let source = context.get("source").and_then(Value::as_object);
+    let cloned = source
+        .and_then(|source| filled(source, "serverGroupName").or_else(|| filled(source, "asgName")));
+    says("targetCluster").map(str::to_owned).or_else(|| {
+        let cloned = cloned
+            .or_else(|| says("serverGroupName"))
+            .or_else(|| says("asgName"))?;
+        naming::parse(cloned).cluster
+    })
 }
 
 /// The regions that deploys after this stage deploy to: an image is needed there too.
@@ -126,13 +158,33 @@ pub fn later_regions(invocation: &Invocation<'_>) -> Vec<String> {
 /// region: no operation on the cluster touches them.
 #[must_use]
 pub fn deployed(invocation: &Invocation<'_>, account: &str, region: &str) -> Vec<String> {
+    deployed_by(invocation, account, region, |_| true)
+}
+
+/// As [`deployed`], and created so short a time ago that Auto Scaling may not list them yet.
+#[must_use]
+pub fn just_deployed(invocation: &Invocation<'_>, account: &str, region: &str) -> Vec<String> {
+    let since = invocation.now.saturating_sub(LISTED_WITHIN_MILLIS);
+    deployed_by(invocation, account, region, |record| {
+        record.end_time.or(record.start_time) > Some(since)
+    })
+}
+
+/// What deploys around and before this stage created, of those whose records are asked for.
+fn deployed_by(
+    invocation: &Invocation<'_>,
+    account: &str,
+    region: &str,
+    counts: impl Fn(&StageRecord) -> bool,
+) -> Vec<String> {
     let contexts: Vec<(String, Map<String, Value>)> = invocation
         .plan
         .ancestors(&invocation.stage.ref_id)
         .into_iter()
         .map(|stage| {
             let mut context = stage.context.clone();
-            if let Some(record) = invocation.records.get(&stage.ref_id) {
+            let record = invocation.records.get(&stage.ref_id);
+            if let Some(record) = record.filter(|record| counts(record)) {
                 context.extend(record.context.clone());
                 context.extend(record.outputs.clone());
             }
@@ -165,8 +217,7 @@ pub fn completed(invocation: &Invocation<'_>) -> Result<Map<String, Value>, Step
     ) else {
         return Ok(invocation.context.clone());
     };
-    let (only_if, fills) = planned::of(stage);
-    facts::completed(invocation.context, &only_if, &fills, &facts)
+    facts::completed(invocation.context, &stage.conditions, &stage.fills, &facts)
         .map_err(|missing| Step::skipped(format!("not so: {missing}")))
 }
 

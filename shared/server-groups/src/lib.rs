@@ -1,14 +1,17 @@
 #![doc = include_str!("../README.md")]
 
+pub mod alarms;
 pub mod clouds;
+pub mod cluster_lock;
 pub mod config;
 pub mod destruction;
 pub mod guard;
+pub mod guarded;
 pub mod observe;
-pub mod planned;
 pub mod predecessor;
 pub mod sizing;
 pub mod targets;
 pub mod traffic;
 
 pub use clouds::{AwsClouds, Clouds, Place};
+pub use guarded::Guarded;

@@ -2,12 +2,13 @@
 
 use gennaker_cloud::auto_scaling::Group;
 use gennaker_domain::Intent;
+use gennaker_domain::deployment::naming;
 use gennaker_domain::deployment::target::{self, Target};
 use gennaker_lambda::{Invocation, StageError};
 use serde_json::Value;
 
 use crate::config::{Subject, own_intents, undo_text};
-use crate::{Clouds, Place, clouds, observe};
+use crate::{Clouds, Place, clouds, config, observe};
 
 /// The server group of one region.
 #[derive(Clone, Debug)]
@@ -26,7 +27,8 @@ pub struct Found {
 /// kind say so), the one that the stage names, or what its `target` means now.
 ///
 /// # Errors
-/// [`StageError::InvalidConfiguration`] with what there is where no group is found.
+/// [`StageError::InvalidConfiguration`] with what there is where no group is found; [`StageError::Unsettled`] while the
+/// list lacks a group that this execution has just created, because "the current one" would be another then.
 pub async fn find(
     clouds: &dyn Clouds,
     invocation: &Invocation<'_>,
@@ -52,6 +54,7 @@ pub async fn find(
             continue;
         }
         let groups = observe::cluster_groups(&place, &subject.cluster).await?;
+        shows_what_was_made(invocation, &subject, &place, &groups)?;
         let name = chosen(invocation, &subject, &place, &groups)?;
         let group = groups.into_iter().find(|group| group.name == name);
         found.push(Found {
@@ -62,6 +65,32 @@ pub async fn find(
         });
     }
     Ok(found)
+}
+
+/// Refuses to choose from a list that lacks what this execution made a moment ago. A stage that names another group
+/// needs no more than that.
+fn shows_what_was_made(
+    invocation: &Invocation<'_>,
+    subject: &Subject,
+    place: &Place,
+    groups: &[Group],
+) -> Result<(), StageError> {
+    let missing = config::just_deployed(invocation, &subject.account, &place.region)
+        .into_iter()
+        .filter(|name| naming::parse(name).cluster.as_deref() == Some(&subject.cluster))
+        .filter(|name| {
+            subject
+                .server_group
+                .as_ref()
+                .is_none_or(|named| named == name)
+        })
+        .find(|name| !groups.iter().any(|group| group.name == *name));
+    match missing {
+        None => Ok(()),
+        Some(name) => Err(StageError::Unsettled {
+            reason: format!("server group `{name}` was just created and is not listed yet"),
+        }),
+    }
 }
 
 fn chosen(

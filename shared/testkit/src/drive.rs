@@ -73,7 +73,6 @@ pub fn stage(ref_id: &str, stage_type: &str, function: &str, context: Value) -> 
         starts_after: Vec::new(),
         opens: Vec::new(),
         defers_failure: false,
-        only_if: None,
         conditions: Vec::new(),
         fills: Vec::new(),
         context: match context {
@@ -117,11 +116,31 @@ impl Drive {
     /// # Errors
     /// None in practice: the table does not fail here.
     pub async fn of_plan(world: World, faults: Faults, plan: &Plan) -> Result<Self, CloudError> {
-        let now = world.now();
         let table = MemoryTable::with_faults(faults.clone());
+        Self::begin(world, table, faults, plan, json!({})).await
+    }
+
+    /// Another execution in the same world and on the same table, of this plan and started by this trigger, that runs.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub async fn another(&self, plan: &Plan, trigger: Value) -> Result<Self, CloudError> {
+        let (world, table) = (self.world.clone(), self.table.clone());
+        Self::begin(world, table, self.faults.clone(), plan, trigger).await
+    }
+
+    async fn begin(
+        world: World,
+        table: MemoryTable,
+        faults: Faults,
+        plan: &Plan,
+        trigger: Value,
+    ) -> Result<Self, CloudError> {
+        let now = world.now();
         let store = Store::new(Arc::new(table.without_faults()));
         let plan_hash = store.put_plan(plan).await?;
-        let id = ExecutionId::derive(now, &["drive"]);
+        // One execution starts at a time, in the world's time.
+        let id = ExecutionId::derive(now, &["drive", &plan.pipeline]);
         let execution = Execution {
             id: id.clone(),
             application: plan.application.clone(),
@@ -139,7 +158,7 @@ impl Drive {
             start_time: Some(now),
             end_time: None,
         };
-        store.create_execution(&execution, &json!({})).await?;
+        store.create_execution(&execution, &trigger).await?;
         Ok(Self {
             world,
             table,
@@ -229,14 +248,27 @@ impl Drive {
 
     /// Calls a stage until its Task ends.
     pub async fn to_end<S: Stage>(&self, runtime: &Runtime<S>, ref_id: &str) -> End {
-        self.until_over(runtime, &json!({ "run": self.run, "stage": ref_id }))
-            .await
+        self.to_end_repeating(runtime, ref_id, 1).await
     }
 
-    async fn until_over<S: Stage>(&self, runtime: &Runtime<S>, event: &Value) -> End {
+    /// As [`Self::to_end`], each invocation this many times in a row: whoever invokes may not have heard the answer.
+    pub async fn to_end_repeating<S: Stage>(
+        &self,
+        runtime: &Runtime<S>,
+        ref_id: &str,
+        times: usize,
+    ) -> End {
+        let event = json!({ "run": self.run, "stage": ref_id });
+        self.until_over(runtime, &event, times).await
+    }
+
+    async fn until_over<S: Stage>(&self, runtime: &Runtime<S>, event: &Value, times: usize) -> End {
         let mut unexpected = 0;
         let mut last = String::new();
         for _ in 0..CALLS {
+            for _ in 1..times {
+                self.call(runtime, event).await;
+            }
             let Some((name, message)) = self.call(runtime, event).await else {
                 return End::Done;
             };
@@ -290,7 +322,7 @@ impl Drive {
                 return Ok(End::Done);
             };
             let event = json!({ "run": self.run, "stage": ref_id, "undo": intent.action });
-            match self.until_over(runtime, &event).await {
+            match self.until_over(runtime, &event, 1).await {
                 End::Done => {}
                 other => return Ok(other),
             }

@@ -33,13 +33,28 @@ struct Planned {
     fault: Fault,
 }
 
-#[derive(Debug, Default)]
+/// What happens while a call is under way.
+type Meanwhile = Box<dyn FnOnce() + Send>;
+
+#[derive(Default)]
 struct State {
     calls: Vec<String>,
+    meanwhile: Option<(usize, Meanwhile)>,
     planned: Vec<Planned>,
     struck: usize,
     dead: bool,
     stale: bool,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State")
+            .field("calls", &self.calls.len())
+            .field("planned", &self.planned)
+            .field("struck", &self.struck)
+            .field("dead", &self.dead)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Counts the calls of everything that shares it and makes chosen ones fail.
@@ -70,6 +85,12 @@ impl Faults {
             moment,
             fault,
         });
+    }
+
+    /// Does something in the middle of call number `call`, before it takes effect: another process that is at work at the
+    /// same time. What it calls counts as well.
+    pub fn meanwhile(&self, call: usize, what: impl FnOnce() + Send + 'static) {
+        self.state().meanwhile = Some((call, Box::new(what)));
     }
 
     /// Names of the calls so far, such as `autoscaling:CreateAutoScalingGroup`.
@@ -106,7 +127,11 @@ impl Faults {
         }
         let call = state.calls.len();
         state.calls.push(operation.to_owned());
+        let meanwhile = state.meanwhile.take_if(|(at, _)| *at == call);
         drop(state);
+        if let Some((_, what)) = meanwhile {
+            what();
+        }
         self.strike(call, Moment::Before, operation, resource)?;
         Ok(call)
     }

@@ -1,11 +1,15 @@
-//! The internet in memory: hosts that somebody else runs, and secrets.
+//! The internet in memory: hosts that somebody else runs, secrets, and objects.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use gennaker_cloud::CloudError;
-use gennaker_http::{Http, HttpError, Limits, Request, Response, Secret, SecretReference, Secrets};
+use gennaker_http::{
+    Aws, Http, HttpError, Limits, ObjectReference, Objects, Request, Response, Secret,
+    SecretReference, Secrets, SignedCall,
+};
+use serde_json::Value;
 
 use crate::Faults;
 
@@ -126,6 +130,83 @@ impl Http for MemoryHttp {
     }
 }
 
+/// What a service does with a call. It keeps what state it likes.
+type Service = Box<dyn FnMut(&Value) -> Result<Value, CloudError> + Send>;
+
+/// AWS services that are called without an SDK, in memory: an operation that nobody serves is refused. Clones are the
+/// same.
+#[derive(Clone, Default)]
+pub struct MemoryAws {
+    operations: Arc<Mutex<BTreeMap<String, Service>>>,
+    received: Arc<Mutex<Vec<(String, Value)>>>,
+    faults: Faults,
+}
+
+impl std::fmt::Debug for MemoryAws {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MemoryAws")
+    }
+}
+
+impl MemoryAws {
+    /// Nothing is served; calls count, and fail, with `faults`.
+    #[must_use]
+    pub fn with_faults(faults: Faults) -> Self {
+        Self {
+            faults,
+            ..Self::default()
+        }
+    }
+
+    /// From now on this operation, such as `events:PutEvents`, answers so to a call's body.
+    pub fn serve(
+        &self,
+        operation: &str,
+        service: impl FnMut(&Value) -> Result<Value, CloudError> + Send + 'static,
+    ) {
+        let mut operations = self
+            .operations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        operations.insert(operation.to_owned(), Box::new(service));
+    }
+
+    /// Operations and bodies of the calls that took effect, in order.
+    #[must_use]
+    pub fn received(&self) -> Vec<(String, Value)> {
+        let received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        received.clone()
+    }
+}
+
+#[async_trait]
+impl Aws for MemoryAws {
+    async fn send(&self, call: &SignedCall<'_>, _now: i64) -> Result<Value, CloudError> {
+        let number = self.faults.before(call.operation, call.resource)?;
+        let answer = {
+            let mut operations = self
+                .operations
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let Some(service) = operations.get_mut(call.operation) else {
+                return Err(CloudError::Refused {
+                    operation: call.operation.to_owned(),
+                    resource: call.resource.to_owned(),
+                    code: "AccessDeniedException".to_owned(),
+                    message: "nobody serves it".to_owned(),
+                    request_id: "memory".to_owned(),
+                });
+            };
+            service(&call.body)?
+        };
+        let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        received.push((call.operation.to_owned(), call.body.clone()));
+        drop(received);
+        self.faults.after(number, call.operation, call.resource)?;
+        Ok(answer)
+    }
+}
+
 /// Secrets in memory. Clones are the same.
 #[derive(Clone, Debug, Default)]
 pub struct MemorySecrets {
@@ -183,5 +264,77 @@ impl Secrets for MemorySecrets {
             message: String::new(),
             request_id: "memory".to_owned(),
         })
+    }
+}
+
+/// Bucket and key.
+type ObjectName = (String, String);
+
+/// Objects in memory, each with its versions. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryObjects {
+    objects: Arc<Mutex<BTreeMap<ObjectName, Vec<Vec<u8>>>>>,
+    faults: Faults,
+}
+
+impl MemoryObjects {
+    /// None; calls count, and fail, with `faults`.
+    #[must_use]
+    pub fn with_faults(faults: Faults) -> Self {
+        Self {
+            objects: Arc::default(),
+            faults,
+        }
+    }
+
+    /// A new version of an object; its name, `1` for the first.
+    pub fn put(&self, bucket: &str, key: &str, content: impl Into<Vec<u8>>) -> String {
+        let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        let versions = objects
+            .entry((bucket.to_owned(), key.to_owned()))
+            .or_default();
+        versions.push(content.into());
+        versions.len().to_string()
+    }
+}
+
+#[async_trait]
+impl Objects for MemoryObjects {
+    async fn object(
+        &self,
+        wanted: &ObjectReference,
+        most_bytes: usize,
+        _now: i64,
+    ) -> Result<Vec<u8>, CloudError> {
+        const OPERATION: &str = "s3:GetObject";
+        let resource = wanted.to_string();
+        let call = self.faults.before(OPERATION, &resource)?;
+        let name = (wanted.bucket.clone(), wanted.key.clone());
+        let found = {
+            let objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+            let versions = objects.get(&name);
+            match &wanted.version {
+                None => versions.and_then(|versions| versions.last().cloned()),
+                Some(version) => versions.and_then(|versions| {
+                    let at = version.parse::<usize>().ok()?.checked_sub(1)?;
+                    versions.get(at).cloned()
+                }),
+            }
+        };
+        self.faults.after(call, OPERATION, &resource)?;
+        let found = found.ok_or_else(|| CloudError::Refused {
+            operation: OPERATION.to_owned(),
+            resource: resource.clone(),
+            code: "NoSuchKey".to_owned(),
+            message: "the key does not exist".to_owned(),
+            request_id: "memory".to_owned(),
+        })?;
+        if found.len() > most_bytes {
+            return Err(CloudError::Unreadable {
+                what: resource,
+                message: format!("it has more than {most_bytes} bytes"),
+            });
+        }
+        Ok(found)
     }
 }

@@ -7,16 +7,20 @@ pub mod local_server;
 pub mod memory_table;
 pub mod platform;
 pub mod sample;
+pub mod saving;
+pub mod scheduler;
 pub mod strike;
 pub mod world;
 
 pub use drive::{Drive, End, Strike, fault_everywhere};
 pub use faults::{Fault, Faults, Moment};
-pub use http::{MemoryHttp, MemorySecrets};
+pub use http::{MemoryAws, MemoryHttp, MemoryObjects, MemorySecrets};
 pub use local_server::{LocalServer, Received, Reply};
 pub use memory_table::MemoryTable;
 pub use platform::{
     MemoryFunctions, MemoryNotifications, MemoryRegistry, MemoryStepFunctions, Sent,
 };
+pub use saving::Saving;
+pub use scheduler::MemoryScheduler;
 pub use strike::at_every_call;
 pub use world::{Behaviour, Effect, Operation, World};

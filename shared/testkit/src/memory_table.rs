@@ -178,8 +178,27 @@ impl Table for MemoryTable {
         let call = self.faults.before("dynamodb:Query", partition)?;
         let items = self
             .lock()
-            .iter()
-            .filter(|((pk, sk), _)| pk == partition && sk.starts_with(prefix))
+            .range((partition.to_owned(), prefix.to_owned())..)
+            .take_while(|((pk, sk), _)| pk == partition && sk.starts_with(prefix))
+            .map(|(_, item)| item.clone())
+            .collect();
+        self.faults.after(call, "dynamodb:Query", partition)?;
+        Ok(items)
+    }
+
+    async fn query_after(
+        &self,
+        partition: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<Item>, CloudError> {
+        let call = self.faults.before("dynamodb:Query", partition)?;
+        let items = self
+            .lock()
+            .range((partition.to_owned(), after.to_owned())..)
+            .skip_while(|((_, sk), _)| sk == after)
+            .take_while(|((pk, _), _)| pk == partition)
+            .take(limit)
             .map(|(_, item)| item.clone())
             .collect();
         self.faults.after(call, "dynamodb:Query", partition)?;

@@ -204,6 +204,9 @@ impl StepFunctions for MemoryStepFunctions {
             let mut state = locked(&self.state);
             match state.machines.get(&arn) {
                 Some(known) if known.definition != definition || known.role != role => {
+                    drop(state);
+                    // An answer that says no can be lost too.
+                    self.faults.after(call, OPERATION, name)?;
                     return Err(refused(OPERATION, name, "StateMachineAlreadyExists"));
                 }
                 Some(_) => {}
@@ -519,6 +522,7 @@ impl Functions for MemoryFunctions {
 #[derive(Clone, Debug, Default)]
 pub struct MemoryNotifications {
     published: Arc<Mutex<Vec<(String, Message)>>>,
+    texts: Arc<Mutex<Vec<(String, String)>>>,
     faults: Faults,
 }
 
@@ -533,9 +537,15 @@ impl MemoryNotifications {
     #[must_use]
     pub fn with_faults(faults: Faults) -> Self {
         Self {
-            published: Arc::default(),
             faults,
+            ..Self::default()
         }
+    }
+
+    /// Telephone numbers and what was sent to them, in order.
+    #[must_use]
+    pub fn texts(&self) -> Vec<(String, String)> {
+        locked(&self.texts).clone()
     }
 
     /// Topics and messages, in order.
@@ -555,6 +565,16 @@ impl Notifications for MemoryNotifications {
         }
         locked(&self.published).push((topic_arn.to_owned(), message.clone()));
         self.faults.after(call, OPERATION, topic_arn)
+    }
+
+    async fn send_text(&self, number: &str, text: &str) -> Result<(), CloudError> {
+        const OPERATION: &str = "sns:Publish";
+        let call = self.faults.before(OPERATION, "number")?;
+        if !number.starts_with('+') {
+            return Err(refused(OPERATION, "number", "InvalidParameter"));
+        }
+        locked(&self.texts).push((number.to_owned(), text.to_owned()));
+        self.faults.after(call, OPERATION, "number")
     }
 }
 

@@ -2,7 +2,10 @@
 
 use gennaker_cloud::store::pipelines::{Pipeline, Revision, TriggerEntry};
 use gennaker_cloud::{CloudError, Store};
+use gennaker_domain::approval::{self, Question, Rules, Shown};
 use gennaker_domain::{Execution, ExecutionId, Plan, Status, plan::SCHEMA};
+use gennaker_triggers::index::trigger_key;
+use gennaker_triggers::trigger::Trigger;
 use serde_json::{Value, json};
 
 /// Version of the state machine that the sample pipeline runs on; make it with
@@ -58,6 +61,26 @@ pub fn plan(stages: Value) -> Plan {
     .expect("the stages are those of a plan")
 }
 
+/// The entries of the trigger index for triggers of the sample pipeline, in their order; those that no event finds have
+/// none.
+#[must_use]
+pub fn entries(triggers: &[Value]) -> Vec<TriggerEntry> {
+    triggers
+        .iter()
+        .enumerate()
+        .filter_map(|(index, trigger)| {
+            let read = Trigger::read(trigger).ok()?;
+            Some(TriggerEntry {
+                key: trigger_key(&read)?,
+                application: "shop".to_owned(),
+                pipeline_id: "p-1".to_owned(),
+                index,
+                trigger: trigger.clone(),
+            })
+        })
+        .collect()
+}
+
 /// Saves the plan as the pipeline `release` of the application `shop`, heard by these triggers.
 ///
 /// # Errors
@@ -81,6 +104,7 @@ pub async fn save(
         disabled: false,
         deleted: false,
         triggers: Vec::new(),
+        schedules: Vec::new(),
         author: None,
         saved_at: 1,
     };
@@ -96,6 +120,41 @@ pub async fn save(
         .save_pipeline(before.as_ref(), &pipeline, &revision, triggers)
         .await?;
     Ok(pipeline)
+}
+
+/// A question of this stage in the execution's current run, as `manual-judgment` asks it where nothing stands before it:
+/// with the fields of `stage` that say who may answer.
+#[allow(clippy::expect_used)] // For tests alone.
+#[must_use]
+pub fn question(execution: &Execution, ref_id: &str, stage: &Value) -> Question {
+    let context = stage.as_object().cloned().unwrap_or_default();
+    let text = |name: &str| stage.get(name).and_then(Value::as_str);
+    Question {
+        run: execution.id.run(execution.run),
+        stage: ref_id.to_owned(),
+        name: "Ship it?".to_owned(),
+        application: execution.application.clone(),
+        pipeline: execution.pipeline.clone(),
+        instructions: text("instructions").unwrap_or_default().to_owned(),
+        options: approval::options(&context),
+        continue_text: "Continue".to_owned(),
+        stop_text: "Stop".to_owned(),
+        rules: Rules::of(&context).expect("the rules can be read"),
+        requester: text("requester").map(str::to_owned),
+        shown: Shown {
+            plan: execution.plan_hash.clone(),
+            ..Shown::default()
+        },
+        changes: Vec::new(),
+        asked_at: 2,
+        expires_at: 1_000_000_000_000_000,
+        tells_outcome: stage.get("sendNotifications") == Some(&Value::Bool(true)),
+        notifications: stage
+            .get("notifications")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default(),
+    }
 }
 
 /// Stores an execution of the plan that runs, in its first run.

@@ -1,5 +1,7 @@
 //! One small linked world: Auto Scaling, EC2 and Elastic Load Balancing that keep state and know of each other.
 
+mod alarms;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,6 +15,7 @@ use gennaker_cloud::load_balancing::{LoadBalancing, TargetGroup, TargetHealth};
 use gennaker_cloud::{Account, CloudError};
 use gennaker_domain::Run;
 use gennaker_domain::deployment::Capacity;
+use gennaker_domain::deployment::alarm_guard::AlarmState;
 use gennaker_server_groups::{Clouds, Place, traffic};
 
 use crate::Faults;
@@ -140,6 +143,8 @@ struct State {
     groups_made: Vec<String>,
     healthy_history: Vec<(i64, usize)>,
     builds: Vec<StartedBuild>,
+    /// By region and name: since when an alarm has a state; the newest that has come counts.
+    alarms: BTreeMap<(String, String), Vec<(i64, AlarmState)>>,
 }
 
 /// The world of one account and region. Clones are the same world.
@@ -354,6 +359,16 @@ impl State {
         targets
     }
 
+    fn add_image(&mut self, id: &str, name: &str) {
+        self.images.push(Image {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            state: "available".to_owned(),
+            created: "2026-01-01T00:00:00.000Z".to_owned(),
+            tags: BTreeMap::new(),
+        });
+    }
+
     /// Whether the group was created through the port less than half a minute ago.
     fn is_new(&self, stored: &StoredGroup) -> bool {
         self.groups_made.contains(&stored.group.name)
@@ -564,13 +579,24 @@ impl World {
 
     /// Adds an image.
     pub fn add_image(&self, id: &str, name: &str) {
-        self.lock().images.push(Image {
-            id: id.to_owned(),
-            name: name.to_owned(),
-            state: "available".to_owned(),
-            created: "2026-01-01T00:00:00.000Z".to_owned(),
-            tags: BTreeMap::new(),
-        });
+        self.lock().add_image(id, name);
+    }
+
+    /// An image is deregistered: nothing launches from it any more.
+    pub fn deregister_image(&self, id: &str) {
+        self.lock().images.retain(|image| image.id != id);
+    }
+
+    /// All versions of a group's launch template are deleted.
+    pub fn delete_template_of(&self, group: &str) {
+        let mut state = self.lock();
+        let template = state
+            .groups
+            .get(&self.key(group))
+            .and_then(|stored| stored.group.launch_template.clone());
+        if let Some(template) = template {
+            state.templates.remove(&template.id);
+        }
     }
 
     /// Adds a target group in VPC `vpc-1` and answers its ARN.
@@ -624,6 +650,10 @@ impl World {
                 },
             }],
         );
+        // What runs was registered when it was launched.
+        if !state.images.iter().any(|known| known.id == image) {
+            state.add_image(image, image);
+        }
         let now = state.now;
         state.groups.insert(
             key.clone(),
@@ -1290,6 +1320,7 @@ impl Clouds for World {
             region: region.to_owned(),
             auto_scaling: Arc::new(self.in_region(region)),
             load_balancing: Arc::new(self.in_region(region)),
+            alarms: Arc::new(self.in_region(region)),
         }
     }
 }

@@ -61,8 +61,7 @@ pub fn arrived(value: &Value) -> Result<Vec<Received>, Refused> {
             Ok(vec![receive(kind, source, &headers, bytes)?])
         }
         Some("eventbridge") => Ok(vec![event_bridge(&body()?)?]),
-        Some("sns") => Ok(vec![notification(&body()?)?]),
-        Some("sqs") => queue(&body()?),
+        Some("sns" | "sqs") => queue(&delivered(value, None)?),
         _ if value.get("detail-type").is_some() => Ok(vec![event_bridge(value)?]),
         _ if value.get("Records").is_some() => queue(value),
         _ if value.get("TopicArn").is_some() => Ok(vec![notification(value)?]),
@@ -70,6 +69,61 @@ pub fn arrived(value: &Value) -> Result<Vec<Received>, Refused> {
             "it is no event of EventBridge, SNS or SQS, and has no `kind`".to_owned(),
         )),
     }
+}
+
+/// What Lambda hands to a function for `{"kind":"sqs|sns","path","headers","body"}`: a message (`body`) with attributes
+/// (`headers`) in a queue or topic (`path`). A body that is such a delivery already, or a notification, is taken as it is.
+///
+/// `sent` is the message's id and its time, UTC milliseconds; without it the delivery has neither.
+///
+/// # Errors
+/// There is no body, or it is too large or too deep.
+pub fn delivered(value: &Value, sent: Option<(&str, i64)>) -> Result<Value, Refused> {
+    let text = |field: &str| value.get(field).and_then(Value::as_str);
+    let body = match value.get("body") {
+        Some(Value::String(body)) => body.clone(),
+        Some(body) => body.to_string(),
+        None => return Err(Refused::Missing("body")),
+    };
+    let parsed = match document(&body) {
+        Ok(parsed) => parsed,
+        Err(Refused::Body(_)) => Value::Null,
+        Err(refused) => return Err(refused),
+    };
+    if parsed.get("Records").is_some() {
+        return Ok(parsed);
+    }
+    let is_topic = text("kind") == Some("sns");
+    if is_topic && parsed.get("TopicArn").is_some() {
+        return Ok(json!({ "Records": [{ "EventSource": "aws:sns", "Sns": parsed }] }));
+    }
+    if parsed.get("eventSourceARN").is_some() {
+        return Ok(json!({ "Records": [parsed] }));
+    }
+    let name = last_part(text("path").unwrap_or("messages").trim_matches('/'));
+    let (id, at) = sent.unwrap_or(("message", 0));
+    let attributes: Map<String, Value> = value
+        .get("headers")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| {
+            let field = if is_topic { "Value" } else { "stringValue" };
+            (name.clone(), json!({ field: value }))
+        })
+        .collect();
+    Ok(if is_topic {
+        let time = jiff::Timestamp::from_millisecond(at).map(|time| time.to_string());
+        json!({ "Records": [{ "EventSource": "aws:sns", "Sns": {
+            "Type": "Notification", "MessageId": id, "TopicArn": format!("arn:aws:sns:::{name}"),
+            "Timestamp": time.unwrap_or_default(), "Message": body, "MessageAttributes": attributes,
+        } }] })
+    } else {
+        json!({ "Records": [{
+            "eventSource": "aws:sqs", "eventSourceARN": format!("arn:aws:sqs:::{name}"), "messageId": id,
+            "attributes": { "SentTimestamp": at.to_string() }, "body": body, "messageAttributes": attributes,
+        }] })
+    })
 }
 
 fn document(text: &str) -> Result<Value, Refused> {

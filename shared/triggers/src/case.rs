@@ -155,6 +155,7 @@ fn explain_case(case: &Value, event: &Event, pipelines: &[Value]) -> Explanation
         build_service: answers.0.as_ref(),
         denied: Some(&is_denied),
         sha1: Sha1Policy::Always,
+        vouched: None,
     };
     explain(event, pipelines, &settings)
 }

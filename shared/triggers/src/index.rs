@@ -138,6 +138,37 @@ pub fn event_keys(event: &Event) -> Vec<String> {
     found().into_iter().collect()
 }
 
+/// The key under which the triggers of an image push to ECR are found, where EventBridge told of it: account, region and
+/// repository, whatever names accounts have. None for every other event.
+#[must_use]
+pub fn ecr_key(event: &Event) -> Option<String> {
+    if event.source.as_deref() != Some("aws.ecr") || !event.is("docker") {
+        return None;
+    }
+    let content = event.content.as_ref()?;
+    let text = |field: &str| content.get(field).and_then(Value::as_str);
+    let (account, rest) = text("registry")?.split_once(".dkr.ecr.")?;
+    let region = rest.split('.').next()?;
+    Some(format!("ecr#{account}/{region}/{}", text("repository")?))
+}
+
+/// What tells an event from all others: its type, its source and its id, as a hash.
+#[must_use]
+pub fn event_hash(event: &Event) -> String {
+    let mut hash = Sha256::new();
+    let parts = [
+        Some(event.kind.as_str()),
+        event.source.as_deref(),
+        event.event_id.as_deref(),
+    ];
+    for part in parts {
+        let part = part.unwrap_or_default();
+        hash.update(part.len().to_le_bytes());
+        hash.update(part);
+    }
+    hex::encode(hash.finalize())
+}
+
 /// The index in memory.
 #[derive(Debug, Default)]
 pub struct Index {

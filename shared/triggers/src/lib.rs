@@ -5,6 +5,7 @@ pub mod artifact;
 mod case;
 pub mod constraint;
 pub mod cron;
+pub mod delivery;
 pub mod downstream;
 pub mod event;
 pub mod explain;

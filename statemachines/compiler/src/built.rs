@@ -43,5 +43,6 @@ pub const BUILT: &[&str] = &[
     "shrink-cluster",
     "wait",
     "wait-until",
+    "watch-alarms",
     "webhook",
 ];

@@ -183,6 +183,7 @@ pub const STAGE_TYPES: &[StageType] = &[
     polled("wait", "wait", Undo::Nothing, 0),
     polled("waitForCondition", "wait-for-condition", Undo::Nothing, DAY),
     polled("waitUntil", "wait-until", Undo::Nothing, 0),
+    polled("watchAlarms", "watch-alarms", Undo::Nothing, DAY),
     polled("webhook", "webhook", Undo::Told, HOUR),
 ];
 
@@ -223,6 +224,12 @@ pub fn stage_type(name: &str) -> Option<&'static StageType> {
     STAGE_TYPES
         .iter()
         .find(|stage_type| stage_type.name == name)
+}
+
+/// Whether a stage type compiles: those of the list, and `deploy`.
+#[must_use]
+pub fn is_known(name: &str) -> bool {
+    name == "deploy" || stage_type(name).is_some()
 }
 
 /// The provider that a stage type outside AWS belongs to.

@@ -67,12 +67,15 @@ pub fn topological_order(requisites: &[Vec<usize>]) -> Result<Vec<usize>, Vec<us
 }
 
 /// How a machine walks an acyclic graph; `order` is its [`topological_order`].
+///
+/// A stage of `ends_early` may be complete while its sub-stages are still at work: what depends on it joins, so that it
+/// need not wait for them.
 #[must_use]
-pub fn walk(requisites: &[Vec<usize>], order: &[usize]) -> Walk {
+pub fn walk(requisites: &[Vec<usize>], order: &[usize], ends_early: &[bool]) -> Walk {
     let reduced = without_implied(requisites, order);
     let mut cut = vec![false; requisites.len()];
     loop {
-        let walk = Reduction::new(&reduced, order, &cut).run();
+        let walk = Reduction::new(&reduced, order, &cut, ends_early).run();
         let mut too_deep = Vec::new();
         entries_below(&walk.flow, 0, &mut too_deep);
         if too_deep.is_empty() {
@@ -183,7 +186,7 @@ struct Reduction {
 }
 
 impl Reduction {
-    fn new(requisites: &[Vec<usize>], order: &[usize], cut: &[bool]) -> Self {
+    fn new(requisites: &[Vec<usize>], order: &[usize], cut: &[bool], ends_early: &[bool]) -> Self {
         let mut position = vec![0_usize; order.len()];
         for (at, stage) in order.iter().enumerate() {
             if let Some(slot) = position.get_mut(*stage) {
@@ -194,14 +197,13 @@ impl Reduction {
         let mut nodes = vec![Node::default(); order.len()];
         for (at, stage) in order.iter().enumerate() {
             let is_cut = cut.get(*stage).copied().unwrap_or(false);
-            let mut before: Vec<usize> = requisites
-                .get(*stage)
-                .into_iter()
-                .flatten()
+            let all = requisites.get(*stage).map_or(&[][..], Vec::as_slice);
+            let mut before: Vec<usize> = all
+                .iter()
+                .filter(|requisite| !is_cut && ends_early.get(**requisite) != Some(&true))
                 .filter_map(|requisite| position.get(*requisite).copied())
                 .collect();
-            if is_cut && !before.is_empty() {
-                before.clear();
+            if before.len() < all.len() {
                 if let Some(join) = joins.get_mut(*stage) {
                     *join = true;
                 }
@@ -492,7 +494,7 @@ mod tests {
     fn walked(requisites: &[&[usize]]) -> Walk {
         let requisites: Vec<Vec<usize>> = requisites.iter().map(|list| list.to_vec()).collect();
         let order = topological_order(&requisites).unwrap();
-        walk(&requisites, &order)
+        walk(&requisites, &order, &[])
     }
 
     fn text(flow: &Flow<usize>) -> String {
@@ -540,6 +542,15 @@ mod tests {
     }
 
     #[test]
+    fn what_follows_a_stage_that_ends_before_its_sub_stages_joins() {
+        let requisites = [vec![], vec![0], vec![1], vec![0, 2]];
+        let order = topological_order(&requisites).unwrap();
+        let walk = walk(&requisites, &order, &[true, false, false, false]);
+        assert_eq!(text(&walk.flow), "(0|1 2 3)");
+        assert_eq!(walk.joins, [false, true, false, false]);
+    }
+
+    #[test]
     fn a_cycle_has_no_order() {
         assert_eq!(
             topological_order(&[vec![], vec![0, 2], vec![1], vec![2]]),
@@ -556,7 +567,7 @@ mod tests {
             requisites.push(vec![2 * step]);
         }
         let order = topological_order(&requisites).unwrap();
-        let walk = walk(&requisites, &order);
+        let walk = walk(&requisites, &order, &[]);
         fn depth(flow: &Flow<usize>) -> usize {
             match flow {
                 Flow::Step(_) => 0,

@@ -69,8 +69,9 @@ pub fn compile(pipeline: &Value, options: &Options) -> Result<Compiled, Vec<Prob
     let Some(requisites) = requisites else {
         return Err(problems);
     };
-    let walk = graph::walk(&requisites.of, &requisites.order);
-    let lowered = lower::lower(&parsed, &requisites, &walk, options, &mut problems);
+    let planned = lower::plan(&parsed, options, &mut problems);
+    let walk = graph::walk(&requisites.of, &requisites.order, &planned.ends_early());
+    let lowered = lower::lower(&parsed, &requisites, &walk, planned);
     check::secrets(&parsed, &mut problems);
     check::payloads(&lowered, &mut problems);
     if problems.iter().any(Problem::is_error) {

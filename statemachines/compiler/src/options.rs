@@ -67,6 +67,9 @@ pub enum Mode {
     Compile,
     /// To be saved or run: it is an error, and name and application are required.
     Save,
+    /// To be played with outcomes that somebody tells: as to look at, and a stage of an unknown type fails when its
+    /// turn comes, as in Spinnaker.
+    Evaluate,
 }
 
 /// Names of the functions that exist, in kebab case.

@@ -1,5 +1,6 @@
 //! A compiled pipeline for programs and for people.
 
+use gennaker_domain::deployment::strategy::Condition;
 use gennaker_domain::{Owner, PlanStage, Problem};
 use serde_json::{Value, json};
 
@@ -102,7 +103,7 @@ fn line(stage: &PlanStage, depth: usize, time_limit_seconds: Option<u64>) -> Str
     if undo == Some(Undo::Told) && stage.function.is_some() {
         notes.push("cannot be taken back".to_owned());
     }
-    if stage.only_if.is_some() {
+    if stage.conditions.contains(&Condition::Source) {
         notes.push("only with an older server group".to_owned());
     }
     if let Some(seconds) = time_limit_seconds.filter(|seconds| *seconds > 0) {

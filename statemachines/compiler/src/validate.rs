@@ -103,12 +103,12 @@ fn stage_type<'a>(
         return;
     }
     let Some(known) = catalog::stage_type(written) else {
-        let mut problem = Problem::error(
-            "unknown-stage-type",
-            path,
-            format!("unknown stage type `{}`", shortened(written)),
-        )
-        .at_stage(&stage.ref_id);
+        let problem = match options.mode {
+            Mode::Compile | Mode::Save => Problem::error,
+            Mode::Evaluate => Problem::warning,
+        };
+        let message = format!("unknown stage type `{}`", shortened(written));
+        let mut problem = problem("unknown-stage-type", path, message).at_stage(&stage.ref_id);
         // Comparing with every known name costs time: after some hundred different names nobody reads on.
         let suggestion = if suggestions.len() < 200 || suggestions.contains_key(written) {
             *suggestions
@@ -142,7 +142,7 @@ pub fn not_built(function: &str, stage: &Stage, options: &Options, problems: &mu
         stage.stage_type
     );
     let problem = match options.mode {
-        Mode::Compile => Problem::warning("stage-not-built", path, message),
+        Mode::Compile | Mode::Evaluate => Problem::warning("stage-not-built", path, message),
         Mode::Save => Problem::error("stage-not-built", path, message),
     };
     problems.push(
@@ -212,7 +212,9 @@ pub fn foreign_provider(
                 stage.stage_type
             );
             let problem = match options.mode {
-                Mode::Compile => Problem::warning("stage-not-built", place, message),
+                Mode::Compile | Mode::Evaluate => {
+                    Problem::warning("stage-not-built", place, message)
+                }
                 Mode::Save => Problem::error("stage-not-built", place, message),
             };
             let hint = "server groups of EC2 (`aws`) are there";

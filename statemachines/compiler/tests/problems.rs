@@ -7,6 +7,7 @@
 )]
 
 use gennaker_compiler::{BuiltFunctions, Compiled, Mode, Options, compile};
+use gennaker_domain::deployment::strategy::Condition;
 use gennaker_domain::{Owner, Problem};
 use serde_json::{Value, json};
 
@@ -86,6 +87,35 @@ fn without_ref_ids_each_stage_follows_the_one_before() {
             ("2", &["1".to_owned()][..])
         ]
     );
+}
+
+#[test]
+fn what_follows_clusters_whose_failure_is_ignored_joins_and_need_not_wait_for_the_others() {
+    let deploy = |ignores: bool| {
+        let cluster = |region: &str| json!({"account": "prod", "application": "shop", "cloudProvider": "aws", "region": region});
+        compiled(json!({"stages": [
+            {"refId": "1", "type": "deploy", "continuePipeline": ignores,
+             "clusters": [cluster("eu-west-1"), cluster("us-east-1")]},
+            {"refId": "2", "type": "wait", "waitTime": 5, "requisiteStageRefIds": ["1"]},
+        ]}))
+    };
+    let joins = |compiled: &Compiled| compiled.plan.stage("2").unwrap().joins;
+    assert!(joins(&deploy(true)));
+    assert!(!joins(&deploy(false)));
+}
+
+#[test]
+fn an_unknown_type_is_refused_and_fails_at_its_turn_where_outcomes_are_told() {
+    let pipeline = json!({"stages": [{"refId": "1", "type": "nosuchstage"}]});
+    let problems = compile(&pipeline, &Options::default()).unwrap_err();
+    assert_eq!(codes(&problems), ["unknown-stage-type"]);
+    let told = Options {
+        mode: Mode::Evaluate,
+        ..Options::default()
+    };
+    let compiled = compile(&pipeline, &told).unwrap();
+    assert_eq!(codes(&compiled.warnings), ["unknown-stage-type"]);
+    assert!(compiled.plan.stage("1").unwrap().function.is_some());
 }
 
 #[test]
@@ -215,11 +245,8 @@ fn a_red_black_deploy_has_the_sub_stages_that_spinnaker_shows() {
     assert_eq!(stage("3<1").context.get("clusters"), None);
     assert_eq!(stage("3<1>1").context["cluster"], "shop-web");
     assert_eq!(stage("3<1>1").context["shrinkToSize"], 2);
-    assert_eq!(
-        stage("3<1>1").only_if.as_deref(),
-        Some("source-server-group")
-    );
-    assert_eq!(stage("3<2>1").only_if, None);
+    assert_eq!(stage("3<1>1").conditions, [Condition::Source]);
+    assert_eq!(stage("3<2>1").conditions, []);
     assert!(
         !stage("3<1>1").starts_after[0].whole,
         "an after stage waits for its parent's own task"

@@ -114,9 +114,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_walk_waits_for_requisites_only_and_joins_what_it_cannot_nest(requisites in graphs(60)) {
+    fn a_walk_waits_for_requisites_only_and_joins_what_it_cannot_nest(
+        requisites in graphs(60),
+        early in prop::collection::vec(prop::bool::weighted(0.2), 60),
+    ) {
         let order = graph::topological_order(&requisites).unwrap();
-        let walk = graph::walk(&requisites, &order);
+        let walk = graph::walk(&requisites, &order, &early);
         // Direct and indirect requisites of each stage.
         let mut needs: Vec<Vec<bool>> = vec![vec![false; requisites.len()]; requisites.len()];
         for stage in &order {
@@ -134,6 +137,7 @@ proptest! {
         for stage in 0..requisites.len() {
             for other in &before[stage] {
                 prop_assert!(needs[stage][*other], "{} waits for {}", stage, other);
+                prop_assert!(!early[*other], "{} waits for the sub-stages of {}", stage, other);
             }
             // What a stage before has joined is over, too.
             let over = |requisite: &usize| {

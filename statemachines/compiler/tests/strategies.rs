@@ -11,6 +11,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use gennaker_compiler::{BuiltFunctions, Compiled, Options, built::BUILT, compile};
 use gennaker_domain::Owner;
+use gennaker_domain::deployment::strategy::Condition;
 use serde_json::{Value, json};
 
 fn corpus() -> Option<PathBuf> {
@@ -36,7 +37,10 @@ fn ours(compiled: &Compiled, parent: &str, owner: Owner, with_source: bool) -> V
     compiled
         .plan
         .children(parent)
-        .filter(|stage| stage.owner == Some(owner) && (with_source || stage.only_if.is_none()))
+        .filter(|stage| {
+            stage.owner == Some(owner)
+                && (with_source || !stage.conditions.contains(&Condition::Source))
+        })
         .map(|stage| stage.stage_type.clone())
         .filter(|stage_type| !OURS_OR_THEIRS.contains(&stage_type.as_str()))
         .collect()

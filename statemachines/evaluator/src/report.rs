@@ -5,6 +5,7 @@ use gennaker_domain::{Execution, ExecutionId, Owner, Plan, PlanStage, Status};
 use serde_json::{Map, Value, json};
 
 use crate::EvaluateError;
+use crate::scripted::NOT_PLANNED;
 use crate::world::World;
 
 /// One execution as it is stored.
@@ -154,7 +155,7 @@ fn sub_stages(
         let unplanned = seen
             .records
             .get(&child.ref_id)
-            .is_some_and(|record| record.waiting.as_deref() == Some("the stage is not planned"));
+            .is_some_and(|record| record.waiting.as_deref() == Some(NOT_PLANNED));
         !unplanned
     };
     let entry = |child: &PlanStage| {

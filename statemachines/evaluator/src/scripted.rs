@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use gennaker_compiler::catalog;
 use gennaker_decide::Decide;
 use gennaker_domain::error_name::Poll;
 use gennaker_domain::{ExecutionId, Intent, Status};
@@ -15,6 +16,9 @@ use crate::case::{Outcome, Scripted};
 
 /// How often the monitor of a child pipeline looks, in virtual milliseconds.
 const MONITOR_MILLIS: i64 = 15_000;
+
+/// What the record of a stage says that the script of this run does not have.
+pub(crate) const NOT_PLANNED: &str = "the stage is not planned";
 
 /// When a stage wants to be called again, because it then has something to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,7 +122,7 @@ impl ScriptedStage {
             .is_some_and(|stage| stage.no_tasks);
         match outcome {
             _ if no_tasks => Step::skipped("the stage has no tasks"),
-            None => Step::skipped("the stage is not planned"),
+            None => Step::skipped(NOT_PLANNED),
             Some(outcome) => {
                 let ends = invocation.started.saturating_add(outcome.millis);
                 self.look_at(invocation, ends, false);
@@ -229,6 +233,10 @@ impl Stage for ScriptedStage {
                 context: Map::new(),
             },
         })
+    }
+
+    fn serves(&self, stage_type: &str) -> bool {
+        catalog::is_known(stage_type)
     }
 
     async fn undo(&self, invocation: &Invocation<'_>, intent: &Intent) -> Result<Undo, StageError> {

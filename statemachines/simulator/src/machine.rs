@@ -298,12 +298,16 @@ impl<'a, 'd> Machine<'a, 'd> {
         };
         self.polls(work);
         self.stages.end(stage, self.now);
-        if self.stages.halts(stage) {
+        let halts = self.stages.halts(stage);
+        if halts {
             self.failing.push(scope);
-            // Others may be ready now, in this very instant.
-            return self.release(stage);
         }
+        // Others may be ready now, in this very instant; also what follows a stage whose end only makes the halt of
+        // another one count.
         self.release(stage)?;
+        if halts && self.stages.has_halted(stage) {
+            return Ok(());
+        }
         if let Some((scope, next)) = self.after(scope, state)? {
             self.enter(scope, next)?;
         }

@@ -206,6 +206,12 @@ impl<'a> Stages<'a> {
             .is_some()
     }
 
+    /// Whether the top-level stage that this one is, or belongs to, has halted itself: nothing follows it.
+    pub fn has_halted(&self, stage: &PlanStage) -> bool {
+        let top = self.plan.top_level(&stage.ref_id).unwrap_or(stage);
+        rollup::stage_status(self.plan, &self.records, &top.ref_id).is_halt()
+    }
+
     /// Whether a stage that belongs to this one has started: a group decides once whether it is enabled.
     fn has_run(&self, ref_id: &str) -> bool {
         self.records.values().any(|record| {

@@ -1,6 +1,8 @@
 //! The stages of server groups by the names of their functions, over the testkit's world, and plans to run them in.
 #![allow(dead_code, missing_docs)] // Each test takes what it needs.
 
+pub mod scenarios;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -8,6 +10,7 @@ use gennaker_domain::deployment::strategy::{self, SubStage, SubStages, disable_b
 use gennaker_domain::{Owner, Plan, PlanStage, Predecessor};
 use gennaker_lambda::{Invocation, Stage, StageError, Step};
 use gennaker_rollback_server_group::Stages as RollbackStages;
+use gennaker_server_groups::Guarded;
 use gennaker_testkit::World;
 use gennaker_testkit::http::{MemoryHttp, response};
 use serde_json::{Map, Value, json};
@@ -101,8 +104,29 @@ pub fn monitor(world_faults: &gennaker_testkit::Faults) -> MemoryHttp {
     http
 }
 
-/// The stage of a function.
+/// Functions of server groups that change nothing and take no lock.
+const UNGUARDED: [&str; 9] = [
+    "check-preconditions",
+    "determine-target-server-group",
+    "evaluate-deployment-health",
+    "manual-judgment",
+    "notify-deploy-completed",
+    "notify-deploy-starting",
+    "pipeline",
+    "wait",
+    "watch-alarms",
+];
+
+/// The stage of a function, with what its `main` puts around it.
 pub fn stage_of(function: &str, world: &World, http: &MemoryHttp) -> Arc<dyn Stage> {
+    let stage = bare_stage_of(function, world, http);
+    if UNGUARDED.contains(&function) {
+        return stage;
+    }
+    Arc::new(Guarded::new(stage, Arc::new(world.clone())))
+}
+
+fn bare_stage_of(function: &str, world: &World, http: &MemoryHttp) -> Arc<dyn Stage> {
     let w = || Arc::new(world.clone());
     let rollback = || RollbackStages::new(w(), w(), HEALTHY_POLLS, DRAIN_SECONDS);
     let http = || Arc::new(http.clone());
@@ -168,6 +192,7 @@ pub fn stage_of(function: &str, world: &World, http: &MemoryHttp) -> Arc<dyn Sta
         ),
         "scale-down-cluster" => Arc::new(gennaker_scale_down_cluster::ScaleDownCluster::new(w())),
         "shrink-cluster" => Arc::new(gennaker_shrink_cluster::ShrinkCluster::new(w())),
+        "watch-alarms" => Arc::new(gennaker_watch_alarms::WatchAlarms::new(w())),
         "manual-judgment" | "pipeline" => Arc::new(SucceedsAtOnce),
         "wait" => Arc::new(Waits),
         other => panic!("no stage for the function `{other}`"),

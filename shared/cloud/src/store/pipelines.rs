@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::upkeep::listed_key;
 use super::{Store, base64, from_text, object, read, text, unbase64};
 use crate::{CloudError, Condition, Item, Key, Write};
 
@@ -40,6 +41,10 @@ pub struct Pipeline {
     /// Keys of its entries in the trigger index: partition and sort key.
     #[serde(default)]
     pub triggers: Vec<(String, String)>,
+    /// Names of the schedules of its cron triggers: all that may exist. One that is made is named here before its entry
+    /// can be found, and one that goes stays here until it is gone.
+    #[serde(default)]
+    pub schedules: Vec<String>,
     /// Who saved the current revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author: Option<String>,
@@ -80,6 +85,20 @@ pub struct TriggerEntry {
 }
 
 impl TriggerEntry {
+    /// Partition and sort key of each, in order: what [`Pipeline::triggers`] holds.
+    #[must_use]
+    pub fn keys_of(entries: &[Self]) -> Vec<(String, String)> {
+        let mut keys: Vec<(String, String)> = entries
+            .iter()
+            .map(|entry| {
+                let key = entry.table_key();
+                (key.partition, key.sort)
+            })
+            .collect();
+        keys.sort();
+        keys
+    }
+
     /// Its key in the table.
     #[must_use]
     pub fn table_key(&self) -> Key {
@@ -104,7 +123,7 @@ pub enum SaveAnswer {
 }
 
 /// Most entries of the trigger index that one save may add and remove: a transaction has at most 100 writes, and the
-/// record, the revision and the two claims (the old name's too) need five.
+/// record, the revision, its place in the list of all pipelines and the two claims (the old name's too) need six.
 pub const MAX_TRIGGER_WRITES: usize = 90;
 
 fn name_key(application: &str, name: &str) -> Key {
@@ -118,7 +137,7 @@ fn claim_key(id: &str) -> Key {
     Key::new(format!("PIPELINE#{id}"), "META")
 }
 
-fn pipeline_item(pipeline: &Pipeline) -> Result<Item, CloudError> {
+pub(super) fn pipeline_item(pipeline: &Pipeline) -> Result<Item, CloudError> {
     let mut item = object(read("pipeline", json!(pipeline))?);
     item.insert("triggers".to_owned(), text(&pipeline.triggers)?);
     Ok(item)
@@ -176,7 +195,17 @@ fn revision_of(item: &Item) -> Result<Revision, CloudError> {
     })
 }
 
-fn trigger_of(item: &Item) -> Result<TriggerEntry, CloudError> {
+pub(super) fn entry_item(entry: &TriggerEntry) -> Result<Item, CloudError> {
+    Ok(object(json!({
+        "key": entry.key,
+        "application": entry.application,
+        "pipelineId": entry.pipeline_id,
+        "index": entry.index,
+        "trigger": text(&entry.trigger)?,
+    })))
+}
+
+pub(super) fn trigger_of(item: &Item) -> Result<TriggerEntry, CloudError> {
     let field = |name: &str| item.get(name).cloned().unwrap_or(Value::Null);
     Ok(TriggerEntry {
         key: read("key", field("key"))?,
@@ -323,6 +352,10 @@ impl Store {
             .only_if(own("application", &pipeline.application)),
             Write::put(Key::revision(id, revision.number), revision_item(revision)?)
                 .only_if(Condition::no_item()),
+            Write::put(
+                listed_key(id),
+                object(json!({ "application": pipeline.application })),
+            ),
         ];
         if let Some(before) = before {
             let old = name_key(&before.application, &before.name);
@@ -338,14 +371,7 @@ impl Store {
             }
         }
         for entry in entries {
-            let item = object(json!({
-                "key": entry.key,
-                "application": entry.application,
-                "pipelineId": entry.pipeline_id,
-                "index": entry.index,
-                "trigger": text(&entry.trigger)?,
-            }));
-            writes.push(Write::put(entry.table_key(), item));
+            writes.push(Write::put(entry.table_key(), entry_item(entry)?));
         }
         match self.table.transact(writes).await {
             Ok(()) => Ok(SaveAnswer::Saved),
@@ -373,6 +399,7 @@ impl Store {
         let gone = Pipeline {
             deleted: true,
             triggers: Vec::new(),
+            schedules: Vec::new(),
             ..pipeline.clone()
         };
         let mut writes = vec![
@@ -382,6 +409,7 @@ impl Store {
             )
             .only_if(Condition::equals("revision", pipeline.revision)),
             Write::delete(name_key(&pipeline.application, &pipeline.name)),
+            Write::delete(listed_key(&pipeline.id)),
         ];
         for (partition, sort) in &pipeline.triggers {
             writes.push(Write::delete(Key::new(partition, sort)));

@@ -171,6 +171,9 @@ impl Store {
 
     /// Cancels an execution that waits: it ends without having run. False if it waits no more.
     ///
+    /// With `keeps_place` it stays in the queue until the next slot is given away: it still supersedes those that are
+    /// older, and is superseded by a newer one.
+    ///
     /// # Errors
     /// Those of the table.
     pub async fn cancel_queued(
@@ -178,6 +181,7 @@ impl Store {
         execution: &Execution,
         queued: &Queued,
         ending: &Ending,
+        keeps_place: bool,
     ) -> Result<bool, CloudError> {
         let ended = Execution {
             status: Status::Canceled,
@@ -188,10 +192,35 @@ impl Store {
         let mut item = execution_item(&ended)?;
         // Somebody may wait for its end, or hear it: see `Store::followed_up`.
         item.insert(Index::Running.attribute().to_owned(), RUNNING.into());
-        let writes = vec![
+        let mut writes = vec![
             Write::put(Key::execution(&execution.id), item)
                 .only_if(Condition::equals("status", Status::NotStarted.as_str()))
                 .only_if(Condition::equals("run", execution.run)),
+        ];
+        if !keeps_place {
+            writes.push(Write::delete(queue_key(&execution.pipeline_id, queued)));
+        }
+        held(self.table.transact(writes).await)
+    }
+
+    /// Gives an execution that was cancelled while it waited the reason of one that a newer one superseded, and takes
+    /// it out of the queue. Who cancelled it, and when, stays. False if it began anew.
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub async fn supersede_canceled(
+        &self,
+        execution: &Execution,
+        queued: &Queued,
+        ending: &Ending,
+    ) -> Result<bool, CloudError> {
+        let writes = vec![
+            Write::set(
+                Key::execution(&execution.id),
+                object(json!({ "ending": ending })),
+            )
+            .only_if(Condition::equals("status", Status::Canceled.as_str()))
+            .only_if(Condition::equals("run", execution.run)),
             Write::delete(queue_key(&execution.pipeline_id, queued)),
         ];
         held(self.table.transact(writes).await)

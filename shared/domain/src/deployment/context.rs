@@ -15,7 +15,7 @@ pub struct ContextError {
 }
 
 impl ContextError {
-    fn new(key: &str, value: &Value, expected: &'static str) -> Self {
+    pub(crate) fn new(key: &str, value: &Value, expected: &'static str) -> Self {
         Self {
             key: key.to_owned(),
             value: value.to_string(),

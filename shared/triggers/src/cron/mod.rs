@@ -1,5 +1,6 @@
 //! Quartz cron expressions: which instants they name, in a time zone.
 
+mod due;
 mod fuzz;
 mod next;
 mod parse;

@@ -7,7 +7,7 @@ use gennaker_domain::Problem;
 use gennaker_domain::deployment::naming;
 use serde_json::{Map, Value};
 
-use super::{Spec, strategy};
+use super::{Spec, guards, strategy};
 use crate::{
     options::Options,
     parse::Stage,
@@ -162,6 +162,7 @@ fn with_strategy(
 ) -> Spec {
     let mut spec = Spec::of(stage_type, name, context);
     strategy::plan(&mut spec, stage, path, options, problems);
+    guards::plan(&mut spec, stage, path, problems);
     let mut functions: Vec<&str> = Vec::new();
     collect_functions(&spec, &mut functions);
     for function in functions {

@@ -3,6 +3,7 @@
 mod canary;
 mod deploy;
 mod flow;
+mod guards;
 mod strategy;
 mod window;
 
@@ -13,7 +14,7 @@ use serde_json::{Map, Value};
 use crate::{
     catalog::{self, StageType, Waiting},
     graph::{Flow, Walk},
-    options::{Options, SubStage, SubStages},
+    options::{Mode, Options, SubStage, SubStages},
     parse::{Pipeline, Stage},
     validate::Requisites,
 };
@@ -26,8 +27,6 @@ pub(crate) struct Spec {
     pub context: Map<String, Value>,
     /// Function and waiting; none for a stage that only groups.
     pub task: Option<Task>,
-    /// Runs only if this holds; see [`PlanStage::only_if`].
-    pub only_if: Option<&'static str>,
     /// See [`PlanStage::conditions`].
     pub conditions: Vec<Condition>,
     /// See [`PlanStage::fills`].
@@ -50,7 +49,6 @@ impl Spec {
             name: name.into(),
             task: catalog::stage_type(stage_type).map(|known| Task::of(known, &context)),
             context,
-            only_if: None,
             conditions: Vec::new(),
             fills: Vec::new(),
             before: Vec::new(),
@@ -66,6 +64,33 @@ impl Spec {
             task: None,
             ..Self::of(stage_type, name, context)
         }
+    }
+}
+
+impl Spec {
+    /// Whether the stage may be complete while sub-stages of it are still at work: of those that run side by side one
+    /// whose failure is ignored decides, and Orca goes on at once.
+    fn ends_early(&self) -> bool {
+        self.runs_side_by_side() && self.may_ignore_a_failure()
+    }
+
+    fn runs_side_by_side(&self) -> bool {
+        self.before.iter().any(|row| row.len() > 1) || self.parts().any(Self::runs_side_by_side)
+    }
+
+    fn may_ignore_a_failure(&self) -> bool {
+        let ignores = self.context.get("continuePipeline");
+        !matches!(ignores, None | Some(Value::Null | Value::Bool(false)))
+            || self.parts().any(Self::may_ignore_a_failure)
+    }
+
+    /// Its direct sub-stages.
+    fn parts(&self) -> impl Iterator<Item = &Self> {
+        self.before
+            .iter()
+            .flatten()
+            .chain(&self.after)
+            .chain(&self.on_failure)
     }
 }
 
@@ -94,10 +119,14 @@ impl Task {
         // A number only: Orca ignores text here.
         if let Some(millis) = context.get("stageTimeoutMs").and_then(Value::as_f64)
             && millis > 0.0
-            && known.time_limit_seconds > 0
+            && task.time_limit_seconds > 0
         {
             let seconds = (millis / 1000.0).ceil().min(31_536_000.0) as u64;
-            task.time_limit_seconds = seconds;
+            task.time_limit_seconds = match known.time_limit_seconds {
+                // It ends by itself: its time-out can only end it sooner.
+                0 => task.time_limit_seconds.min(seconds),
+                _ => seconds,
+            };
             if let Waiting::Woken { look_again_seconds } = &mut task.waiting {
                 *look_again_seconds =
                     (*look_again_seconds).min(u32::try_from(seconds).unwrap_or(u32::MAX));
@@ -106,6 +135,14 @@ impl Task {
         task
     }
 }
+
+/// What stands for a stage whose type does not exist, where such a stage is to fail at its turn ([`Mode::Evaluate`]).
+const NO_SUCH_TYPE: Task = Task {
+    function: "no-such-stage",
+    waiting: Waiting::Polled,
+    time_limit_seconds: 0,
+    usual_seconds: None,
+};
 
 /// One state to emit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,21 +164,38 @@ pub struct Lowered {
     pub flow: Flow<Step>,
 }
 
-/// Lowers every stage.
+/// Every stage of a pipeline with its sub-stages, in the pipeline's order, before they have a place.
+#[derive(Clone, Debug)]
+pub struct Planned(Vec<Spec>);
+
+impl Planned {
+    /// By stage: whether it may be complete while sub-stages of it are still at work.
+    #[must_use]
+    pub fn ends_early(&self) -> Vec<bool> {
+        self.0.iter().map(Spec::ends_early).collect()
+    }
+}
+
+/// Plans every stage by the rules of its family.
+pub fn plan(pipeline: &Pipeline, options: &Options, problems: &mut Vec<Problem>) -> Planned {
+    let spec = |stage| spec(stage, options, problems);
+    Planned(pipeline.stages.iter().map(spec).collect())
+}
+
+/// Gives every stage its place.
+#[must_use]
 pub fn lower(
     pipeline: &Pipeline,
     requisites: &Requisites,
     walk: &Walk,
-    options: &Options,
-    problems: &mut Vec<Problem>,
+    planned: Planned,
 ) -> Lowered {
     let mut lowering = Lowering {
         stages: Vec::new(),
         tasks: Vec::new(),
     };
     let mut flows = Vec::with_capacity(pipeline.stages.len());
-    for (at, stage) in pipeline.stages.iter().enumerate() {
-        let spec = spec(stage, options, problems);
+    for (at, (stage, spec)) in pipeline.stages.iter().zip(planned.0).enumerate() {
         let of: Vec<String> = requisites
             .of
             .get(at)
@@ -187,6 +241,9 @@ fn spec(stage: &Stage, options: &Options, problems: &mut Vec<Problem>) -> Spec {
         "kayentaCanary" => canary::stage(stage, options, problems),
         _ => Spec::of(&stage.stage_type, &stage.name, stage.context.clone()),
     };
+    if options.mode == Mode::Evaluate && !catalog::is_known(&stage.stage_type) {
+        spec.task = Some(NO_SUCH_TYPE);
+    }
     if let Some(given) = options.sub_stages.get(&stage.ref_id) {
         add(&mut spec, given, 0);
     }
@@ -273,7 +330,6 @@ impl Lowering {
             opens: Vec::new(),
             // With sub-stages for its failure, the last of them raises it: until then it is only recorded.
             defers_failure: defers_failure || !spec.on_failure.is_empty(),
-            only_if: spec.only_if.map(str::to_owned),
             conditions: spec.conditions,
             fills: spec.fills,
             context: spec.context,

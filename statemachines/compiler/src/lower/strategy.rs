@@ -6,15 +6,12 @@
 
 use gennaker_domain::{
     Problem,
-    deployment::strategy::{self, Condition, Fill, Strategy, StrategyError, SubStage},
+    deployment::strategy::{self, Fill, Strategy, StrategyError, SubStage},
 };
 use serde_json::{Map, Value, json};
 
 use super::{Spec, deploy::region};
 use crate::{options::Options, parse::Stage, validate::shortened};
-
-/// Sub-stages that only make sense if there is an older server group to take over from.
-const SOURCE: &str = "source-server-group";
 
 /// Adds the sub-stages of `spec`'s strategy, whose name ignores case; as in Spinnaker, an unknown one is none.
 pub(super) fn plan(
@@ -132,9 +129,6 @@ fn lowered(stage: SubStage, hidden: &Hidden) -> Spec {
         })
         .flatten();
     let mut spec = Spec::of(&stage.type_, name, hidden.shown(stage.context));
-    if stage.only_if.contains(&Condition::Source) {
-        spec.only_if = Some(SOURCE);
-    }
     spec.conditions.clone_from(&stage.only_if);
     spec.fills.clone_from(&stage.fills);
     if let Some(mut disable) = disables_first {

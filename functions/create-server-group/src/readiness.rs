@@ -1,0 +1,103 @@
+//! Whether a deployment could go back, looked at before anything is made and again before the old server group is
+//! touched: the sub-stages that follow this stage disable, shrink and destroy.
+
+use gennaker_cloud::Ec2;
+use gennaker_cloud::auto_scaling::Group;
+use gennaker_domain::Owner;
+use gennaker_domain::deployment::rollback_readiness::{Lack, WayBack, WhenNotReady, lacks};
+use gennaker_lambda::{Invocation, StageError};
+use gennaker_server_groups::{Place, observe};
+
+/// Functions after which the old server group serves no more, or less.
+const TAKING_AWAY: [&str; 6] = [
+    "destroy-server-group",
+    "disable-cluster",
+    "disable-server-group",
+    "resize-server-group",
+    "scale-down-cluster",
+    "shrink-cluster",
+];
+
+/// What the way back to `source` lacks, as a person reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    /// Nothing, or nobody wants to know.
+    Ready,
+    /// Something: the deployment goes on, and says so.
+    Warned(String),
+    /// Something: the deployment stops.
+    Refused(String),
+}
+
+/// Whether sub-stages of the strategy take capacity or traffic from the old server group.
+fn takes_away(invocation: &Invocation<'_>) -> bool {
+    invocation
+        .plan
+        .children(&invocation.stage.ref_id)
+        .any(|child| {
+            child.owner == Some(Owner::After)
+                && child
+                    .function
+                    .as_deref()
+                    .is_some_and(|function| TAKING_AWAY.contains(&function))
+        })
+}
+
+/// Looks at the way back to the server group `source`.
+///
+/// # Errors
+/// Those of Auto Scaling and EC2, and a setting that cannot be read.
+pub(crate) async fn of(
+    invocation: &Invocation<'_>,
+    place: &Place,
+    ec2: &dyn Ec2,
+    source: Option<&str>,
+) -> Result<Readiness, StageError> {
+    let when = WhenNotReady::from_context(invocation.context)
+        .map_err(|error| StageError::invalid(error.key.clone(), error.to_string()))?;
+    let Some(source) = source.filter(|_| when != WhenNotReady::Ignore && takes_away(invocation))
+    else {
+        return Ok(Readiness::Ready);
+    };
+    let group = observe::group(place, source).await?;
+    let found = lacks(&way_back(ec2, group.as_ref()).await?);
+    if found.is_empty() {
+        return Ok(Readiness::Ready);
+    }
+    let said: Vec<String> = found.iter().map(Lack::to_string).collect();
+    let what = format!(
+        "this deployment could not go back to server group `{source}` in {place:?}: {}",
+        said.join("; ")
+    );
+    tracing::warn!(execution = %invocation.run.execution, stage = invocation.stage.ref_id, reason = what, "no way back");
+    Ok(match when {
+        WhenNotReady::Stop => Readiness::Refused(format!(
+            "{what} (with `rollbackReadiness` set to `warn` or `ignore` it goes on all the same)"
+        )),
+        _ => Readiness::Warned(what),
+    })
+}
+
+async fn way_back(ec2: &dyn Ec2, group: Option<&Group>) -> Result<WayBack, StageError> {
+    let Some(group) = group else {
+        return Ok(WayBack::default());
+    };
+    let mut way = WayBack {
+        group_exists: true,
+        ..WayBack::default()
+    };
+    if let Some(template) = &group.launch_template {
+        way.template = Some((template.id.clone(), template.version.clone()));
+        way.image = ec2.template_image(template).await?;
+    }
+    if let Some(image) = &way.image {
+        way.image_state = if crate::resolve::is_image_id(image) {
+            let found = ec2.images(std::slice::from_ref(image)).await?;
+            found.into_iter().next().map(|image| image.state)
+        } else {
+            // `resolve:ssm:…`: which image that is, EC2 asks when it launches.
+            Some("available".to_owned())
+        };
+    }
+    Ok(way)
+}
