@@ -198,27 +198,21 @@ impl System {
     ///
     /// # Panics
     /// If it is refused.
-    pub fn save(&self, pipeline: &Value) {
+    pub fn seed_and_save(&self, pipeline: &Value) {
         self.cloud.seed_for_pipeline(pipeline, true).unwrap();
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), pipeline.to_string()).unwrap();
-        let saved = self.gennaker(&["pipeline", "save", &file.path().to_string_lossy(), "--json"]);
-        assert_eq!(saved.status, 0, "{saved:#?}");
+        self.save(pipeline);
     }
 
-    /// Saves a pipeline and starts it; the execution's id.
+    /// The same, and starts it; the execution's id.
     ///
     /// # Panics
     /// If it is refused.
     #[must_use]
     pub fn start_saved(&self, pipeline: &Value) -> String {
-        self.save(pipeline);
+        self.seed_and_save(pipeline);
         let text = |name: &str| pipeline[name].as_str().unwrap();
         let reference = format!("{}/{}", text("application"), text("name"));
-        let answer = self.gennaker(&["execution", "start", &reference, "--json"]);
-        assert_eq!(answer.status, 0, "{answer:#?}");
-        let id = answer.summary()["executionId"].as_str();
-        id.unwrap().to_owned()
+        self.start_execution(&reference, &[])
     }
 
     /// Acts on an execution by the command line: `["cancel", ID, …]`.
@@ -230,17 +224,6 @@ impl System {
         assert_eq!(answer.status, 0, "{arguments:?}: {answer:#?}");
     }
 
-    /// An execution in Spinnaker's form.
-    ///
-    /// # Panics
-    /// If it is not there.
-    #[must_use]
-    pub fn execution(&self, id: &str) -> Value {
-        let answer = self.gennaker(&["execution", "show", id, "--json"]);
-        assert_eq!(answer.status, 0, "{answer:#?}");
-        answer.summary().clone()
-    }
-
     /// Waits until an execution is settled in a run after `run`, and asserts its status.
     ///
     /// # Panics
@@ -248,7 +231,7 @@ impl System {
     pub fn settles(&self, id: &str, run: u32, status: &str) -> Value {
         let mut seen = Value::Null;
         until("the execution is settled", || {
-            seen = self.execution(id);
+            seen = self.show(id);
             let current: u32 = seen["run"]
                 .as_str()
                 .and_then(|run| run.rsplit('-').next()?.parse().ok())

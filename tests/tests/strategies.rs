@@ -44,7 +44,7 @@ const CREATES: &str = "1<1";
 fn at_work(id: &str, stage_type: &str, name: &str) -> String {
     let mut found = String::new();
     until(&format!("{stage_type} runs"), || {
-        let execution = system().execution(id);
+        let execution = system().show(id);
         let stages = execution["stages"].as_array().unwrap();
         let running = stages.iter().find(|stage| {
             stage["type"] == stage_type
@@ -109,7 +109,7 @@ fn rolling(application: &str, rollback: bool) -> Value {
 #[test]
 fn a_rolling_release_asks_its_validation_pipeline_at_each_step() {
     let system = system();
-    system.save(&validation("rolling", 101));
+    system.seed_and_save(&validation("rolling", 101));
     ended(&system.run(&rolling("rolling", false), &[]), "SUCCEEDED");
     system.is_left(
         "rolling-prod",
@@ -134,7 +134,7 @@ fn a_rolling_release_asks_its_validation_pipeline_at_each_step() {
         .unwrap()
         .iter()
         .map(|execution| {
-            let execution = system.execution(execution["id"].as_str().unwrap());
+            let execution = system.show(execution["id"].as_str().unwrap());
             let parameters = &execution["trigger"]["parameters"];
             let deployed = parameters["deployedServerGroup"]["serverGroupName"].as_str();
             (
@@ -151,7 +151,7 @@ fn a_rolling_release_asks_its_validation_pipeline_at_each_step() {
 #[test]
 fn a_rolling_release_whose_validation_fails_gives_the_traffic_back() {
     let system = system();
-    system.save(&validation("rolledback", 100));
+    system.seed_and_save(&validation("rolledback", 100));
     let answer = system.run(&rolling("rolledback", true), &[]);
     ended(&answer, "TERMINAL");
     system.is_left(
@@ -181,7 +181,7 @@ fn a_custom_strategy_is_the_users_pipeline() {
     strategy["name"] = json!("one by one");
     strategy["id"] = json!("custom-strategy");
     strategy["strategy"] = json!(true);
-    system.save(&strategy);
+    system.seed_and_save(&strategy);
     let cluster = json!({ "strategy": "custom", "strategyApplication": "custom", "strategyPipeline": "custom-strategy" });
     let release = release("custom", "web-v2", &cluster, &json!({}));
     ended(&system.run(&release, &[]), "SUCCEEDED");
@@ -234,7 +234,7 @@ fn a_release_that_never_becomes_healthy_is_rolled_back_in_line() {
     ended(&answer, "TERMINAL");
     system().is_left("inline-prod", &[serving(&group("inline", "v000"), SIZE)], 1);
     let id = answer.summary()["execution"].as_str().unwrap().to_owned();
-    let execution = system().execution(&id);
+    let execution = system().show(&id);
     // The stages of the deploy did it, not the end of the execution.
     let destroyed = stage_named(&execution, "destroyServerGroup", "Destroy");
     assert_eq!(destroyed["status"], "SUCCEEDED", "{execution:#}");
@@ -374,7 +374,11 @@ fn a_stop_behind_our_back_in_the_middle_of_a_rolling_release_leaves_what_was_bef
     let explained = system.explained(&id);
     let pinned = &explained["pinned"][0];
     assert_eq!(
-        (&pinned["serverGroup"], &pinned["before"], &pinned["minimum"]),
+        (
+            &pinned["serverGroup"],
+            &pinned["before"],
+            &pinned["minimum"]
+        ),
         (&json!(group("behind", "v000")), &json!(1), &json!(2)),
         "{explained:#}"
     );
