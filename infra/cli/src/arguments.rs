@@ -92,6 +92,9 @@ pub(crate) enum Command {
     /// The people whom approvals know: their roles, and their names in Slack and AWS.
     #[command(subcommand)]
     User(User),
+    /// The Jenkins and Travis that are asked for builds that ended.
+    #[command(subcommand)]
+    BuildService(BuildService),
     /// Build every function for Lambda and write the template that `sam deploy` takes.
     #[command(
         after_help = "Example:\n  gennaker package --architecture arm64 --out target/package\n  sam deploy --template-file target/package/template.yaml --stack-name gennaker --resolve-s3 --capabilities CAPABILITY_NAMED_IAM"
@@ -392,6 +395,40 @@ pub(crate) struct Fetch {
     /// Metrics account; CloudWatch needs none.
     #[arg(long, value_name = "NAME")]
     pub account: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BuildService {
+    /// Save a Jenkins or Travis that is asked for builds that ended; triggers name it in `master`.
+    #[command(
+        after_help = "Example:\n  gennaker build-service save --name ci --type jenkins --address https://ci.example.com --user spin --token ssm:/gennaker/ci-token"
+    )]
+    Save {
+        /// Its name.
+        #[arg(long, value_name = "NAME")]
+        name: String,
+        /// What it is.
+        #[arg(long = "type", value_name = "TYPE", value_parser = ["jenkins", "travis"])]
+        service: String,
+        /// Where it is.
+        #[arg(long, value_name = "URL")]
+        address: String,
+        /// User of a Jenkins.
+        #[arg(long, value_name = "USER")]
+        user: Option<String>,
+        /// Reference to the token: ssm:NAME or secretsmanager:NAME.
+        #[arg(long, value_name = "REFERENCE")]
+        token: Option<String>,
+    },
+    /// List them.
+    #[command(after_help = "Example:\n  gennaker build-service list --json")]
+    List,
+    /// Delete one.
+    #[command(after_help = "Example:\n  gennaker build-service delete ci")]
+    Delete {
+        /// Its name.
+        name: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

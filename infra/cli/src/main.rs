@@ -4,6 +4,7 @@ mod account;
 mod accounts;
 mod arguments;
 mod artifact;
+mod build_service;
 mod canary;
 mod canary_metrics;
 mod canary_report;
@@ -127,6 +128,9 @@ async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         }
         Command::User(command) => {
             user::run(command, &Installation::connect(&prefix).await, &output).await
+        }
+        Command::BuildService(command) => {
+            build_service::run(command, &Installation::connect(&prefix).await, &output).await
         }
         Command::Package(arguments) => package::run(arguments, &output).await,
         Command::Completion { shell } => manual::completion(shell),

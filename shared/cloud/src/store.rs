@@ -16,6 +16,7 @@ use crate::{CloudError, Condition, Index, Item, Key, Table, Write};
 pub mod approvals;
 pub mod arrivals;
 pub mod artifacts;
+pub mod builds;
 pub mod canaries;
 pub mod children;
 pub mod locks;
