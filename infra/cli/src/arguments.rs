@@ -83,6 +83,9 @@ pub(crate) enum Command {
     /// The AWS accounts behind the account names in pipelines.
     #[command(subcommand)]
     Account(Account),
+    /// Applications: owners, permissions, traffic guards, notifications.
+    #[command(subcommand)]
+    Application(Application),
     /// How messages of queues, topics and sources of events name their artifacts.
     #[command(subcommand)]
     Subscription(Subscription),
@@ -680,6 +683,25 @@ pub(crate) struct SaveAccount {
     /// A region that may be deployed to; without any, all.
     #[arg(long = "region", value_name = "REGION", requires = "name")]
     pub regions: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Application {
+    /// Save an application's record; pipelines need none.
+    #[command(after_help = "Example:\n  gennaker application save shop.json")]
+    Save {
+        /// Application in Spinnaker's JSON: as Front50 has it, or with `attributes` as `spin application get` prints it.
+        file: PathBuf,
+    },
+    /// Print an application's record.
+    #[command(after_help = "Example:\n  gennaker application show shop")]
+    Show {
+        /// Its name.
+        name: String,
+    },
+    /// List the applications that were saved.
+    #[command(after_help = "Example:\n  gennaker application list --json")]
+    List,
 }
 
 #[derive(Debug, Subcommand)]

@@ -2,6 +2,7 @@
 
 mod account;
 mod accounts;
+mod application;
 mod arguments;
 mod artifact;
 mod build_service;
@@ -119,6 +120,9 @@ async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         Command::Local(command) => local::run(command, &prefix, &output).await,
         Command::Account(command) => {
             account::run(command, &Installation::connect(&prefix).await, &output).await
+        }
+        Command::Application(command) => {
+            application::run(command, &Installation::connect(&prefix).await, &output).await
         }
         Command::Subscription(command) => {
             subscription::run(command, &Installation::connect(&prefix).await, &output).await

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{CloudError, Condition, Index, Item, Key, Table, Write};
 
+pub mod applications;
 pub mod approvals;
 pub mod arrivals;
 pub mod artifacts;
