@@ -156,10 +156,16 @@ fn a_rolling_release_whose_validation_fails_gives_the_traffic_back() {
     ended(&answer, "TERMINAL");
     system.is_left(
         "rolledback-prod",
-        // The group that was rolled back is gone when the execution has ended.
-        &[serving(&group("rolledback", "v000"), SIZE)],
+        // What was rolled back stays to be looked at.
+        &[
+            serving(&group("rolledback", "v000"), SIZE),
+            idle(&group("rolledback", "v001"), SIZE),
+        ],
         1,
     );
+    let id = answer.summary()["execution"].as_str().unwrap();
+    let made = &system.explained(id)["serverGroups"][0]["serverGroup"];
+    assert_eq!(made, &json!(group("rolledback", "v001")));
 }
 
 #[test]
@@ -498,4 +504,72 @@ fn a_monitored_release_is_rolled_back_when_its_monitor_says_abort() {
         failed["failed"].to_string().contains("errors at 9 %"),
         "{failed:#}"
     );
+}
+
+#[test]
+fn an_alarm_in_the_middle_takes_the_release_back() {
+    let system = system();
+    let alarm = |state: &str| {
+        let parameters = json!({ "AlarmName": "alarmed-5xx", "StateValue": state, "StateReason": "a test says so" });
+        system
+            .cloud
+            .call("cloudwatch", "set_alarm_state", parameters)
+            .unwrap();
+    };
+    let metric = json!({
+        "AlarmName": "alarmed-5xx", "Namespace": "Shop", "MetricName": "5xx", "Statistic": "Sum", "Period": 60,
+        "EvaluationPeriods": 1, "Threshold": 1.0, "ComparisonOperator": "GreaterThanThreshold",
+    });
+    system
+        .cloud
+        .call("cloudwatch", "put_metric_alarm", metric)
+        .unwrap();
+    alarm("OK");
+    let cluster = json!({ "alarmGuard": { "alarms": ["alarmed-5xx"], "minutesAfter": 60 } });
+    let id = system.start_saved(&release("alarmed", "web-v2", &cluster, &json!({})));
+    // The traffic is on the new group by then.
+    at_work(&id, "watchAlarms", "");
+    alarm("ALARM");
+    system.settles(&id, 1, "TERMINAL");
+    let explained = system.explained(&id);
+    assert!(
+        explained["failed"].to_string().contains("alarmed-5xx"),
+        "{explained:#}"
+    );
+    system.is_left(
+        "alarmed-prod",
+        &[serving(&group("alarmed", "v000"), SIZE)],
+        1,
+    );
+}
+
+#[test]
+fn a_second_pipeline_waits_until_the_first_is_done_with_the_cluster() {
+    let system = system();
+    let cluster = json!({ "scaleDown": true, "delayBeforeScaleDownSec": 3600 });
+    let first = system.start_saved(&release("sharedout", "web-v2", &cluster, &json!({})));
+    let wait = at_work(&first, "wait", "Wait Before Scale Down");
+    let locks = json!(["prod/us-east-1/sharedout-prod"]);
+    assert_eq!(system.explained(&first)["locks"], locks);
+    let mut second = release("sharedout", "web-v3", &json!({}), &json!({}));
+    second["name"] = json!("another release");
+    let second = system.start_saved(&second);
+    until("the second waits for the first", || {
+        let explained = system.explained(&second);
+        let waits = explained["waiting"][0]["waitingFor"].as_str();
+        waits.is_some_and(|reason| reason.contains(&first))
+    });
+    system.act(&["skip", &first, "--stage", &wait]);
+    system.settles(&first, 1, "SUCCEEDED");
+    system.settles(&second, 1, "SUCCEEDED");
+    system.is_left(
+        "sharedout-prod",
+        // The oldest of three is destroyed: two may remain.
+        &[
+            idle(&group("sharedout", "v001"), SIZE),
+            serving(&group("sharedout", "v002"), SIZE),
+        ],
+        2,
+    );
+    assert_eq!(system.explained(&second)["locks"], json!([]));
 }

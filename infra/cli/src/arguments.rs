@@ -83,6 +83,9 @@ pub(crate) enum Command {
     /// The AWS accounts behind the account names in pipelines.
     #[command(subcommand)]
     Account(Account),
+    /// How messages of queues, topics and sources of events name their artifacts.
+    #[command(subcommand)]
+    Subscription(Subscription),
     /// The deployment monitors that monitored deployments ask.
     #[command(subcommand)]
     Monitor(Monitor),
@@ -441,7 +444,7 @@ pub(crate) enum Trigger {
         /// The event as it would arrive.
         #[arg(long, value_name = "FILE", required_unless_present = "cases")]
         event: Option<PathBuf>,
-        /// Secrets: `{"gitSharedSecret": "…"}`.
+        /// Secrets: `{"gitSharedSecret": "…", "ssm:/NAME": "…"}`, the latter for triggers that refer to theirs.
         #[arg(long, value_name = "FILE")]
         secrets: Option<PathBuf>,
         /// When the event arrives.
@@ -677,6 +680,30 @@ pub(crate) struct SaveAccount {
     /// A region that may be deployed to; without any, all.
     #[arg(long = "region", value_name = "REGION", requires = "name")]
     pub regions: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Subscription {
+    /// Save the message format of a subscription.
+    #[command(
+        after_help = "Example:\n  gennaker subscription save orders --message-format orders.jinja"
+    )]
+    Save {
+        /// Its name: of the queue or the topic, or the source of the events (aws.s3).
+        name: String,
+        /// A template, as Spinnaker's `templatePath`: it makes a JSON list of artifacts of a message.
+        #[arg(long = "message-format", value_name = "FILE")]
+        format: PathBuf,
+    },
+    /// List the subscriptions that have a message format.
+    #[command(after_help = "Example:\n  gennaker subscription list --json")]
+    List,
+    /// Delete the message format of a subscription.
+    #[command(after_help = "Example:\n  gennaker subscription delete orders")]
+    Delete {
+        /// Its name.
+        name: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -32,6 +32,7 @@ mod progress;
 mod redrive;
 mod run;
 mod saved;
+mod subscription;
 mod surroundings;
 mod trigger;
 mod user;
@@ -118,6 +119,9 @@ async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         Command::Local(command) => local::run(command, &prefix, &output).await,
         Command::Account(command) => {
             account::run(command, &Installation::connect(&prefix).await, &output).await
+        }
+        Command::Subscription(command) => {
+            subscription::run(command, &Installation::connect(&prefix).await, &output).await
         }
         Command::Monitor(command) => {
             monitor::run(command, &Installation::connect(&prefix).await, &output).await

@@ -22,6 +22,7 @@ pub mod children;
 pub mod locks;
 pub mod pipelines;
 pub mod slots;
+pub mod subscriptions;
 pub mod upkeep;
 
 /// Plans are compressed at this level: 3 is zstd's own default.
