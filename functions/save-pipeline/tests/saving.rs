@@ -135,9 +135,12 @@ async fn names_are_unique_in_an_application_and_ids_everywhere() {
         world.save(two, 2).await["problems"][0]["code"],
         "duplicate-name"
     );
-    let event = json!({"application": "other", "pipeline": one});
+    let mut stolen = nightly("0 0 3 * * ?");
+    stolen["id"] = one["id"].clone();
+    let event = json!({"application": "other", "pipeline": stolen});
     let refused = world.save.save(&event, 3).await.unwrap();
     assert_eq!(refused["problems"][0]["code"], "duplicate-id");
+    assert!(world.scheduler.schedules().is_empty());
     // A new name for the same id frees the old one.
     let mut renamed = pipeline(5);
     renamed["id"] = json!("p-1");
