@@ -11,7 +11,6 @@ pub mod event;
 pub mod explain;
 pub mod index;
 mod json;
-mod json_path;
 pub mod manual;
 pub mod matching;
 pub mod pipeline;
