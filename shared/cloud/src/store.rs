@@ -22,6 +22,7 @@ pub mod locks;
 pub mod pipelines;
 pub mod slots;
 pub mod upkeep;
+pub mod webhooks;
 
 /// Plans are compressed at this level: 3 is zstd's own default.
 const COMPRESSION: i32 = 3;
