@@ -23,7 +23,7 @@ pub(crate) async fn refusal(invocation: &Invocation<'_>) -> Result<Option<String
     }
     let name = invocation.trigger.get("user").and_then(Value::as_str);
     let name = name.unwrap_or("anonymous");
-    let user = User::find(&invocation.store(), name).await?;
+    let user = User::find(invocation.store(), name).await?;
     let has = |role: &&str| {
         let mut own = user.iter().flat_map(|user| &user.roles);
         own.any(|own| own.eq_ignore_ascii_case(role))
