@@ -53,6 +53,10 @@ function measure(dark) {
     if (size < 8) tell(`letters of ${size.toFixed(1)} px`, element);
   }
 
+  for (const table of document.querySelectorAll(".scroll")) {
+    if (table.scrollWidth > table.clientWidth) tell(`hides ${table.scrollWidth - table.clientWidth} px of a table`, table);
+  }
+
   const drawings = [...document.querySelectorAll("svg")];
   if (drawings.length < 4) tell(`${drawings.length} drawings`, "body");
   for (const svg of drawings) {

@@ -83,12 +83,18 @@ pub(crate) enum Command {
     /// The AWS accounts behind the account names in pipelines.
     #[command(subcommand)]
     Account(Account),
+    /// How messages of queues, topics and sources of events name their artifacts.
+    #[command(subcommand)]
+    Subscription(Subscription),
     /// The deployment monitors that monitored deployments ask.
     #[command(subcommand)]
     Monitor(Monitor),
     /// The people whom approvals know: their roles, and their names in Slack and AWS.
     #[command(subcommand)]
     User(User),
+    /// The Jenkins and Travis that are asked for builds that ended.
+    #[command(subcommand)]
+    BuildService(BuildService),
     /// Build every function for Lambda and write the template that `sam deploy` takes.
     #[command(
         after_help = "Example:\n  gennaker package --architecture arm64 --out target/package\n  sam deploy --template-file target/package/template.yaml --stack-name gennaker --resolve-s3 --capabilities CAPABILITY_NAMED_IAM"
@@ -401,6 +407,40 @@ pub(crate) struct Fetch {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum BuildService {
+    /// Save a Jenkins or Travis that is asked for builds that ended; triggers name it in `master`.
+    #[command(
+        after_help = "Example:\n  gennaker build-service save --name ci --type jenkins --address https://ci.example.com --user spin --token ssm:/gennaker/ci-token"
+    )]
+    Save {
+        /// Its name.
+        #[arg(long, value_name = "NAME")]
+        name: String,
+        /// What it is.
+        #[arg(long = "type", value_name = "TYPE", value_parser = ["jenkins", "travis"])]
+        service: String,
+        /// Where it is.
+        #[arg(long, value_name = "URL")]
+        address: String,
+        /// User of a Jenkins.
+        #[arg(long, value_name = "USER")]
+        user: Option<String>,
+        /// Reference to the token: ssm:NAME or secretsmanager:NAME.
+        #[arg(long, value_name = "REFERENCE")]
+        token: Option<String>,
+    },
+    /// List them.
+    #[command(after_help = "Example:\n  gennaker build-service list --json")]
+    List,
+    /// Delete one.
+    #[command(after_help = "Example:\n  gennaker build-service delete ci")]
+    Delete {
+        /// Its name.
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum Trigger {
     /// Tell for each trigger of each pipeline whether an event matches it, why not, and what the execution would carry.
     #[command(
@@ -413,7 +453,7 @@ pub(crate) enum Trigger {
         /// The event as it would arrive.
         #[arg(long, value_name = "FILE", required_unless_present = "cases")]
         event: Option<PathBuf>,
-        /// Secrets: `{"gitSharedSecret": "…"}`.
+        /// Secrets: `{"gitSharedSecret": "…", "ssm:/NAME": "…"}`, the latter for triggers that refer to theirs.
         #[arg(long, value_name = "FILE")]
         secrets: Option<PathBuf>,
         /// When the event arrives.
@@ -665,6 +705,30 @@ pub(crate) struct SaveAccount {
     /// A region that may be deployed to; without any, all.
     #[arg(long = "region", value_name = "REGION", requires = "name")]
     pub regions: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Subscription {
+    /// Save the message format of a subscription.
+    #[command(
+        after_help = "Example:\n  gennaker subscription save orders --message-format orders.jinja"
+    )]
+    Save {
+        /// Its name: of the queue or the topic, or the source of the events (aws.s3).
+        name: String,
+        /// A template, as Spinnaker's `templatePath`: it makes a JSON list of artifacts of a message.
+        #[arg(long = "message-format", value_name = "FILE")]
+        format: PathBuf,
+    },
+    /// List the subscriptions that have a message format.
+    #[command(after_help = "Example:\n  gennaker subscription list --json")]
+    List,
+    /// Delete the message format of a subscription.
+    #[command(after_help = "Example:\n  gennaker subscription delete orders")]
+    Delete {
+        /// Its name.
+        name: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

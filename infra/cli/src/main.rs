@@ -4,6 +4,7 @@ mod account;
 mod accounts;
 mod arguments;
 mod artifact;
+mod build_service;
 mod canary;
 mod canary_metrics;
 mod canary_report;
@@ -31,6 +32,7 @@ mod progress;
 mod redrive;
 mod run;
 mod saved;
+mod subscription;
 mod surroundings;
 mod trigger;
 mod user;
@@ -119,11 +121,17 @@ async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         Command::Account(command) => {
             account::run(command, &Installation::connect(&prefix).await, &output).await
         }
+        Command::Subscription(command) => {
+            subscription::run(command, &Installation::connect(&prefix).await, &output).await
+        }
         Command::Monitor(command) => {
             monitor::run(command, &Installation::connect(&prefix).await, &output).await
         }
         Command::User(command) => {
             user::run(command, &Installation::connect(&prefix).await, &output).await
+        }
+        Command::BuildService(command) => {
+            build_service::run(command, &Installation::connect(&prefix).await, &output).await
         }
         Command::Package(arguments) => package::run(arguments, &output).await,
         Command::Completion { shell } => manual::completion(shell),

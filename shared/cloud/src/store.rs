@@ -16,11 +16,13 @@ use crate::{CloudError, Condition, Index, Item, Key, Table, Write};
 pub mod approvals;
 pub mod arrivals;
 pub mod artifacts;
+pub mod builds;
 pub mod canaries;
 pub mod children;
 pub mod locks;
 pub mod pipelines;
 pub mod slots;
+pub mod subscriptions;
 pub mod upkeep;
 pub mod webhooks;
 

@@ -5,11 +5,12 @@ use std::path::Path;
 
 use gennaker_cloud::iam::Call;
 use gennaker_cloud::{
-    auto_scaling, code_build, ec2, functions, load_balancing, metrics, notification, registry,
-    step_functions,
+    alarms, auto_scaling, code_build, ec2, functions, load_balancing, metrics, notification,
+    registry, step_functions,
 };
 
-const PORTS: [(&str, &str, &[Call]); 9] = [
+const PORTS: [(&str, &str, &[Call]); 10] = [
+    ("alarms", "Alarms", alarms::calls::ALL),
     ("auto_scaling", "AutoScaling", auto_scaling::calls::ALL),
     ("code_build", "CodeBuild", code_build::calls::ALL),
     ("ec2", "Ec2", ec2::calls::ALL),

@@ -9,6 +9,7 @@ pub mod delivery;
 pub mod downstream;
 pub mod event;
 pub mod explain;
+pub mod inbound;
 pub mod index;
 mod json;
 pub mod manual;
