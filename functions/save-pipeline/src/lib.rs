@@ -15,7 +15,7 @@ use gennaker_cloud::store::pipelines::{
     MAX_TRIGGER_WRITES, Pipeline, Revision, SaveAnswer, TriggerEntry,
 };
 use gennaker_cloud::{CloudError, Scheduler, StepFunctions, Store};
-use gennaker_compiler::{Compiled, Mode, Options};
+use gennaker_compiler::{Compiled, Mode, Options, preconfigured};
 use gennaker_domain::{Problem, Severity};
 use gennaker_http::{AwsScheduler, ScheduleTarget};
 use gennaker_lambda::{Connection, Function, FunctionError, setting};
@@ -196,10 +196,21 @@ impl SavePipeline {
             Ok(draft) => draft,
             Err(problem) => return Ok(refused(&[problem])),
         };
+        let webhooks = if preconfigured::may_use(&draft.config) {
+            self.store.webhooks().await?
+        } else {
+            Vec::new()
+        };
+        let preconfigured = match preconfigured::read(&Value::Array(webhooks)) {
+            Ok(preconfigured) => preconfigured,
+            // They were checked when they were saved, perhaps by a release that knew fewer stage types.
+            Err(problems) => return Ok(refused(&problems)),
+        };
         let options = Options {
             prefix: self.prefix.clone(),
             application: Some(draft.application.clone()),
             mode: Mode::Save,
+            preconfigured,
             ..Options::default()
         };
         let compiled = match gennaker_compiler::compile(&draft.config, &options) {

@@ -174,6 +174,36 @@ async fn a_stage_that_is_not_built_and_a_stale_pipeline_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_preconfigured_webhook_is_a_stage_type_with_what_the_installation_says() {
+    let world = world();
+    let mut smoke = pipeline(5);
+    smoke["stages"][0]["type"] = json!("Smoke test");
+    smoke["stages"][0]["url"] = json!("https://elsewhere.example.com");
+    let refused = world.save(smoke.clone(), 1).await;
+    assert_eq!(refused["problems"][0]["code"], "unknown-stage-type");
+    let webhook = json!({"type": "Smoke test", "label": "Smoke", "url": "https://ci.example.com/${parameterValues['suite']}",
+        "parameters": [{"name": "suite", "defaultValue": "fast"}]});
+    world
+        .store
+        .save_webhook("Smoke test", &webhook)
+        .await
+        .unwrap();
+    assert_eq!(world.save(smoke, 2).await["revision"], 1);
+    let saved = world
+        .store
+        .find_pipeline("shop", "Release")
+        .await
+        .unwrap()
+        .unwrap();
+    let plan = world.store.plan(&saved.plan_hash).await.unwrap().unwrap();
+    let stage = plan.stage("1").unwrap();
+    assert_eq!(stage.stage_type, "Smoke test");
+    assert_eq!(stage.function.as_deref(), Some("webhook"));
+    assert_eq!(stage.context["url"], webhook["url"]);
+    assert_eq!(stage.context["parameterValues"], json!({"suite": "fast"}));
+}
+
+#[tokio::test(start_paused = true)]
 async fn versions_that_no_execution_uses_are_deleted_but_for_the_newest() {
     let world = world();
     for seconds in 1..=15 {

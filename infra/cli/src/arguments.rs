@@ -133,6 +133,9 @@ pub(crate) enum Pipeline {
         /// On one line.
         #[arg(long)]
         compact: bool,
+        /// Preconfigured webhooks that the pipeline may use as stage types.
+        #[arg(long, value_name = "FILE")]
+        webhooks: Option<PathBuf>,
     },
     /// Print what a pipeline will do: stages, states, transitions, worst-case history.
     #[command(after_help = "Example:\n  gennaker pipeline plan release.json --json")]
@@ -151,6 +154,9 @@ pub(crate) enum Pipeline {
         /// Trigger that starts it.
         #[arg(long, value_name = "FILE")]
         trigger: Option<PathBuf>,
+        /// Preconfigured webhooks that the pipeline may use as stage types.
+        #[arg(long, value_name = "FILE")]
+        webhooks: Option<PathBuf>,
     },
     /// Run the compiled definition in virtual time.
     #[command(
@@ -171,6 +177,9 @@ pub(crate) enum Pipeline {
         /// World to start from.
         #[arg(long, value_name = "FILE")]
         world: Option<PathBuf>,
+        /// Preconfigured webhooks that the pipeline may use as stage types.
+        #[arg(long, value_name = "FILE")]
+        webhooks: Option<PathBuf>,
     },
     /// Compile a pipeline and make it the current revision.
     #[command(after_help = "Example:\n  gennaker pipeline save release.json --application shop")]
@@ -479,6 +488,22 @@ pub(crate) enum Webhook {
         /// The cases; their payload files lie beside them.
         #[arg(long, value_name = "FILE")]
         cases: PathBuf,
+    },
+    /// Save preconfigured webhooks, each a stage type of its own, and the accounts whose headers webhooks send.
+    #[command(after_help = "Example:\n  gennaker webhook save webhooks.json")]
+    Save {
+        /// Spinnaker's JSON: one webhook, a list, or `webhook.preconfigured` and `webhook.accounts`.
+        file: PathBuf,
+    },
+    /// List the preconfigured webhooks and the accounts.
+    #[command(after_help = "Example:\n  gennaker webhook list --json")]
+    List,
+    /// Take a preconfigured webhook away. Pipelines that were saved with it keep what it was.
+    #[command(after_help = "Example:\n  gennaker webhook delete smokeTest")]
+    Delete {
+        /// Its stage type.
+        #[arg(value_name = "TYPE")]
+        stage_type: String,
     },
 }
 

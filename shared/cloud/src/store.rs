@@ -25,6 +25,7 @@ pub mod pipelines;
 pub mod slots;
 pub mod subscriptions;
 pub mod upkeep;
+pub mod webhooks;
 
 /// Plans are compressed at this level: 3 is zstd's own default.
 const COMPRESSION: i32 = 3;
