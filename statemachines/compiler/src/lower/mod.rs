@@ -84,13 +84,14 @@ impl Spec {
             || self.parts().any(Self::may_ignore_a_failure)
     }
 
-    /// Its direct sub-stages.
+    /// Its direct sub-stages, and its siblings that follow it in its lane.
     fn parts(&self) -> impl Iterator<Item = &Self> {
         self.before
             .iter()
             .flatten()
             .chain(&self.after)
             .chain(&self.on_failure)
+            .chain(&self.then)
     }
 }
 
