@@ -84,7 +84,7 @@ impl Spec {
             || self.parts().any(Self::may_ignore_a_failure)
     }
 
-    /// Its direct sub-stages.
+    /// Its direct sub-stages, and its siblings that follow it in its lane.
     fn parts(&self) -> impl Iterator<Item = &Self> {
         self.before
             .iter()
@@ -92,6 +92,7 @@ impl Spec {
             .chain(&self.then)
             .chain(&self.after)
             .chain(&self.on_failure)
+            .chain(&self.then)
     }
 }
 
