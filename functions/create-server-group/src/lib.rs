@@ -502,6 +502,15 @@ impl CreateServerGroup {
             let existing = place.load_balancing.target_groups().await?;
             resolve::target_groups(&config.target_groups, &existing, vpc).map_err(placed)?
         };
+        resolve::instance_types(
+            &config.instance_types(),
+            &ec2.instance_types(&config.instance_types()).await?,
+        )
+        .map_err(placed)?;
+        if config.key_pair.is_some() {
+            resolve::key_pair(config.key_pair.as_deref(), &ec2.key_pairs().await?)
+                .map_err(placed)?;
+        }
         let copied = match &birth.previous {
             Some(template) if config.copies_block_devices() => ec2
                 .template_data(template)

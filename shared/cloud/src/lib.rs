@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod notification;
 pub mod registry;
 pub mod scheduler;
+pub mod session;
 pub mod step_functions;
 pub mod store;
 pub mod table;

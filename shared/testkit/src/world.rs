@@ -138,6 +138,9 @@ struct State {
     images: Vec<Image>,
     subnets: Vec<Subnet>,
     security_groups: Vec<SecurityGroup>,
+    key_pairs: Vec<String>,
+    /// Instance types that the region does not offer; of all others there are enough.
+    unoffered: BTreeSet<String>,
     /// By target group and instance: taken out by hand.
     deregistered: BTreeSet<(String, String)>,
     bad_instances: BTreeSet<String>,
@@ -601,6 +604,16 @@ impl World {
     /// Adds an image.
     pub fn add_image(&self, id: &str, name: &str) {
         self.lock().add_image(id, name);
+    }
+
+    /// Adds a key pair.
+    pub fn add_key_pair(&self, name: &str) {
+        self.lock().key_pairs.push(name.to_owned());
+    }
+
+    /// The region offers an instance type no more.
+    pub fn withdraw_instance_type(&self, name: &str) {
+        self.lock().unoffered.insert(name.to_owned());
     }
 
     /// An image is deregistered: nothing launches from it any more.
@@ -1241,6 +1254,26 @@ impl Ec2 for World {
             "ec2:DescribeSecurityGroups",
             "all security groups",
             |state| Ok(state.security_groups.clone()),
+        )
+    }
+
+    async fn key_pairs(&self) -> Result<Vec<String>, CloudError> {
+        self.call("ec2:DescribeKeyPairs", "all key pairs", |state| {
+            Ok(state.key_pairs.clone())
+        })
+    }
+
+    async fn instance_types(&self, names: &[String]) -> Result<Vec<String>, CloudError> {
+        self.call(
+            "ec2:DescribeInstanceTypeOfferings",
+            &names.join(", "),
+            |state| {
+                let family = |name: &String| name.split('.').next().map(|f| format!("{f}.large"));
+                let mut all: Vec<String> = names.iter().filter_map(family).collect();
+                all.extend(names.iter().cloned());
+                all.retain(|name| !state.unoffered.contains(name));
+                Ok(all)
+            },
         )
     }
 
