@@ -140,6 +140,7 @@ pub const STAGE_TYPES: &[StageType] = &[
     polled("findImageFromCluster", "find-image", Undo::Nothing, 10 * MINUTE),
     polled("findImageFromTags", "find-image-from-tags", Undo::Nothing, 10 * MINUTE),
     polled("importDeliveryConfig", "import-delivery-config", Undo::Told, 10 * MINUTE),
+    polled("instanceRefresh", "instance-refresh", Undo::Own, 8 * HOUR),
     polled("jenkins", "jenkins", Undo::Told, 2 * HOUR),
     polled("kayentaCanary", "kayenta-canary", Undo::Nothing, 2 * DAY),
     polled("mapLoadBalancers", "map-load-balancers", Undo::Own, 10 * MINUTE),

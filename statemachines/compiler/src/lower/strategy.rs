@@ -43,7 +43,7 @@ pub(super) fn plan(
             "strategy-refused",
             "`rollingpush` replaces the instances of the only server group, so that nothing is left to go back to"
                 .to_owned(),
-            "use `redblack`, or `rollingredblack` to move traffic step by step",
+            "use `redblack`, or `rollingredblack` to move traffic step by step; to replace instances where they are, a stage `instanceRefresh`, which rolls back",
         );
         return;
     }
