@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use gennaker_cloud::CloudError;
 use gennaker_cloud::metrics::Metrics;
+use gennaker_cloud::store::canaries::CanaryReport;
 use gennaker_kayenta_canary::KayentaCanary;
 use gennaker_kayenta_canary::stores::Stores;
 use gennaker_metrics::cloudwatch::{DataQuery, What};
@@ -347,6 +348,12 @@ async fn a_store_that_is_slow_down_or_strange_never_makes_a_canary_pass() {
             r#"{"status":"error","errorType":"bad_data","error":"parse error"}"#,
             "parse error",
         ),
+        (
+            200,
+            r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"__na"#,
+            "prometheus",
+        ),
+        (200, "", "prometheus"),
         (403, "no", "403"),
         (429, "", ""),
         (503, "", ""),
@@ -414,4 +421,112 @@ async fn dies_at_every_call_and_judges_every_interval_once() {
         drive.faults.calls().len() - before
     };
     assert!(fault_everywhere(scenario).await > 20);
+}
+
+/// A canary whose store answers these points for the canary, as JSON, and steady ones for the baseline.
+async fn against_points(canary: &str) -> (End, Value) {
+    let (drive, outside) = with_prometheus(json!({})).await;
+    let points = canary.to_owned();
+    outside
+        .http
+        .serve("prometheus.example.com", move |request| {
+            let steady = (0..20)
+                .map(|minute| json!([1_800_000_000 + minute * 60, STEADY[minute % 5].to_string()]));
+            let values = if request.url.contains("shop-v001") {
+                Value::from_iter(steady).to_string()
+            } else {
+                points.clone()
+            };
+            let result = format!(r#"[{{"metric":{{}},"values":{values}}}]"#);
+            let body = format!(
+                r#"{{"status":"success","data":{{"resultType":"matrix","result":{result}}}}}"#
+            );
+            response(request, 200, body)
+        });
+    let runtime = drive.runtime(outside.stage(&drive));
+    let end = drive.to_end(&runtime, "1").await;
+    let record = drive.records().await.unwrap().remove("1").unwrap();
+    (end, json!(record.context))
+}
+
+#[tokio::test]
+async fn points_that_prove_nothing_never_make_a_canary_pass() {
+    let point = |value: &str| format!(r#"[[1800000000,"{value}"]]"#);
+    let many = |value: &str, count: u64| {
+        let all: Vec<String> = (0..count)
+            .map(|minute| format!(r#"[{},"{value}"]"#, 1_800_000_000 + minute * 60))
+            .collect();
+        format!("[{}]", all.join(","))
+    };
+    for (what, points, classification) in [
+        ("no point", "[]".to_owned(), "Nodata"),
+        ("all NaN", many("NaN", 20), "Nodata"),
+        ("an infinity", many("+Inf", 20), "Error"),
+        (
+            "infinities of both signs",
+            r#"[[1800000000,"-Inf"],[1800000060,"+Inf"]]"#.to_owned(),
+            "Error",
+        ),
+        ("a constant that is worse", many("9", 20), "High"),
+        ("fewer points, all worse", many("9", 7), "High"),
+        ("a number that is none", point("nine"), "prometheus"),
+        (
+            "a point without a value",
+            "[[1800000000]]".to_owned(),
+            "prometheus",
+        ),
+    ] {
+        let (end, context) = against_points(&points).await;
+        let End::Failed(reason) = end else {
+            panic!("{what}: {end:?}");
+        };
+        let found = context["judgeResult"]["results"][0]["classification"].as_str();
+        assert!(
+            found == Some(classification) || reason.contains(classification),
+            "{what}: {found:?} {reason}"
+        );
+        assert!(
+            reason.contains("errors"),
+            "{what} names its metric: {reason}"
+        );
+    }
+    // As many points as a day has, or fewer than the baseline has: judged as they are.
+    for points in [many("1.5", 1_440), many("1.5", 3)] {
+        let (end, context) = against_points(&points).await;
+        assert_eq!(end, End::Done, "{context:#}");
+    }
+}
+
+#[tokio::test]
+async fn the_reports_data_are_kept_with_the_scores_of_every_interval() {
+    let drive = canary(&cloudwatch("Errors"), json!({})).await;
+    let outside = Outside::new(&drive);
+    let begun = drive.world.now();
+    outside.points.put("shop-v001", begun, &STEADY);
+    outside.points.put("shop-v002", begun, &WORSE);
+    let execution = &drive.run().execution;
+    assert_eq!(
+        drive.store().canary_report(execution, "1").await.unwrap(),
+        None
+    );
+    drive
+        .to_end(&drive.runtime(outside.stage(&drive)), "1")
+        .await;
+    let store = drive.store();
+    assert_eq!(store.judged_canaries(execution).await.unwrap(), ["1"]);
+    let Some(CanaryReport::Kept(data)) = store.canary_report(execution, "1").await.unwrap() else {
+        panic!("not kept");
+    };
+    let (report, page) = gennaker_judge::kept_report(&data, "shop release").unwrap();
+    let record = drive.records().await.unwrap().remove("1").unwrap();
+    assert_eq!(
+        report["judgeResult"], record.context["judgeResult"],
+        "the same data give the same judgement"
+    );
+    assert!(page.contains("shop release") && page.contains("<svg"));
+    assert_eq!(data["intervals"], record.context["canaryIntervals"]);
+    assert_eq!(
+        data["intervals"][0]["reason"],
+        "Canary Failed: The metric errors was classified as High (Critical); The metric errors was classified as High (Critical)"
+    );
 }

@@ -158,6 +158,13 @@ mod tests {
     }
 
     #[test]
+    fn more_points_than_anybody_judges_are_refused_before_they_are_copied() {
+        let many = [series(&[], &vec![1.0; MAX_POINTS / 2 + 1])];
+        let error = mix(&many, &many).unwrap_err().to_string();
+        assert!(error.contains("take a longer step"), "{error}");
+    }
+
+    #[test]
     fn a_side_without_tags_is_only_a_shape_for_a_side_with_them() {
         let pairs = mix(
             &[series(&[], &[])],

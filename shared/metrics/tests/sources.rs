@@ -444,3 +444,56 @@ proptest! {
         let _ = parse(Source::ALL[source], &Value::Null, &body.to_string(), &scope());
     }
 }
+
+/// Answers with every field that the stores' own references show, not only those that are read.
+#[test]
+fn answers_as_the_stores_document_them_are_read() {
+    let prometheus = r#"{"status":"success","data":{"resultType":"matrix","result":[
+        {"metric":{"__name__":"up","job":"prometheus","instance":"localhost:9090"},"values":[[1767225600.781,"1"],[1767225660.781,"1"]]},
+        {"metric":{"__name__":"up","job":"node","instance":"localhost:9091"},"values":[[1767225600.781,"0"],[1767225660.781,"0"]],
+         "histograms":[]}]},"warnings":["shown to people"],"infos":[]}"#;
+    assert_eq!(
+        format!("{:?}", values(Source::Prometheus, prometheus)),
+        "Ok([[1.0, 1.0], [0.0, 0.0]])"
+    );
+    let datadog = r#"{"error":"","from_date":1767225600000,"group_by":[],"message":"","query":"avg:system.cpu.idle{*}",
+        "res_type":"time_series","resp_version":1,"status":"ok","times":[],"to_date":1767225779000,"values":[],
+        "series":[{"aggr":"avg","attributes":{},"display_name":"system.cpu.idle","end":1767225779000,"expression":"avg:system.cpu.idle{*}",
+            "interval":60,"length":3,"metric":"system.cpu.idle","query_index":0,"scope":"*","start":1767225600000,"tag_set":[],
+            "pointlist":[[1767225600000.0,98.5],[1767225660000.0,97.25],[1767225720000.0,99.0]],
+            "unit":[{"family":"percentage","name":"percent","plural":"percent","scale_factor":1.0,"short_name":"%"},null]}]}"#;
+    assert_eq!(
+        format!("{:?}", values(Source::Datadog, datadog)),
+        "Ok([[98.5, 97.25, 99.0]])"
+    );
+    let newrelic = r#"{"total":{"results":[{"average":1.5}],"beginTimeSeconds":1767225600,"endTimeSeconds":1767225720,"inspectedCount":20},
+        "timeSeries":[{"results":[{"average":1.25}],"beginTimeSeconds":1767225600,"endTimeSeconds":1767225660,"inspectedCount":11},
+                      {"results":[{"average":1.75}],"beginTimeSeconds":1767225660,"endTimeSeconds":1767225720,"inspectedCount":9}],
+        "performanceStats":{"inspectedCount":20,"omittedCount":0,"matchCount":20,"wallClockTime":12},
+        "metadata":{"eventTypes":["Transaction"],"eventType":"Transaction","openEnded":false,"messages":[],
+            "beginTimeMillis":1767225600000,"endTimeMillis":1767225720000,"beginTime":"2026-01-01T00:00:00Z","endTime":"2026-01-01T00:02:00Z",
+            "bucketSizeMillis":60000,"rawSince":"1767225600","rawUntil":"1767225720","rawCompareWith":"","guid":"g","routerGuid":"r",
+            "timeSeries":{"messages":[],"contents":[{"function":"average","attribute":"duration","simple":true}]}}}"#;
+    assert_eq!(
+        format!("{:?}", values(Source::NewRelic, newrelic)),
+        "Ok([[1.25, 1.75]])"
+    );
+    let signalfx = concat!(
+        "event: control-message\ndata: {\ndata:   \"event\" : \"STREAM_START\",\ndata:   \"timestampMs\" : 1767225600100\ndata: }\n\n",
+        "event: control-message\ndata: {\ndata:   \"event\" : \"JOB_START\",\ndata:   \"handle\" : \"AAA\",\ndata:   \"timestampMs\" : 1767225600200\ndata: }\n\n",
+        "event: message\nid: \ndata: {\ndata:   \"logicalTimestampMs\" : 1767225600000,\ndata:   \"message\" : { \"messageCode\" : \"JOB_RUNNING_RESOLUTION\", \"contents\" : { \"resolutionMs\" : 60000 } }\ndata: }\n\n",
+        "event: metadata\ndata: {\ndata:   \"properties\" : { \"sf_type\" : \"MetricTimeSeries\", \"sf_streamLabel\" : \"data\" },\ndata:   \"tsId\" : \"AAAA\"\ndata: }\n\n",
+        "event: data\nid: data-1767225600000\ndata: {\ndata:   \"data\" : [ { \"tsId\" : \"AAAA\", \"value\" : 2.5 } ],\ndata:   \"logicalTimestampMs\" : 1767225600000,\ndata:   \"maxDelayMs\" : 10000\ndata: }\n\n",
+        "event: data\nid: data-1767225660000\ndata: {\ndata:   \"data\" : [ { \"tsId\" : \"AAAA\", \"value\" : 3.5 } ],\ndata:   \"logicalTimestampMs\" : 1767225660000,\ndata:   \"maxDelayMs\" : 10000\ndata: }\n\n",
+        "event: control-message\ndata: {\ndata:   \"event\" : \"END_OF_CHANNEL\",\ndata:   \"timestampMs\" : 1767225661000\ndata: }\n\n",
+    );
+    assert_eq!(
+        format!("{:?}", values(Source::SignalFx, signalfx)),
+        "Ok([[2.5, 3.5]])"
+    );
+    let graphite = r#"[{"target":"entries","tags":{"name":"entries"},"datapoints":[[1.0,1767225600],[2.0,1767225660],[null,1767225720]]}]"#;
+    assert_eq!(
+        format!("{:?}", values(Source::Graphite, graphite)),
+        "Ok([[1.0, 2.0, NaN]])"
+    );
+}
