@@ -7,29 +7,40 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use gennaker_cloud::iam::Call;
 use gennaker_cloud::{
-    alarms, auto_scaling, code_build, ec2, functions, load_balancing, metrics, notification,
-    registry, step_functions,
+    alarms, auto_scaling, code_build, ec2, functions, instance_refresh, load_balancing, metrics,
+    notification, registry, scheduler, step_functions,
 };
 use regex::Regex;
 
 use crate::workspace;
 
 /// What a port is called where it is used, and its calls.
-const PORTS: [(&str, &[Call]); 10] = [
+const PORTS: [(&str, &[Call]); 12] = [
     ("alarms", alarms::calls::ALL),
     ("auto_scaling", auto_scaling::calls::ALL),
     ("builds", code_build::calls::ALL),
     ("cloudwatch", metrics::calls::ALL),
     ("ec2", ec2::calls::ALL),
     ("functions", functions::calls::ALL),
+    ("instance_refreshes", instance_refresh::calls::ALL),
     ("load_balancing", load_balancing::calls::ALL),
     ("notifications", notification::calls::ALL),
     ("registry", registry::calls::ALL),
+    ("scheduler", scheduler::calls::ALL),
     ("step_functions", step_functions::calls::ALL),
 ];
+
+/// Where a function of a file, or a method of a type, begins.
+static FUNCTION: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?m)^(?:    )?(?:pub(?:\([a-z]+\))? )?(?:const )?(?:async )?fn (\w+)").unwrap()
+});
+/// Where the methods of a type begin.
+static HEADER: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"(?m)^impl(?:<[^{]*?>)? (?:[\w:<>]+ for )?(\w+)").unwrap());
 
 /// Crates that functions share and that call ports.
 const SHARED: [&str; 2] = ["server-groups", "cloud"];
@@ -79,10 +90,7 @@ fn rust_files(directory: &Path) -> Vec<PathBuf> {
 
 /// The functions of a file with their texts: from one `fn` to the next of the same depth.
 fn functions_in(code: &str) -> Vec<(String, String)> {
-    let begins =
-        Regex::new(r"(?m)^(?:    )?(?:pub(?:\([a-z]+\))? )?(?:const )?(?:async )?fn (\w+)")
-            .unwrap();
-    let starts: Vec<(usize, String)> = begins
+    let starts: Vec<(usize, String)> = FUNCTION
         .captures_iter(code)
         .map(|found| (found.get(0).unwrap().start(), found[1].to_owned()))
         .collect();
@@ -98,8 +106,7 @@ fn functions_in(code: &str) -> Vec<(String, String)> {
 
 /// The methods of a file's `impl`s with their types.
 fn methods_in(code: &str) -> Vec<(String, String)> {
-    let header = Regex::new(r"(?m)^impl(?:<[^{]*?>)? (?:[\w:<>]+ for )?(\w+)").unwrap();
-    let starts: Vec<(usize, String)> = header
+    let starts: Vec<(usize, String)> = HEADER
         .captures_iter(code)
         .map(|found| (found.get(0).unwrap().start(), found[1].to_owned()))
         .collect();

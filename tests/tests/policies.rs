@@ -18,7 +18,7 @@ use gennaker_tests::reach::Sources;
 use stages::scenarios::{CALLS, Ground, scenarios};
 
 /// Services whose actions are compared.
-const SERVICES: [&str; 8] = [
+const SERVICES: [&str; 9] = [
     "autoscaling",
     "cloudwatch",
     "codebuild",
@@ -26,6 +26,7 @@ const SERVICES: [&str; 8] = [
     "ecr",
     "elasticloadbalancing",
     "iam",
+    "scheduler",
     "sns",
 ];
 

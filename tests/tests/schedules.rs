@@ -8,51 +8,20 @@
 )]
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::time::Duration;
 
-use gennaker_tests::{Answer, pipeline, system};
+use gennaker_tests::executions::{until, until_within, wait, with};
+use gennaker_tests::{pipeline, system};
 use serde_json::{Value, json};
 
-fn stages(kind: &str) -> Vec<Value> {
-    vec![
-        json!({ "refId": "1", "type": kind, "name": "Only", "requisiteStageRefIds": [], "waitTime": 1 }),
-    ]
+/// Saves `APP/release APP` with one stage.
+fn save(application: &str, stage: Value, more: &Value) {
+    system().save(&with(pipeline(application, &[stage]), more));
 }
 
-fn save(application: &str, kind: &str, more: &Value) -> Answer {
-    let mut config = pipeline(application, &stages(kind));
-    let fields = more.as_object().unwrap().clone();
-    config.as_object_mut().unwrap().extend(fields);
-    let mut file = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
-    file.write_all(config.to_string().as_bytes()).unwrap();
-    let path = file.path().to_string_lossy().into_owned();
-    let answer = system().gennaker(&["pipeline", "save", &path, "--json"]);
-    assert_eq!(answer.status, 0, "{answer:#?}");
-    answer
-}
-
-/// Executions of an application, newest first.
+/// Its executions, newest first.
 fn executions(application: &str) -> Vec<Value> {
-    let answer = system().gennaker(&["execution", "list", "--application", application, "--json"]);
-    answer.summary().as_array().cloned().unwrap_or_default()
-}
-
-fn show(id: &str) -> Value {
-    let answer = system().gennaker(&["execution", "show", id, "--json"]);
-    assert_eq!(answer.status, 0, "{answer:#?}");
-    answer.summary().clone()
-}
-
-/// Waits until something is so.
-fn until<T>(what: &str, seconds: u64, mut look: impl FnMut() -> Option<T>) -> T {
-    for _ in 0..seconds * 2 {
-        if let Some(found) = look() {
-            return found;
-        }
-        std::thread::sleep(Duration::from_millis(500));
-    }
-    panic!("{what}: not within {seconds} seconds");
+    system().of_pipeline(application, &format!("release {application}"))
 }
 
 fn text<'a>(value: &'a Value, field: &str) -> &'a str {
@@ -85,18 +54,18 @@ fn a_schedule_fires_its_pipeline_once_a_time_and_goes_with_it() {
         { "type": "cron", "enabled": true, "id": "t-1", "cronExpression": "0 * * * * ?", "timeZone": "Europe/Berlin" },
         { "type": "webhook", "enabled": true, "source": "nightly-now" },
     ]});
-    save("cron", "wait", &cron);
+    save("cron", wait("1", &[], 1), &cron);
     let found = schedules();
     assert_eq!(found.len(), 1, "{found:?}");
     let name = text(&found[0], "Name").to_owned();
     let key = format!("cron#{name}");
     assert_eq!(entries(&key).len(), 1);
     assert_eq!(entries("webhook#nightly-now").len(), 1);
-    until("an execution by schedule", 100, || executions("cron").pop());
+    until_within("an execution by schedule", 100, || executions("cron").pop());
     // Scheduler delivers at least once: the same call again, twice, for each time that was due.
     let fired: Vec<Value> = executions("cron")
         .iter()
-        .map(|one| show(text(one, "id")))
+        .map(|one| system().show(text(one, "id")))
         .collect();
     for execution in &fired {
         let due = &execution["trigger"]["eventId"];
@@ -110,7 +79,7 @@ fn a_schedule_fires_its_pipeline_once_a_time_and_goes_with_it() {
     let due: Vec<String> = executions("cron")
         .iter()
         .map(|one| {
-            show(text(one, "id"))["trigger"]["eventId"]
+            system().show(text(one, "id"))["trigger"]["eventId"]
                 .as_str()
                 .unwrap()
                 .to_owned()
@@ -140,7 +109,7 @@ fn start_ten(application: &str) -> Vec<String> {
 }
 
 fn over(application: &str) -> Vec<Value> {
-    let mut all = until("the end of ten executions", 240, || {
+    let mut all = until_within("the end of ten executions", 240, || {
         let all = executions(application);
         (all.len() == 10 && all.iter().all(is_over)).then_some(all)
     });
@@ -152,15 +121,18 @@ fn over(application: &str) -> Vec<Value> {
 fn ten_executions_wait_for_each_other_in_their_order() {
     save(
         "fifo",
-        "wait",
+        wait("1", &[], 1),
         &json!({ "limitConcurrent": true, "keepWaitingPipelines": true }),
     );
     let started: BTreeSet<String> = start_ten("fifo").into_iter().collect();
     assert_eq!(started.len(), 10);
     let all = over("fifo");
     let time = |one: &Value, field: &str| one[field].as_i64().unwrap();
+    assert!(
+        all.iter().all(|one| one["status"] == "SUCCEEDED"),
+        "{all:#?}"
+    );
     for pair in all.windows(2) {
-        assert_eq!(pair[1]["status"], "SUCCEEDED");
         if time(&pair[0], "buildTime") < time(&pair[1], "buildTime") {
             assert!(
                 time(&pair[0], "startTime") < time(&pair[1], "startTime"),
@@ -182,18 +154,18 @@ fn ten_executions_wait_for_each_other_in_their_order() {
 fn of_ten_executions_the_newest_that_waits_runs_and_the_others_are_canceled_with_the_reason() {
     save(
         "newest",
-        "manualJudgment",
+        json!({ "refId": "1", "type": "manualJudgment", "name": "Go?", "requisiteStageRefIds": [] }),
         &json!({ "limitConcurrent": true, "keepWaitingPipelines": false }),
     );
     let first = start_ten("newest").remove(0);
     let judge = |id: &str| {
-        until(&format!("a judgment of {id}"), 60, || {
+        until(&format!("a judgment of {id}"), || {
             let answer = system().gennaker(&["execution", "judge", id, "--stage", "1", "continue"]);
             (answer.status == 0).then_some(())
         });
     };
     judge(&first);
-    let next = until("the newest runs", 120, || {
+    let next = until_within("the newest runs", 120, || {
         let mut running = executions("newest");
         running.retain(|one| text(one, "status") == "RUNNING" && text(one, "id") != first);
         running.pop()
@@ -205,7 +177,7 @@ fn of_ten_executions_the_newest_that_waits_runs_and_the_others_are_canceled_with
         let expected = if ran { "SUCCEEDED" } else { "CANCELED" };
         assert_eq!(execution["status"], expected, "{all:#?}");
         if !ran {
-            let whole = show(text(execution, "id")).to_string();
+            let whole = system().show(text(execution, "id")).to_string();
             assert!(
                 whole.contains("a newer queued execution superceded it"),
                 "{whole}"
@@ -218,7 +190,7 @@ fn of_ten_executions_the_newest_that_waits_runs_and_the_others_are_canceled_with
 
 #[test]
 fn dead_letters_are_listed_and_sent_again_once() {
-    save("lost", "wait", &json!({}));
+    save("lost", wait("1", &[], 1), &json!({}));
     let queue = json!({ "QueueName": "gennaker-failed-invocations" });
     let url = system().cloud.call("sqs", "get_queue_url", queue).unwrap()["QueueUrl"].clone();
     let request = json!({ "application": "lost", "pipeline": "release lost", "executionId": "01KAG0000000000000000000ZZ" });
@@ -252,7 +224,7 @@ fn dead_letters_are_listed_and_sent_again_once() {
     assert_eq!(all.summary().as_array().unwrap().len(), 1, "{all:#?}");
     let gone = system().gennaker(&["trigger", "redrive", "--id", text(&rows[0], "id")]);
     assert_eq!(gone.status, 2, "{gone:#?}");
-    until("the execution", 60, || {
+    until("the execution", || {
         executions("lost").into_iter().find(is_over)
     });
     assert_eq!(executions("lost").len(), 1);

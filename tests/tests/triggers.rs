@@ -234,7 +234,9 @@ fn a_pattern_that_takes_for_ever_keeps_nobody_waiting() {
     );
     let body = json!({ "a": format!("{}!", "a".repeat(5_000)) }).to_string();
     assert_eq!(
-        post("/webhooks/webhook/tr-bomb", &[JSON], body.as_bytes()).status,
+        system()
+            .post("/webhooks/webhook/tr-bomb", &[JSON], body.as_bytes())
+            .status,
         200
     );
     the_one("tr-beside");

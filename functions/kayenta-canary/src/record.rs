@@ -46,16 +46,23 @@ impl Intervals {
             ),
         ]);
         if judgement.score.verdict != Verdict::Pass {
-            let reasons: Vec<&str> = std::iter::once(judgement.score.reason.as_str())
-                .chain(
-                    judgement
-                        .results
-                        .iter()
-                        .filter(|result| !result.muted && result.classification.as_str() != "Pass")
-                        .filter_map(|result| result.reason.as_deref())
-                        .take(MOST_NAMED),
-                )
+            let bad = judgement
+                .results
+                .iter()
+                .filter(|result| !result.muted && result.classification.as_str() != "Pass")
+                .filter_map(|result| {
+                    let reason = result.reason.as_deref()?;
+                    let named = reason.contains(&result.name);
+                    Some(if named {
+                        reason.to_owned()
+                    } else {
+                        format!("{}: {reason}", result.name)
+                    })
+                })
+                .take(MOST_NAMED);
+            let reasons: Vec<String> = std::iter::once(judgement.score.reason.clone())
                 .filter(|reason| !reason.is_empty())
+                .chain(bad)
                 .collect();
             result.insert("reason".to_owned(), json!(reasons.join("; ")));
         }

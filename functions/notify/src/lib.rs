@@ -10,9 +10,9 @@ pub mod told;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use gennaker_cloud::Store;
 use gennaker_cloud::dynamodb::DynamoDb;
 use gennaker_cloud::notification::AwsNotifications;
-use gennaker_cloud::{Key, Store};
 use gennaker_domain::execution_json::execution_json;
 use gennaker_domain::rollup::{Records, Rollup};
 use gennaker_domain::{Execution, ExecutionId, Plan, Run, occasion};
@@ -151,8 +151,7 @@ impl Notify {
         };
         let records = self.store.stages(id).await?;
         let trigger = self.store.trigger(id).await?.unwrap_or(Value::Null);
-        let key = Key::application(&execution.application);
-        let application = self.store.table().get(&key).await?;
+        let application = self.store.application(&execution.application).await?;
         let application = application.map_or(Value::Null, Value::Object);
         let json = execution_json(&plan, &execution, &records, &trigger);
         Ok(Some(Situation {

@@ -83,6 +83,9 @@ pub(crate) enum Command {
     /// The AWS accounts behind the account names in pipelines.
     #[command(subcommand)]
     Account(Account),
+    /// Applications: owners, permissions, traffic guards, notifications.
+    #[command(subcommand)]
+    Application(Application),
     /// How messages of queues, topics and sources of events name their artifacts.
     #[command(subcommand)]
     Subscription(Subscription),
@@ -130,6 +133,9 @@ pub(crate) enum Pipeline {
         /// On one line.
         #[arg(long)]
         compact: bool,
+        /// Preconfigured webhooks that the pipeline may use as stage types.
+        #[arg(long, value_name = "FILE")]
+        webhooks: Option<PathBuf>,
     },
     /// Print what a pipeline will do: stages, states, transitions, worst-case history.
     #[command(after_help = "Example:\n  gennaker pipeline plan release.json --json")]
@@ -148,6 +154,9 @@ pub(crate) enum Pipeline {
         /// Trigger that starts it.
         #[arg(long, value_name = "FILE")]
         trigger: Option<PathBuf>,
+        /// Preconfigured webhooks that the pipeline may use as stage types.
+        #[arg(long, value_name = "FILE")]
+        webhooks: Option<PathBuf>,
     },
     /// Run the compiled definition in virtual time.
     #[command(
@@ -168,6 +177,9 @@ pub(crate) enum Pipeline {
         /// World to start from.
         #[arg(long, value_name = "FILE")]
         world: Option<PathBuf>,
+        /// Preconfigured webhooks that the pipeline may use as stage types.
+        #[arg(long, value_name = "FILE")]
+        webhooks: Option<PathBuf>,
     },
     /// Compile a pipeline and make it the current revision.
     #[command(after_help = "Example:\n  gennaker pipeline save release.json --application shop")]
@@ -477,6 +489,22 @@ pub(crate) enum Webhook {
         #[arg(long, value_name = "FILE")]
         cases: PathBuf,
     },
+    /// Save preconfigured webhooks, each a stage type of its own, and the accounts whose headers webhooks send.
+    #[command(after_help = "Example:\n  gennaker webhook save webhooks.json")]
+    Save {
+        /// Spinnaker's JSON: one webhook, a list, or `webhook.preconfigured` and `webhook.accounts`.
+        file: PathBuf,
+    },
+    /// List the preconfigured webhooks and the accounts.
+    #[command(after_help = "Example:\n  gennaker webhook list --json")]
+    List,
+    /// Take a preconfigured webhook away. Pipelines that were saved with it keep what it was.
+    #[command(after_help = "Example:\n  gennaker webhook delete smokeTest")]
+    Delete {
+        /// Its stage type.
+        #[arg(value_name = "TYPE")]
+        stage_type: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -680,6 +708,25 @@ pub(crate) struct SaveAccount {
     /// A region that may be deployed to; without any, all.
     #[arg(long = "region", value_name = "REGION", requires = "name")]
     pub regions: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Application {
+    /// Save an application's record; pipelines need none.
+    #[command(after_help = "Example:\n  gennaker application save shop.json")]
+    Save {
+        /// Application in Spinnaker's JSON: as Front50 has it, or with `attributes` as `spin application get` prints it.
+        file: PathBuf,
+    },
+    /// Print an application's record.
+    #[command(after_help = "Example:\n  gennaker application show shop")]
+    Show {
+        /// Its name.
+        name: String,
+    },
+    /// List the applications that were saved.
+    #[command(after_help = "Example:\n  gennaker application list --json")]
+    List,
 }
 
 #[derive(Debug, Subcommand)]

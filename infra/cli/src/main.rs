@@ -2,6 +2,7 @@
 
 mod account;
 mod accounts;
+mod application;
 mod arguments;
 mod artifact;
 mod build_service;
@@ -37,6 +38,7 @@ mod surroundings;
 mod trigger;
 mod user;
 mod view;
+mod webhooks;
 
 use std::process::ExitCode;
 
@@ -109,7 +111,7 @@ async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         Command::Canary(command) => canary::run(command, &prefix, &output).await,
         Command::Decision(command) => decision::run(command, &output),
         Command::Trigger(command) => trigger::run(command, &prefix, &output).await,
-        Command::Webhook(command) => trigger::webhook(command, &output),
+        Command::Webhook(command) => webhooks::run(command, &prefix, &output).await,
         Command::Artifact(command) => artifact::run(command, &prefix, &output).await,
         Command::Cron(command) => trigger::cron(command, &output),
         Command::Execution(Execution::Evaluate { cases }) => evaluation::run(&cases, &output).await,
@@ -119,6 +121,9 @@ async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         Command::Local(command) => local::run(command, &prefix, &output).await,
         Command::Account(command) => {
             account::run(command, &Installation::connect(&prefix).await, &output).await
+        }
+        Command::Application(command) => {
+            application::run(command, &Installation::connect(&prefix).await, &output).await
         }
         Command::Subscription(command) => {
             subscription::run(command, &Installation::connect(&prefix).await, &output).await

@@ -15,7 +15,7 @@ use gennaker_triggers::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::arguments::{Cron, Trigger, Webhook};
+use crate::arguments::{Cron, Trigger};
 use crate::failure::Failure;
 use crate::input;
 use crate::installation::Installation;
@@ -83,11 +83,10 @@ pub(crate) fn cron(command: Cron, output: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `gennaker webhook`.
-pub(crate) fn webhook(command: Webhook, output: &Output) -> Result<(), Failure> {
-    let Webhook::Evaluate { cases } = command;
+/// `gennaker webhook evaluate`.
+pub(crate) fn webhook(cases: &Path, output: &Output) -> Result<(), Failure> {
     let folder = cases.parent().map(Path::to_owned).unwrap_or_default();
-    input::json_lines(&cases, |case| {
+    input::json_lines(cases, |case| {
         // Payload files lie beside the cases.
         let payload = |name: &str| input::text(&folder.join(Path::new(name).file_name()?)).ok();
         output.compact(&evaluate_webhook_case(&case, &payload))

@@ -186,6 +186,10 @@ def upload(path, known):
     return known[path]
 
 
+# Types of resources that the emulator refuses a template for. None of them does anything here: there is one account.
+REFUSED_TYPES = {"AWS::Events::EventBusPolicy"}
+
+
 @operation
 def deploy(stack, template, parameters, artifacts):
     """Creates or updates a stack from a SAM template, its functions' code from `artifacts` (name to zip)."""
@@ -194,7 +198,9 @@ def deploy(stack, template, parameters, artifacts):
         client("s3").create_bucket(Bucket=ARTIFACTS)
     except client("s3").exceptions.BucketAlreadyOwnedByYou:
         pass
-    resources, known, missing = content["Resources"], {}, []
+    resources = {name: one for name, one in content["Resources"].items() if one.get("Type") not in REFUSED_TYPES}
+    content["Resources"] = resources
+    known, missing = {}, []
     functions = [
         (name, resource.setdefault("Properties", {}))
         for name, resource in resources.items()

@@ -120,6 +120,8 @@ pub struct RankedPair<'a> {
     /// The greatest magnitude up to which canary values stay apart; negative if they are never to be counted.
     apart_up_to: f64,
     greatest_magnitude: f64,
+    /// The same keys of both, where both samples are short.
+    short: Option<(ShortKeys, ShortKeys)>,
 }
 
 /// The groups of equal values of the canary and of the baseline.
@@ -138,6 +140,7 @@ impl<'a> RankedPair<'a> {
         let (own, other) = (Survey::of(canary), Survey::of(baseline));
         let plain = own.plain && other.plain;
         let few = (own.distinct + other.distinct) * GROUP_COST < canary.len() + baseline.len();
+        let short = !few && canary.len().max(baseline.len()) < SHORT_KEYS;
         Self {
             canary,
             baseline,
@@ -145,8 +148,12 @@ impl<'a> RankedPair<'a> {
                 canary: groups(canary),
                 baseline: groups(baseline),
             }),
-            baseline_keys: baseline.iter().map(|&value| order_key(value)).collect(),
-            canary_keys: Vec::with_capacity(if few { 0 } else { canary.len() }),
+            baseline_keys: if few || short {
+                Vec::new()
+            } else {
+                baseline.iter().map(|&value| order_key(value)).collect()
+            },
+            canary_keys: Vec::with_capacity(if few || short { 0 } else { canary.len() }),
             own_ties: own.ties + other.ties,
             // A difference of doubles below M in magnitude is rounded by at most half of M·2^-52, so values further
             // apart than M·2^-52 stay apart; twice that to be safe from the rounding of M itself.
@@ -156,6 +163,7 @@ impl<'a> RankedPair<'a> {
                 -1.0
             },
             greatest_magnitude: own.greatest_magnitude,
+            short: short.then(|| (short_keys(canary), short_keys(baseline))),
         }
     }
 
@@ -173,13 +181,24 @@ impl<'a> RankedPair<'a> {
         // Also false for a NaN, and for a shift that makes the sum infinite.
         if self.greatest_magnitude + shift.abs() < self.apart_up_to {
             let shifted = self.canary.iter().map(|&value| order_key(value - shift));
-            self.canary_keys.clear();
-            self.canary_keys.extend(shifted);
-            let keys = &self.canary_keys;
-            let greater = if keys.len() + self.baseline_keys.len() <= SHORT {
-                pairs_greater::<3>(keys, &self.baseline_keys)
+            let greater = if let Some((canary, baseline)) = &mut self.short {
+                canary
+                    .iter_mut()
+                    .zip(shifted)
+                    .for_each(|(to, key)| *to = key);
+                let sizes = (self.canary.len(), self.baseline.len());
+                pairs_greater::<4>(sizes, |at| masked(canary, at), |at| masked(baseline, at))
             } else {
-                pairs_greater::<6>(keys, &self.baseline_keys)
+                self.canary_keys.clear();
+                self.canary_keys.extend(shifted);
+                let (canary, baseline) = (&self.canary_keys, &self.baseline_keys);
+                let sizes = (canary.len(), baseline.len());
+                let at = |keys: &[u64], at: usize| keys.get(at).copied().unwrap_or(u64::MAX);
+                if sizes.0 + sizes.1 <= SHORT {
+                    pairs_greater::<3>(sizes, |i| at(canary, i), |i| at(baseline, i))
+                } else {
+                    pairs_greater::<6>(sizes, |i| at(canary, i), |i| at(baseline, i))
+                }
             };
             if let Some(greater) = greater {
                 let m = self.canary.len() as u64;
@@ -246,19 +265,21 @@ const SHORT: usize = 400;
 /// the one before, so a single one would leave the processor idle most of the time. A step takes the baseline's next
 /// value if it is below the canary's, else the canary's, so i + j grows by one. Each canary value taken stands above
 /// the j baseline values before it: the count is Σj over all steps less the Σj of the steps that took a baseline
-/// value, and those add up to 0 + 1 + … + (n − 1).
-fn pairs_greater<const LANES: usize>(canary: &[u64], baseline: &[u64]) -> Option<u64> {
-    let steps = canary.len() + baseline.len();
+/// value, and those add up to 0 + 1 + … + (n − 1). Past its end a sample stands above everything.
+fn pairs_greater<const LANES: usize>(
+    (m, n): (usize, usize),
+    canary: impl Fn(usize) -> u64,
+    baseline: impl Fn(usize) -> u64,
+) -> Option<u64> {
+    let steps = m + n;
     let stretch = steps / LANES;
     let mut taken = [0usize; LANES];
     for (lane, taken) in taken.iter_mut().enumerate() {
-        *taken = baseline_taken(canary, baseline, lane * stretch);
+        *taken = baseline_taken((m, n), &canary, &baseline, lane * stretch);
     }
     let (mut sum, mut equal) = (0usize, false);
     let mut advance = |step: usize, taken: &mut usize| {
-        // Past its end a sample stands above everything.
-        let x = canary.get(step - *taken).copied().unwrap_or(u64::MAX);
-        let y = baseline.get(*taken).copied().unwrap_or(u64::MAX);
+        let (x, y) = (canary(step - *taken), baseline(*taken));
         sum += *taken;
         equal |= x == y;
         *taken += usize::from(y < x);
@@ -272,25 +293,47 @@ fn pairs_greater<const LANES: usize>(canary: &[u64], baseline: &[u64]) -> Option
     for step in LANES * stretch..steps {
         advance(step, &mut last);
     }
-    let n = baseline.len();
     (!equal).then(|| (sum - n * n.saturating_sub(1) / 2) as u64)
 }
 
 /// How many of the first `steps` steps of the merge take a baseline value, by bisection.
-fn baseline_taken(canary: &[u64], baseline: &[u64], steps: usize) -> usize {
-    let mut low = steps.saturating_sub(canary.len());
-    let mut high = steps.min(baseline.len());
+fn baseline_taken(
+    (m, n): (usize, usize),
+    canary: &impl Fn(usize) -> u64,
+    baseline: &impl Fn(usize) -> u64,
+    steps: usize,
+) -> usize {
+    let mut low = steps.saturating_sub(m);
+    let mut high = steps.min(n);
     while low < high {
         let middle = low + (high - low) / 2;
         // The baseline's value at `middle` is among the first `steps` if it is below the canary value that would
         // otherwise stand there.
-        if baseline.get(middle) < canary.get(steps - middle - 1) {
+        if baseline(middle) < canary(steps - middle - 1) {
             low = middle + 1;
         } else {
             high = middle;
         }
     }
     low
+}
+
+/// The keys of a short sample, in an array whose end is known when this is compiled: looking one up needs no check.
+type ShortKeys = [u64; SHORT_KEYS];
+const SHORT_KEYS: usize = 128;
+
+/// The keys of a sample of at most 127 values; what follows them stands above everything.
+fn short_keys(sample: &[f64]) -> ShortKeys {
+    let mut keys = [u64::MAX; SHORT_KEYS];
+    keys.iter_mut()
+        .zip(sample)
+        .for_each(|(to, &value)| *to = order_key(value));
+    keys
+}
+
+/// Places up to 127 exist.
+fn masked(keys: &ShortKeys, at: usize) -> u64 {
+    keys.get(at % SHORT_KEYS).copied().unwrap_or(u64::MAX)
 }
 
 /// t³ − t for a group of t ties; 0 for a value on its own.
@@ -327,11 +370,19 @@ mod tests {
         ]
     }
 
+    /// Short ones, and some that are too long for the arrays of short ones.
+    fn sample() -> impl Strategy<Value = Vec<f64>> {
+        prop_oneof![
+            3 => prop::collection::vec(value(), 1..60),
+            1 => prop::collection::vec(value(), 120..160),
+        ]
+    }
+
     proptest! {
         #[test]
         fn counting_and_merging_rank_as_the_definition_does(
-            canary in prop::collection::vec(value(), 1..60),
-            baseline in prop::collection::vec(value(), 1..60),
+            canary in sample(),
+            baseline in sample(),
             shift in value(),
         ) {
             let shifted: Vec<f64> = canary.iter().map(|x| x - shift).collect();

@@ -39,7 +39,7 @@ pub fn events(
     }
     let raw = std::str::from_utf8(body).map_err(|error| Refused::Body(error.to_string()))?;
     let form = (kind == "travis").then(|| form_payload(raw)).flatten();
-    let posted = posted(form.as_deref().unwrap_or(raw), source)?;
+    let posted = Value::Object(posted(form.as_deref().unwrap_or(raw), source)?);
     let found = match kind {
         "docker" => pushes(source, &posted),
         "helm" => vec![chart(source, &posted)],
@@ -67,7 +67,6 @@ pub fn events(
                 source: Some(source.to_owned()),
                 headers: Some(BTreeMap::new()),
                 content: object(found.content),
-                payload: Some(posted.clone()),
                 event_id: Some(id),
                 ..Event::default()
             }))
@@ -106,8 +105,7 @@ fn list<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> 
 }
 
 /// Pushes of images: Docker Hub, the notifications of a registry, Quay, Harbor. Told apart by what they say.
-fn pushes(account: &str, posted: &Map<String, Value>) -> Vec<Found> {
-    let body = Value::Object(posted.clone());
+fn pushes(account: &str, body: &Value) -> Vec<Found> {
     let push = |registry: Option<&str>, repository: &str, tag: &str, digest: Option<&str>| Found {
         kind: "docker",
         content: json!({
@@ -115,24 +113,24 @@ fn pushes(account: &str, posted: &Map<String, Value>) -> Vec<Found> {
         }),
         id: None,
     };
-    if let Some(repository) = text(&body, "/repository/repo_name") {
-        let tag = text(&body, "/push_data/tag");
+    if let Some(repository) = text(body, "/repository/repo_name") {
+        let tag = text(body, "/push_data/tag");
         return tag
             .map(|tag| push(Some("index.docker.io"), repository, tag, None))
             .into_iter()
             .collect();
     }
-    if let Some(repository) = text(&body, "/repository") {
-        let host = text(&body, "/docker_url").and_then(|url| url.split('/').next());
-        return list(&body, "/updated_tags")
+    if let Some(repository) = text(body, "/repository") {
+        let host = text(body, "/docker_url").and_then(|url| url.split('/').next());
+        return list(body, "/updated_tags")
             .filter_map(|tag| Some(push(host, repository, tag.as_str()?, None)))
             .collect();
     }
-    if let Some(repository) = text(&body, "/event_data/repository/repo_full_name") {
-        if text(&body, "/type") != Some("PUSH_ARTIFACT") {
+    if let Some(repository) = text(body, "/event_data/repository/repo_full_name") {
+        if text(body, "/type") != Some("PUSH_ARTIFACT") {
             return Vec::new();
         }
-        return list(&body, "/event_data/resources")
+        return list(body, "/event_data/resources")
             .filter_map(|one| {
                 let host = text(one, "/resource_url").and_then(|url| url.split('/').next());
                 Some(push(
@@ -144,7 +142,7 @@ fn pushes(account: &str, posted: &Map<String, Value>) -> Vec<Found> {
             })
             .collect();
     }
-    list(&body, "/events")
+    list(body, "/events")
         .filter(|event| text(event, "/action") == Some("push"))
         .filter_map(|event| {
             let (repository, tag) = (
@@ -158,12 +156,13 @@ fn pushes(account: &str, posted: &Map<String, Value>) -> Vec<Found> {
 }
 
 /// A chart that was put into a Helm repository: `{"chart","version","digest"}`.
-fn chart(account: &str, posted: &Map<String, Value>) -> Found {
-    let mut content = posted.clone();
-    content.insert("account".to_owned(), account.into());
+fn chart(account: &str, body: &Value) -> Found {
     Found {
         kind: "helm",
-        content: Value::Object(content),
+        content: json!({
+            "account": account, "chart": text(body, "/chart"), "version": text(body, "/version"),
+            "digest": text(body, "/digest"),
+        }),
         id: None,
     }
 }
@@ -182,23 +181,22 @@ fn build(master: &str, job: &str, number: i64, result: &str, url: Option<&str>) 
 }
 
 /// The end of a build, as Jenkins' notification plugin tells it. It tells of two ends, which are the same.
-fn jenkins(master: &str, posted: &Map<String, Value>) -> Vec<Found> {
-    let body = Value::Object(posted.clone());
-    let over = matches!(text(&body, "/build/phase"), Some("COMPLETED" | "FINALIZED"));
+fn jenkins(master: &str, body: &Value) -> Vec<Found> {
+    let over = matches!(text(body, "/build/phase"), Some("COMPLETED" | "FINALIZED"));
     // `job/folder/job/api/` is the job `folder/job/api`.
-    let path = text(&body, "/url").map(|url| {
+    let path = text(body, "/url").map(|url| {
         let path = url.trim_matches('/');
         path.strip_prefix("job/").unwrap_or(path)
     });
-    let job = path.or_else(|| text(&body, "/name"));
+    let job = path.or_else(|| text(body, "/name"));
     let number = body.pointer("/build/number").and_then(Value::as_i64);
-    let result = text(&body, "/build/status").map(|status| match status {
+    let result = text(body, "/build/status").map(|status| match status {
         known @ ("SUCCESS" | "UNSTABLE" | "ABORTED" | "FAILURE" | "NOT_BUILT") => known,
         _ => "FAILURE",
     });
     match (over, job, number, result) {
         (true, Some(job), Some(number), Some(result)) => {
-            let url = text(&body, "/build/full_url");
+            let url = text(body, "/build/full_url");
             vec![build(master, job, number, result, url)]
         }
         _ => Vec::new(),
@@ -230,9 +228,8 @@ fn form_payload(raw: &str) -> Option<String> {
 }
 
 /// The end of a build of Travis, as Igor tells it: of the repository, and of its branch, its tags or its pull requests.
-fn travis(master: &str, posted: &Map<String, Value>) -> Vec<Found> {
-    let body = Value::Object(posted.clone());
-    let result = match text(&body, "/state") {
+fn travis(master: &str, body: &Value) -> Vec<Found> {
+    let result = match text(body, "/state") {
         Some("passed") => "SUCCESS",
         Some("canceled") => "ABORTED",
         Some("failed" | "errored") => "FAILURE",
@@ -242,18 +239,18 @@ fn travis(master: &str, posted: &Map<String, Value>) -> Vec<Found> {
         Value::String(text) => text.parse().ok(),
         number => number.as_i64(),
     });
-    let owner = text(&body, "/repository/owner_name");
-    let (Some(owner), Some(name), Some(number)) = (owner, text(&body, "/repository/name"), number)
+    let owner = text(body, "/repository/owner_name");
+    let (Some(owner), Some(name), Some(number)) = (owner, text(body, "/repository/name"), number)
     else {
         return Vec::new();
     };
     let slug = format!("{owner}/{name}");
-    let part = match text(&body, "/type") {
+    let part = match text(body, "/type") {
         Some("pull_request") => Some("pull_requests"),
-        _ if text(&body, "/tag").is_some() => Some("tags"),
-        _ => text(&body, "/branch"),
+        _ if text(body, "/tag").is_some() => Some("tags"),
+        _ => text(body, "/branch"),
     };
-    let url = text(&body, "/build_url");
+    let url = text(body, "/build_url");
     let branched = part.map(|part| format!("{slug}/{part}"));
     branched
         .iter()
@@ -263,21 +260,20 @@ fn travis(master: &str, posted: &Map<String, Value>) -> Vec<Found> {
 }
 
 /// What was put into a store of artifacts: Artifactory's event of a deployed file, Nexus' of a created component.
-fn found(kind: &str, search: &str, posted: &Map<String, Value>) -> Vec<Found> {
-    let body = Value::Object(posted.clone());
+fn found(kind: &str, search: &str, body: &Value) -> Vec<Found> {
     let coordinates = if kind == "nexus" {
-        let is_new = text(&body, "/action") == Some("CREATED");
-        let part = |name: &str| text(&body, &format!("/component/{name}")).map(str::to_owned);
+        let is_new = text(body, "/action") == Some("CREATED");
+        let part = |name: &str| text(body, &format!("/component/{name}")).map(str::to_owned);
         is_new
             .then(|| Some((part("group")?, part("name")?, part("version")?)))
             .flatten()
     } else {
-        let is_new = text(&body, "/event_type") == Some("deployed");
+        let is_new = text(body, "/event_type") == Some("deployed");
         is_new
-            .then(|| text(&body, "/data/path").and_then(maven_coordinates))
+            .then(|| text(body, "/data/path").and_then(maven_coordinates))
             .flatten()
     };
-    let repository = text(&body, "/data/repo_key").or_else(|| text(&body, "/repositoryName"));
+    let repository = text(body, "/data/repo_key").or_else(|| text(body, "/repositoryName"));
     let Some((group, name, version)) = coordinates else {
         return Vec::new();
     };

@@ -12,7 +12,6 @@ pub mod explain;
 pub mod inbound;
 pub mod index;
 mod json;
-mod json_path;
 pub mod manual;
 pub mod matching;
 pub mod pipeline;

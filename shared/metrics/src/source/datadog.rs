@@ -59,7 +59,9 @@ pub(super) fn request(
 }
 
 pub(super) fn parse(answer: &Value) -> Result<Vec<Series>, MetricsError> {
-    if let Some(error) = answer.get("error").and_then(Value::as_str) {
+    // Empty where there is none.
+    let error = answer.get("error").and_then(Value::as_str);
+    if let Some(error) = error.filter(|error| !error.is_empty()) {
         return Err(MetricsError::answer(NAME, error));
     }
     let list = answer
