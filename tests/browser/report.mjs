@@ -1,16 +1,16 @@
 // Measures the report of a canary in a real browser, light, dark and on a phone, and takes a picture of each.
 //
-//     node tests/browser/report.mjs TOOLS PAGE.html PICTURES
+//     node tests/browser/report.mjs BROWSER PAGE.html PICTURES
 //
-// TOOLS has node_modules with playwright-core; the browser is Debian's. It fails, with every finding, when text runs out
+// BROWSER is what `.ci/browser` printed. It fails, with every finding, when text runs out
 // of its place, a drawing has no axes or labels, labels cover each other, or a colour is hard to read.
-import { createRequire } from "node:module";
 import { mkdirSync } from "node:fs";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 
-const [tools, page, pictures] = process.argv.slice(2).map((path) => resolve(path));
-const { chromium } = createRequire(`${tools}/`)("playwright-core");
+import { launch } from "./launch.mjs";
+
+const [directory, page, pictures] = process.argv.slice(2).map((path) => resolve(path));
 const LOOKS = [
   { name: "light", colorScheme: "light", viewport: { width: 1280, height: 900 } },
   { name: "dark", colorScheme: "dark", viewport: { width: 1280, height: 900 } },
@@ -84,10 +84,7 @@ function measure(dark) {
 }
 
 mkdirSync(pictures, { recursive: true });
-const browser = await chromium.launch({
-  executablePath: "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-});
+const browser = await launch(directory);
 let passed = 0;
 const failures = [];
 for (const { name, ...look } of LOOKS) {

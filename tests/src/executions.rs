@@ -53,15 +53,20 @@ impl System {
     }
 }
 
-/// Waits until something is so.
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    for _ in 0..300 {
+/// Waits until something is so, a minute at most.
+pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    until_within(what, 60, look)
+}
+
+/// Waits until something is so, so many seconds at most.
+pub fn until_within<T>(what: &str, seconds: u64, mut look: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..seconds * 5 {
         if let Some(found) = look() {
             return found;
         }
         std::thread::sleep(Duration::from_millis(200));
     }
-    panic!("{what}: not within a minute");
+    panic!("{what}: not within {seconds} seconds");
 }
 
 /// A stage of an execution.

@@ -7,6 +7,7 @@
 )]
 // A harness ends a test by a panic that says what is wrong.
 
+pub mod events;
 pub mod executions;
 pub mod gate;
 pub mod observed;
@@ -182,7 +183,7 @@ impl System {
             "the tests' world",
         )
         .unwrap();
-        let cloud = LocalCloud::start(&options, &Silent).unwrap();
+        let mut cloud = LocalCloud::start(&options, &Silent).unwrap();
         let zips = cloud
             .package(built, &target.join("local").join("functions"), &Silent)
             .unwrap();
@@ -206,9 +207,11 @@ impl System {
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect();
         let template = workspace().join("infra").join("template.yaml");
-        cloud
+        let stack = cloud
             .deploy("gennaker", &template, &parameters, &zips, &Silent)
             .unwrap();
+        let public = stack.outputs["PublicAddress"].clone();
+        cloud.remember("publicAddress", public.into()).unwrap();
         // What all tests share is made before two of them try at once.
         let shared = pipeline(
             "shared",

@@ -1,15 +1,11 @@
 //! What is in the emulated account, and what the system says of its executions.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::executions::until;
 use crate::{Answer, System};
-
-/// How long a condition of the running system may take.
-const PATIENCE: Duration = Duration::from_secs(90);
-const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// A server group as Auto Scaling and ELB show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,22 +42,6 @@ pub fn idle(name: &str, capacity: (u32, u32, u32)) -> Left {
         in_traffic: 0,
         ..serving(name, capacity)
     }
-}
-
-/// Waits until a condition of the running world holds.
-///
-/// # Panics
-/// With `what` if it does not in time.
-pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let mut waited = Duration::ZERO;
-    while waited < PATIENCE {
-        if holds() {
-            return;
-        }
-        std::thread::sleep(LOOK_EVERY);
-        waited += LOOK_EVERY;
-    }
-    panic!("{what}: not within {PATIENCE:?}");
 }
 
 /// Asserts how a run ended: its status, and the command's exit status with it.
@@ -198,18 +178,18 @@ impl System {
     ///
     /// # Panics
     /// If it is refused.
-    pub fn seed_and_save(&self, pipeline: &Value) {
+    pub fn prepare(&self, pipeline: &Value) {
         self.cloud.seed_for_pipeline(pipeline, true).unwrap();
         self.save(pipeline);
     }
 
-    /// The same, and starts it; the execution's id.
+    /// Saves a pipeline and starts it; the execution's id.
     ///
     /// # Panics
     /// If it is refused.
     #[must_use]
     pub fn start_saved(&self, pipeline: &Value) -> String {
-        self.seed_and_save(pipeline);
+        self.prepare(pipeline);
         let text = |name: &str| pipeline[name].as_str().unwrap();
         let reference = format!("{}/{}", text("application"), text("name"));
         self.start_execution(&reference, &[])
@@ -229,9 +209,8 @@ impl System {
     /// # Panics
     /// If it ends otherwise, or not in time.
     pub fn settles(&self, id: &str, run: u32, status: &str) -> Value {
-        let mut seen = Value::Null;
-        until("the execution is settled", || {
-            seen = self.show(id);
+        let seen = until("the execution is settled", || {
+            let seen = self.show(id);
             let current: u32 = seen["run"]
                 .as_str()
                 .and_then(|run| run.rsplit('-').next()?.parse().ok())
@@ -240,7 +219,7 @@ impl System {
                 seen["status"].as_str(),
                 Some("RUNNING" | "PAUSED" | "NOT_STARTED")
             );
-            current >= run && over
+            (current >= run && over).then_some(seen)
         });
         assert_eq!(seen["status"], status, "{seen:#}");
         seen
@@ -294,17 +273,6 @@ impl System {
         }
         panic!("no machine runs {run}: {refused:#?}")
     }
-}
-
-/// The stage of an execution in Spinnaker's form.
-///
-/// # Panics
-/// If it has no such stage.
-#[must_use]
-pub fn stage_of<'a>(execution: &'a Value, ref_id: &str) -> &'a Value {
-    let stages = execution["stages"].as_array().unwrap();
-    let found = stages.iter().find(|stage| stage["refId"] == ref_id);
-    found.unwrap_or_else(|| panic!("no stage {ref_id}: {execution:#}"))
 }
 
 /// The only stage of that type and that begin of a name.

@@ -7,28 +7,40 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use gennaker_cloud::iam::Call;
 use gennaker_cloud::{
-    auto_scaling, code_build, ec2, functions, load_balancing, metrics, notification, registry,
-    step_functions,
+    alarms, auto_scaling, code_build, ec2, functions, instance_refresh, load_balancing, metrics,
+    notification, registry, scheduler, step_functions,
 };
 use regex::Regex;
 
 use crate::workspace;
 
 /// What a port is called where it is used, and its calls.
-const PORTS: [(&str, &[Call]); 9] = [
+const PORTS: [(&str, &[Call]); 12] = [
+    ("alarms", alarms::calls::ALL),
     ("auto_scaling", auto_scaling::calls::ALL),
     ("builds", code_build::calls::ALL),
     ("cloudwatch", metrics::calls::ALL),
     ("ec2", ec2::calls::ALL),
     ("functions", functions::calls::ALL),
+    ("instance_refreshes", instance_refresh::calls::ALL),
     ("load_balancing", load_balancing::calls::ALL),
     ("notifications", notification::calls::ALL),
     ("registry", registry::calls::ALL),
+    ("scheduler", scheduler::calls::ALL),
     ("step_functions", step_functions::calls::ALL),
 ];
+
+/// Where a function of a file, or a method of a type, begins.
+static FUNCTION: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?m)^(?:    )?(?:pub(?:\([a-z]+\))? )?(?:const )?(?:async )?fn (\w+)").unwrap()
+});
+/// Where the methods of a type begin.
+static HEADER: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"(?m)^impl(?:<[^{]*?>)? (?:[\w:<>]+ for )?(\w+)").unwrap());
 
 /// Crates that functions share and that call ports.
 const SHARED: [&str; 2] = ["server-groups", "cloud"];
@@ -37,6 +49,8 @@ const SHARED: [&str; 2] = ["server-groups", "cloud"];
 pub struct Sources {
     /// `module::fn` of the shared crates to its text.
     shared: BTreeMap<(String, String), String>,
+    /// What the methods of a type of a shared crate are, wherever they stand.
+    types: BTreeMap<String, BTreeSet<(String, String)>>,
     call: Regex,
     path: Regex,
     bare: Regex,
@@ -76,10 +90,7 @@ fn rust_files(directory: &Path) -> Vec<PathBuf> {
 
 /// The functions of a file with their texts: from one `fn` to the next of the same depth.
 fn functions_in(code: &str) -> Vec<(String, String)> {
-    let begins =
-        Regex::new(r"(?m)^(?:    )?(?:pub(?:\([a-z]+\))? )?(?:const )?(?:async )?fn (\w+)")
-            .unwrap();
-    let starts: Vec<(usize, String)> = begins
+    let starts: Vec<(usize, String)> = FUNCTION
         .captures_iter(code)
         .map(|found| (found.get(0).unwrap().start(), found[1].to_owned()))
         .collect();
@@ -93,6 +104,23 @@ fn functions_in(code: &str) -> Vec<(String, String)> {
         .collect()
 }
 
+/// The methods of a file's `impl`s with their types.
+fn methods_in(code: &str) -> Vec<(String, String)> {
+    let starts: Vec<(usize, String)> = HEADER
+        .captures_iter(code)
+        .map(|found| (found.get(0).unwrap().start(), found[1].to_owned()))
+        .collect();
+    let mut methods = Vec::new();
+    for (from, of) in starts {
+        let body = code[from..].split("\n}\n").next().unwrap();
+        let own = functions_in(body)
+            .into_iter()
+            .map(|(name, _)| (name, of.clone()));
+        methods.extend(own);
+    }
+    methods
+}
+
 impl Sources {
     /// Reads the checkout.
     ///
@@ -101,10 +129,15 @@ impl Sources {
     #[must_use]
     pub fn read() -> Self {
         let mut shared = BTreeMap::new();
+        let mut types: BTreeMap<String, BTreeSet<(String, String)>> = BTreeMap::new();
         for krate in SHARED {
             for path in rust_files(&workspace().join("shared").join(krate).join("src")) {
                 let module = path.file_stem().unwrap().to_string_lossy().into_owned();
-                for (name, text) in functions_in(&code(&path)) {
+                let code = code(&path);
+                for (name, of) in methods_in(&code) {
+                    types.entry(of).or_default().insert((module.clone(), name));
+                }
+                for (name, text) in functions_in(&code) {
                     // Methods of the same name in one file: all of them.
                     let all: &mut String = shared.entry((module.clone(), name)).or_default();
                     all.push_str(&text);
@@ -113,6 +146,7 @@ impl Sources {
         }
         Self {
             shared,
+            types,
             call: Regex::new(r"\b(\w+)\s*\.\s*(\w+)\s*\(").unwrap(),
             path: Regex::new(r"\b(\w+)::(\w+)").unwrap(),
             bare: Regex::new(r"(?:^|[^\w:.])(\w+)\s*\(").unwrap(),
@@ -138,6 +172,8 @@ impl Sources {
             if self.shared.contains_key(&key) {
                 found.insert(key);
             }
+            // A type that is made is a type whose methods are called, by whomever.
+            found.extend(self.types.get(&path[1]).into_iter().flatten().cloned());
         }
         for bare in self.bare.captures_iter(text) {
             let own = module.map(|module| (module.to_owned(), bare[1].to_owned()));

@@ -9,7 +9,8 @@
 
 use std::time::Duration;
 
-use gennaker_tests::observed::{ended, until};
+use gennaker_tests::executions::until;
+use gennaker_tests::observed::ended;
 use gennaker_tests::{corpus, deploy, pipeline, system};
 use serde_json::{Value, json};
 
@@ -198,7 +199,7 @@ fn the_same_image_event_three_times_starts_one_execution() {
         let listed = answer.lines.first().cloned().unwrap_or_default();
         listed.as_array().cloned().unwrap_or_default()
     };
-    until("an execution", || !executions().is_empty());
+    until("an execution", || (!executions().is_empty()).then_some(()));
     std::thread::sleep(Duration::from_secs(2));
     let executions = executions();
     assert_eq!(executions.len(), 1, "{executions:#?}");

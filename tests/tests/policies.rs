@@ -18,7 +18,7 @@ use gennaker_tests::reach::Sources;
 use stages::scenarios::{CALLS, Ground, scenarios};
 
 /// Services whose actions are compared.
-const SERVICES: [&str; 8] = [
+const SERVICES: [&str; 9] = [
     "autoscaling",
     "cloudwatch",
     "codebuild",
@@ -26,6 +26,7 @@ const SERVICES: [&str; 8] = [
     "ecr",
     "elasticloadbalancing",
     "iam",
+    "scheduler",
     "sns",
 ];
 
@@ -69,17 +70,29 @@ fn needed(sources: &Sources, function: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The actions that a function's own policies in the template name.
+/// A resource of the template, to the next one.
+fn resource<'a>(template: &'a str, logical: &str) -> &'a str {
+    let from = template
+        .find(&format!("\n  {logical}:\n"))
+        .unwrap_or_else(|| panic!("{logical} is not in the template"));
+    let body = &template[from + 1..];
+    let end = body.match_indices("\n  ").map(|(at, _)| at).find(|at| {
+        let next = body[at + 3..].chars().next();
+        next.is_some_and(|c| c != ' ')
+    });
+    &body[..end.unwrap_or(body.len())]
+}
+
+/// The actions that the policies of a function name in the template: its own ones and those that it shares.
 fn granted(template: &str, function: &str) -> BTreeSet<String> {
     let logical: String = function
         .split('-')
         .map(|word| word[..1].to_uppercase() + &word[1..])
         .collect();
-    let from = template
-        .find(&format!("\n  {logical}Function:\n"))
-        .unwrap_or_else(|| panic!("{function} is not in the template"));
-    let body = &template[from..];
-    let body = &body[..body.find(&format!("\n  {logical}LogGroup:\n")).unwrap()];
+    let mut body = resource(template, &format!("{logical}Function")).to_owned();
+    if body.contains("!Ref GuardPolicy") {
+        body.push_str(resource(template, "GuardPolicy"));
+    }
     body.split(|c: char| !(c.is_ascii_alphanumeric() || c == ':'))
         .map(|word| word.trim_end_matches(':').to_owned())
         // A condition's key is no action.

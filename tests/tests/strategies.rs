@@ -10,7 +10,8 @@
 use std::sync::OnceLock;
 
 use gennaker_testkit::{LocalServer, Reply};
-use gennaker_tests::observed::{ended, idle, serving, stage_named, stage_of, until};
+use gennaker_tests::executions::{stage, until};
+use gennaker_tests::observed::{ended, idle, serving, stage_named};
 use gennaker_tests::{System, deploy, pipeline};
 use serde_json::{Value, json};
 
@@ -42,7 +43,6 @@ const CREATES: &str = "1<1";
 
 /// Waits until a sub-stage of that type runs; the stage's id.
 fn at_work(id: &str, stage_type: &str, name: &str) -> String {
-    let mut found = String::new();
     until(&format!("{stage_type} runs"), || {
         let execution = system().show(id);
         let stages = execution["stages"].as_array().unwrap();
@@ -51,12 +51,8 @@ fn at_work(id: &str, stage_type: &str, name: &str) -> String {
                 && stage["name"].as_str().unwrap().starts_with(name)
                 && stage["status"] == "RUNNING"
         });
-        if let Some(stage) = running {
-            stage["refId"].as_str().unwrap().clone_into(&mut found);
-        }
-        running.is_some()
-    });
-    found
+        running.map(|stage| stage["refId"].as_str().unwrap().to_owned())
+    })
 }
 
 #[test]
@@ -109,7 +105,7 @@ fn rolling(application: &str, rollback: bool) -> Value {
 #[test]
 fn a_rolling_release_asks_its_validation_pipeline_at_each_step() {
     let system = system();
-    system.seed_and_save(&validation("rolling", 101));
+    system.prepare(&validation("rolling", 101));
     ended(&system.run(&rolling("rolling", false), &[]), "SUCCEEDED");
     system.is_left(
         "rolling-prod",
@@ -119,19 +115,8 @@ fn a_rolling_release_asks_its_validation_pipeline_at_each_step() {
         ],
         1,
     );
-    let answer = system.gennaker(&[
-        "execution",
-        "list",
-        "--application",
-        "rolling",
-        "--pipeline",
-        "validate",
-        "--json",
-    ]);
-    let mut asked: Vec<(i64, String)> = answer
-        .summary()
-        .as_array()
-        .unwrap()
+    let mut asked: Vec<(i64, String)> = system
+        .of_pipeline("rolling", "validate")
         .iter()
         .map(|execution| {
             let execution = system.show(execution["id"].as_str().unwrap());
@@ -151,15 +136,21 @@ fn a_rolling_release_asks_its_validation_pipeline_at_each_step() {
 #[test]
 fn a_rolling_release_whose_validation_fails_gives_the_traffic_back() {
     let system = system();
-    system.seed_and_save(&validation("rolledback", 100));
+    system.prepare(&validation("rolledback", 100));
     let answer = system.run(&rolling("rolledback", true), &[]);
     ended(&answer, "TERMINAL");
     system.is_left(
         "rolledback-prod",
-        // The group that was rolled back is gone when the execution has ended.
-        &[serving(&group("rolledback", "v000"), SIZE)],
+        // What was rolled back stays to be looked at.
+        &[
+            serving(&group("rolledback", "v000"), SIZE),
+            idle(&group("rolledback", "v001"), SIZE),
+        ],
         1,
     );
+    let id = answer.summary()["execution"].as_str().unwrap();
+    let made = &system.explained(id)["serverGroups"][0]["serverGroup"];
+    assert_eq!(made, &json!(group("rolledback", "v001")));
 }
 
 #[test]
@@ -181,7 +172,7 @@ fn a_custom_strategy_is_the_users_pipeline() {
     strategy["name"] = json!("one by one");
     strategy["id"] = json!("custom-strategy");
     strategy["strategy"] = json!(true);
-    system.seed_and_save(&strategy);
+    system.prepare(&strategy);
     let cluster = json!({ "strategy": "custom", "strategyApplication": "custom", "strategyPipeline": "custom-strategy" });
     let release = release("custom", "web-v2", &cluster, &json!({}));
     ended(&system.run(&release, &[]), "SUCCEEDED");
@@ -238,7 +229,7 @@ fn a_release_that_never_becomes_healthy_is_rolled_back_in_line() {
     // The stages of the deploy did it, not the end of the execution.
     let destroyed = stage_named(&execution, "destroyServerGroup", "Destroy");
     assert_eq!(destroyed["status"], "SUCCEEDED", "{execution:#}");
-    assert_eq!(stage_of(&execution, "1")["status"], "TERMINAL");
+    assert_eq!(stage(&execution, "1")["status"], "TERMINAL");
 }
 
 #[test]
@@ -498,4 +489,72 @@ fn a_monitored_release_is_rolled_back_when_its_monitor_says_abort() {
         failed["failed"].to_string().contains("errors at 9 %"),
         "{failed:#}"
     );
+}
+
+#[test]
+fn an_alarm_in_the_middle_takes_the_release_back() {
+    let system = system();
+    let alarm = |state: &str| {
+        let parameters = json!({ "AlarmName": "alarmed-5xx", "StateValue": state, "StateReason": "a test says so" });
+        system
+            .cloud
+            .call("cloudwatch", "set_alarm_state", parameters)
+            .unwrap();
+    };
+    let metric = json!({
+        "AlarmName": "alarmed-5xx", "Namespace": "Shop", "MetricName": "5xx", "Statistic": "Sum", "Period": 60,
+        "EvaluationPeriods": 1, "Threshold": 1.0, "ComparisonOperator": "GreaterThanThreshold",
+    });
+    system
+        .cloud
+        .call("cloudwatch", "put_metric_alarm", metric)
+        .unwrap();
+    alarm("OK");
+    let cluster = json!({ "alarmGuard": { "alarms": ["alarmed-5xx"], "minutesAfter": 60 } });
+    let id = system.start_saved(&release("alarmed", "web-v2", &cluster, &json!({})));
+    // The traffic is on the new group by then.
+    at_work(&id, "watchAlarms", "");
+    alarm("ALARM");
+    system.settles(&id, 1, "TERMINAL");
+    let explained = system.explained(&id);
+    assert!(
+        explained["failed"].to_string().contains("alarmed-5xx"),
+        "{explained:#}"
+    );
+    system.is_left(
+        "alarmed-prod",
+        &[serving(&group("alarmed", "v000"), SIZE)],
+        1,
+    );
+}
+
+#[test]
+fn a_second_pipeline_waits_until_the_first_is_done_with_the_cluster() {
+    let system = system();
+    let cluster = json!({ "scaleDown": true, "delayBeforeScaleDownSec": 3600 });
+    let first = system.start_saved(&release("sharedout", "web-v2", &cluster, &json!({})));
+    let wait = at_work(&first, "wait", "Wait Before Scale Down");
+    let locks = json!(["prod/us-east-1/sharedout-prod"]);
+    assert_eq!(system.explained(&first)["locks"], locks);
+    let mut second = release("sharedout", "web-v3", &json!({}), &json!({}));
+    second["name"] = json!("another release");
+    let second = system.start_saved(&second);
+    until("the second waits for the first", || {
+        let explained = system.explained(&second);
+        let waits = explained["waiting"][0]["waitingFor"].as_str();
+        waits?.contains(&first).then_some(())
+    });
+    system.act(&["skip", &first, "--stage", &wait]);
+    system.settles(&first, 1, "SUCCEEDED");
+    system.settles(&second, 1, "SUCCEEDED");
+    system.is_left(
+        "sharedout-prod",
+        // The oldest of three is destroyed: two may remain.
+        &[
+            idle(&group("sharedout", "v001"), SIZE),
+            serving(&group("sharedout", "v002"), SIZE),
+        ],
+        2,
+    );
+    assert_eq!(system.explained(&second)["locks"], json!([]));
 }

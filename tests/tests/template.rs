@@ -200,6 +200,53 @@ fn whoever_may_change_a_server_group_does_it_under_the_lock_of_its_cluster() {
 }
 
 #[test]
+fn under_an_accounts_role_a_function_may_do_what_it_may_do_in_its_own_account() {
+    let resources = resources();
+    let services = [
+        "autoscaling",
+        "cloudwatch",
+        "ec2",
+        "elasticloadbalancing",
+        "iam",
+    ];
+    let granted = |text: &str| -> BTreeSet<String> {
+        text.split(|c: char| !(c.is_ascii_alphanumeric() || c == ':'))
+            .filter_map(|word| word.split_once(':'))
+            .filter(|(service, _)| services.contains(service))
+            .filter(|(_, name)| {
+                name.starts_with(|c: char| c.is_ascii_uppercase()) && !name.contains(':')
+            })
+            .filter(|(_, name)| *name != "PassedToService")
+            .map(|(service, name)| format!("{service}:{name}"))
+            .collect()
+    };
+    let sessions: BTreeMap<&str, BTreeSet<String>> = gennaker_cloud::session::ACTIONS
+        .iter()
+        .map(|(function, actions)| {
+            (
+                *function,
+                actions.iter().map(|action| (*action).to_owned()).collect(),
+            )
+        })
+        .collect();
+    for name in folders() {
+        let function = &functions()[&format!("{}Function", camel(&name))];
+        let mut expected = BTreeSet::new();
+        if function.contains("!Ref AccountPolicy") {
+            expected = granted(function);
+            if function.contains("!Ref GuardPolicy") {
+                expected.extend(granted(&resources["GuardPolicy"]));
+            }
+        }
+        let found = sessions.get(name.as_str()).cloned().unwrap_or_default();
+        assert_eq!(
+            found, expected,
+            "`{name}`: shared/cloud/src/session.rs and infra/template.yaml differ"
+        );
+    }
+}
+
+#[test]
 fn the_actions_that_a_functions_page_names_are_in_its_policies() {
     let resources = resources();
     for name in folders() {

@@ -491,6 +491,21 @@ fn tags_of(context: &Map<String, Value>, key: &str) -> BTreeMap<String, String> 
 }
 
 impl Config {
+    /// The instance types that the group may launch, each once.
+    #[must_use]
+    pub fn instance_types(&self) -> Vec<String> {
+        let mixed = self
+            .mixed_instances
+            .iter()
+            .flat_map(|mixed| &mixed.instance_types);
+        let mut types: Vec<String> = mixed.map(|(name, _)| name.clone()).collect();
+        types.push(self.instance_type.clone());
+        types.retain(|name| !name.is_empty());
+        types.sort();
+        types.dedup();
+        types
+    }
+
     /// Reads the stage's context; `application` is the execution's, for a stage that names none.
     ///
     /// # Errors

@@ -23,9 +23,10 @@ use gennaker_domain::deployment::{ServerGroup, naming};
 use gennaker_lambda::{Invocation, Stage, StageError, Step, Undo};
 use gennaker_server_groups::config::{own_intents, undo_text};
 use gennaker_server_groups::destruction::{self, Progress};
-use gennaker_server_groups::{AwsClouds, Clouds, Place, clouds, observe, predecessor, traffic};
+use gennaker_server_groups::{
+    AwsClouds, Clouds, Place, clouds, launch_template, observe, predecessor, traffic,
+};
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::config::Config;
 use crate::readiness::Readiness as WayBack;
@@ -159,33 +160,6 @@ fn stage_tag(ref_id: &str) -> String {
             _ => '_',
         })
         .collect()
-}
-
-/// A client token from what makes the call unique: the same try and its retry have the same.
-fn token(parts: &[&str]) -> String {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part.as_bytes());
-    }
-    // 64 characters are the most that EC2 takes.
-    hex::encode(hash.finalize())
-}
-
-/// A launch template's name: 3 to 128 characters of a few kinds.
-fn template_name(cluster: &str) -> String {
-    let safe: String = cluster
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || "().-/_".contains(c) {
-                c
-            } else {
-                '_'
-            }
-        })
-        .take(118)
-        .collect();
-    format!("gennaker-{safe}")
 }
 
 /// What the wait for healthy instances answers.
@@ -528,6 +502,15 @@ impl CreateServerGroup {
             let existing = place.load_balancing.target_groups().await?;
             resolve::target_groups(&config.target_groups, &existing, vpc).map_err(placed)?
         };
+        resolve::instance_types(
+            &config.instance_types(),
+            &ec2.instance_types(&config.instance_types()).await?,
+        )
+        .map_err(placed)?;
+        if config.key_pair.is_some() {
+            resolve::key_pair(config.key_pair.as_deref(), &ec2.key_pairs().await?)
+                .map_err(placed)?;
+        }
         let copied = match &birth.previous {
             Some(template) if config.copies_block_devices() => ec2
                 .template_data(template)
@@ -546,7 +529,7 @@ impl CreateServerGroup {
 
         let execution = invocation.run.execution.as_str();
         let stage = stage_tag(&invocation.stage.ref_id);
-        let template = template_name(&config.cluster);
+        let template = launch_template::name(&config.cluster);
         // The run too: a restart may have found another image.
         let run = invocation.run.to_string();
         let description = format!("{run} {stage} {}", birth.name);
@@ -579,7 +562,7 @@ impl CreateServerGroup {
                     ),
                     ("spinnaker:cluster".to_owned(), config.cluster.clone()),
                 ]);
-                let token = token(&[&run, &invocation.stage.ref_id, &birth.name]);
+                let token = launch_template::token(&[&run, &invocation.stage.ref_id, &birth.name]);
                 ec2.create_template_version(&template, &description, &token, &data, &tags)
                     .await?
             }

@@ -278,6 +278,45 @@ pub fn target_groups(
         .collect()
 }
 
+/// Checks that a key pair is there, if one is asked for.
+///
+/// # Errors
+/// It is not there.
+pub fn key_pair(asked: Option<&str>, existing: &[String]) -> Result<(), StageError> {
+    match asked {
+        Some(name) if !existing.iter().any(|known| known == name) => Err(StageError::invalid(
+            "keyPair",
+            format!(
+                "key pair `{name}` not found; {}",
+                listed(existing.iter().map(String::as_str))
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Checks that the region offers the instance types that are asked for; `offered` has their families too.
+///
+/// # Errors
+/// One is not offered.
+pub fn instance_types(asked: &[String], offered: &[String]) -> Result<(), StageError> {
+    let missing = asked.iter().find(|name| !offered.contains(name));
+    missing.map_or(Ok(()), |name| {
+        let family = name.split('.').next().unwrap_or_default();
+        let near = offered
+            .iter()
+            .map(String::as_str)
+            .filter(|other| other.split('.').next() == Some(family));
+        Err(StageError::invalid(
+            "instanceType",
+            format!(
+                "instance type `{name}` is not offered; of `{family}` {}",
+                listed(near)
+            ),
+        ))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -388,6 +427,33 @@ mod tests {
             ["arn:web"]
         );
         assert!(target_groups(&names(&["web"]), &targets, Some("vpc-2")).is_err());
+    }
+
+    #[test]
+    fn key_pairs_and_instance_types_name_what_exists() {
+        let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+        assert!(key_pair(None, &[]).is_ok());
+        assert!(key_pair(Some("ops"), &names(&["ops"])).is_ok());
+        let error = key_pair(Some("op"), &names(&["ops"]))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("key pair `op` not found; there are ops (`keyPair`)"),
+            "{error}"
+        );
+        let offered = names(&["t3.small", "t3.large", "m5.large"]);
+        assert!(instance_types(&names(&["t3.small", "m5.large"]), &offered).is_ok());
+        let error = instance_types(&names(&["t3.smal"]), &offered)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("`t3.smal` is not offered; of `t3` there are t3.large, t3.small"),
+            "{error}"
+        );
+        let error = instance_types(&names(&["x1.big"]), &offered)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("of `x1` there are none"), "{error}");
     }
 
     #[test]

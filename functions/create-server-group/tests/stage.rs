@@ -60,6 +60,41 @@ fn failure(end: End) -> String {
 }
 
 #[tokio::test]
+async fn what_is_not_there_is_told_with_field_place_and_what_exists_before_anything_is_made() {
+    for (field, said) in [
+        (
+            json!({"keyPair": "op"}),
+            "key pair `op` not found; there are ops, in prod/us-east-1 (`keyPair`)",
+        ),
+        (
+            json!({"instanceType": "t3.none"}),
+            "instance type `t3.none` is not offered; of `t3` there are t3.large, in prod/us-east-1 (`instanceType`)",
+        ),
+        (
+            json!({"targetGroups": ["weg"]}),
+            "target group `weg` not found; there are api, web, in prod/us-east-1 (`targetGroups`)",
+        ),
+    ] {
+        let (drive, _) = one_group(config(field), Behaviour::default()).await;
+        drive.world.add_key_pair("ops");
+        drive.world.withdraw_instance_type("t3.none");
+        let before = drive.world.template_versions();
+        assert_eq!(
+            failure(drive.to_end(&drive.runtime(stage(&drive)), "1").await),
+            said
+        );
+        assert_eq!(drive.world.template_versions(), before);
+        assert!(drive.world.groups_made().is_empty());
+    }
+    let (drive, _) = one_group(config(json!({"keyPair": "ops"})), Behaviour::default()).await;
+    drive.world.add_key_pair("ops");
+    assert_eq!(
+        drive.to_end(&drive.runtime(stage(&drive)), "1").await,
+        End::Done
+    );
+}
+
+#[tokio::test]
 async fn creates_the_next_group_and_waits_until_it_is_healthy_in_every_target_group() {
     let (drive, web) = one_group(config(json!({})), Behaviour::default()).await;
     let end = drive.to_end(&drive.runtime(stage(&drive)), "1").await;

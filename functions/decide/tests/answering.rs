@@ -4,7 +4,7 @@
 mod front;
 
 use front::{World, world};
-use gennaker_cloud::User;
+use gennaker_cloud::{Identity, User, UserError};
 use gennaker_domain::StageRecord;
 use gennaker_domain::Status;
 use gennaker_testkit::{at_every_call, sample};
@@ -129,4 +129,24 @@ async fn a_question_whose_time_is_over_or_whose_run_is_not_the_current_one_takes
     let page = before.get(&before.path().await).await;
     assert!(page["body"].as_str().unwrap().contains("superseded"));
     assert!(!page["body"].as_str().unwrap().contains("<form"));
+}
+
+#[tokio::test]
+async fn a_name_in_slack_is_one_persons_and_one_that_was_given_up_is_nobodys() {
+    let world = world(json!({})).await;
+    let slack = |name: &str, id: Option<&str>| User {
+        slack: id.map(str::to_owned),
+        email: None,
+        ..user(name, &[])
+    };
+    slack("ada", Some("U1")).save(&world.store).await.unwrap();
+    slack("ada", Some("U1")).save(&world.store).await.unwrap();
+    let taken = slack("eve", Some("U1")).save(&world.store).await;
+    assert!(matches!(taken, Err(UserError::Taken { identity }) if identity == "U1"));
+    assert_eq!(User::find(&world.store, "eve").await.unwrap(), None);
+    slack("ada", None).save(&world.store).await.unwrap();
+    let found = User::of_identity(&world.store, Identity::Slack, "U1").await;
+    assert_eq!(found.unwrap(), None);
+    let all = User::all(&world.store).await.unwrap();
+    assert_eq!(all.len(), 1);
 }

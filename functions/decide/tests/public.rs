@@ -1,5 +1,9 @@
 //! What anybody may send to the public front: clicks of Slack, and everything that pretends to be one.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods
+)]
 
 mod front;
 

@@ -107,7 +107,18 @@ impl Stage for MonitorPipeline {
                 context,
                 outputs,
                 ..
-            } => Step::Succeeded { outputs, context },
+            } => {
+                let inherited = invocation.lookup("artifacts");
+                match child::bind_artifacts(invocation.context, inherited, outputs) {
+                    Ok(outputs) => Step::Succeeded { outputs, context },
+                    Err(unbound) => Step::Ended {
+                        status: Status::Terminal,
+                        reason: unbound.to_string(),
+                        outputs: Map::new(),
+                        context,
+                    },
+                }
+            }
             Outcome::Over {
                 status,
                 reason,

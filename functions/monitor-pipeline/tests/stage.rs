@@ -110,6 +110,24 @@ async fn a_canceled_execution_cancels_and_one_alone_hands_its_outputs_on() {
 }
 
 #[tokio::test]
+async fn what_the_stage_expects_is_bound_to_what_the_execution_made() {
+    let expected =
+        json!([{"id": "e", "matchArtifact": {"type": "docker/image", "name": "shop/web"}}]);
+    for (name, status) in [
+        ("shop/web", Status::Succeeded),
+        ("shop/api", Status::Terminal),
+    ] {
+        let context = json!({"executionIds": [id(1)], "expectedArtifacts": expected});
+        let drive = world(context).await;
+        let one = other(&drive, 1).await;
+        let made = json!({"artifacts": [{"type": "docker/image", "name": name, "version": "7"}]});
+        end(&drive, &one, Status::Succeeded, made).await;
+        let _ = drive.to_end(&drive.runtime(MonitorPipeline), "1").await;
+        assert_eq!(record(&drive).await.status, status, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_to_monitor_and_nobody_there_fail_and_so_do_twelve_hours() {
     for (context, reason) in [
         (json!({}), "no pipeline execution ids to monitor".to_owned()),

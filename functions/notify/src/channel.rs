@@ -14,6 +14,7 @@ use std::time::Duration;
 use gennaker_cloud::notification::Message as TopicMessage;
 use gennaker_cloud::{CloudError, Notifications};
 use gennaker_http::{Aws, Http, HttpError, Limits, Request, Response, SecretReference, Secrets};
+use gennaker_messages::Announcement;
 use serde_json::Value;
 
 use crate::message::Message;
@@ -36,6 +37,12 @@ pub struct Settings {
     pub bus: Option<String>,
     /// Sender of mails, an identity that SES has verified.
     pub email_from: Option<String>,
+    /// Topic that hears of every judgment that asks somebody.
+    pub approval_topic: Option<String>,
+    /// Where the internet reaches the installation: the page of a judgment is below it.
+    pub public_url: Option<String>,
+    /// Slack's methods; none is `https://slack.com/api`.
+    pub slack_api: Option<String>,
     /// Reference to Slack's bot token (`chat:write`).
     pub slack_token: Option<String>,
     /// Reference to a GitHub token (`repo:status`).
@@ -50,6 +57,15 @@ pub struct Settings {
     pub twilio_from: Option<String>,
     /// ARN of an SNS topic of this account and region without its name: `arn:aws:sns:us-east-1:123456789012:`.
     pub topics: Option<String>,
+}
+
+/// A message in Slack, which can be replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Posted {
+    /// Id of the channel.
+    pub channel: String,
+    /// Its time stamp: Slack's id of a message.
+    pub ts: String,
 }
 
 /// Why a message did not go.
@@ -127,11 +143,11 @@ impl Channels {
         message: &Message,
         subject: Subject<'_>,
         now: i64,
-    ) -> Result<(), ChannelError> {
+    ) -> Result<Option<Posted>, ChannelError> {
         match recipient {
+            Recipient::Slack(channel) => return slack::send(self, channel, message, now).await,
             Recipient::Topic(topic) => self.publish(topic, message).await,
             Recipient::Email { to, cc } => email::send(self, to, cc, message, now).await,
-            Recipient::Slack(channel) => slack::send(self, channel, message, now).await,
             Recipient::MicrosoftTeams(address) => {
                 microsoft_teams::send(self, address, message, now).await
             }
@@ -142,7 +158,21 @@ impl Channels {
                 let given = (repository.as_deref(), commit.as_deref());
                 github_status::send(self, given, message, subject, now).await
             }
-        }
+        }?;
+        Ok(None)
+    }
+
+    /// Replaces a message that was posted. A second call changes nothing.
+    ///
+    /// # Errors
+    /// [`ChannelError`].
+    pub async fn replace(
+        &self,
+        posted: &Posted,
+        said: &Announcement,
+        now: i64,
+    ) -> Result<(), ChannelError> {
+        slack::update(self, posted, said, now).await
     }
 
     async fn publish(&self, topic: &str, message: &Message) -> Result<(), ChannelError> {

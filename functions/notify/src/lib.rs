@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod approvals;
 pub mod bus;
 pub mod channel;
 pub mod message;
@@ -9,9 +10,9 @@ pub mod told;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use gennaker_cloud::Store;
 use gennaker_cloud::dynamodb::DynamoDb;
 use gennaker_cloud::notification::AwsNotifications;
-use gennaker_cloud::{Key, Store};
 use gennaker_domain::execution_json::execution_json;
 use gennaker_domain::rollup::{Records, Rollup};
 use gennaker_domain::{Execution, ExecutionId, Plan, Run, occasion};
@@ -22,8 +23,9 @@ use gennaker_lambda::{
 };
 use serde_json::{Value, json};
 
+use approvals::Asked;
 use bus::StageFacts;
-use channel::{ChannelError, Channels, Settings, Subject};
+use channel::{ChannelError, Channels, Posted, Settings, Subject};
 use message::{About, Message};
 use told::{Claim, Occasion};
 
@@ -73,6 +75,9 @@ impl Notify {
                 base_url: variable("BASE_URL"),
                 bus: Some(variable("BUS_NAME").unwrap_or_else(prefix)),
                 email_from: variable("EMAIL_FROM"),
+                approval_topic: variable("APPROVAL_TOPIC"),
+                public_url: variable("PUBLIC_URL"),
+                slack_api: variable("SLACK_API"),
                 slack_token: variable("SLACK_TOKEN"),
                 github_token: variable("GITHUB_TOKEN"),
                 github_api: variable("GITHUB_API"),
@@ -85,7 +90,8 @@ impl Notify {
         Self::new(Store::new(Arc::new(table)), channels)
     }
 
-    /// One occasion: `{"execution","when","run"?,"stage"?}`. With the end of an execution, what was lost of its stages
+    /// One occasion: `{"execution","when","run"?,"stage"?}`, of a manual judgment also `"approval","round","reminder"?`.
+    /// With the end of an execution, what was lost of its stages
     /// is told first.
     ///
     /// # Errors
@@ -106,14 +112,22 @@ impl Notify {
         let run = number
             .and_then(|run| u32::try_from(run).ok())
             .unwrap_or(situation.execution.run);
+        let asked = match text("approval") {
+            None => None,
+            Some(approval) => match self.asked(event, approval, when, now).await? {
+                None => return Ok(json!({ "sent": 0 })),
+                asked => asked,
+            },
+        };
+        let part = asked.as_ref().map(|asked| asked.part.clone());
         let occasions = match text("stage") {
-            Some(stage) => situation.of_stage(id.run(run), stage, when),
+            Some(stage) => situation.of_stage(id.run(run), stage, when, part),
             None => self.of_execution(&situation, id.run(run), when).await?,
         };
         let mut sent = 0;
         let mut left: Vec<String> = Vec::new();
         for occasion in &occasions {
-            match self.tell(&situation, occasion, now).await? {
+            match self.tell(&situation, occasion, asked.as_ref(), now).await? {
                 Ok(count) => sent += count,
                 Err(Left(reason)) => left.push(reason),
             }
@@ -137,8 +151,7 @@ impl Notify {
         };
         let records = self.store.stages(id).await?;
         let trigger = self.store.trigger(id).await?.unwrap_or(Value::Null);
-        let key = Key::application(&execution.application);
-        let application = self.store.table().get(&key).await?;
+        let application = self.store.application(&execution.application).await?;
         let application = application.map_or(Value::Null, Value::Object);
         let json = execution_json(&plan, &execution, &records, &trigger);
         Ok(Some(Situation {
@@ -168,6 +181,7 @@ impl Notify {
             run,
             stage: None,
             when: when.to_owned(),
+            part: None,
         });
         Ok(occasions)
     }
@@ -177,9 +191,17 @@ impl Notify {
         &self,
         situation: &Situation,
         occasion: &Occasion,
+        asked: Option<&Asked>,
         now: i64,
     ) -> Result<Result<usize, Left>, FunctionError> {
-        let settings = self.settings(situation, occasion, now).await?;
+        let settings = match asked {
+            None => self.settings(situation, occasion, now).await?,
+            Some(_) if !message::is_for_people(&occasion.when, &situation.execution) => Vec::new(),
+            Some(asked) => {
+                let topic = self.channels.settings.approval_topic.as_deref();
+                asked.settings(&occasion.when, topic)
+            }
+        };
         let Claim::Taken(mut outcomes) = told::claim(&self.store, occasion, now).await? else {
             return Ok(Ok(0));
         };
@@ -215,8 +237,12 @@ impl Notify {
             if outcomes.contains_key(&place) {
                 continue;
             }
-            let outcome = match self.send(situation, occasion, setting, now).await {
-                Ok(()) => {
+            let sending = self.send(situation, occasion, setting, asked, now).await;
+            let outcome = match sending {
+                Ok(posted) => {
+                    if let (Some(asked), Some(posted)) = (asked, &posted) {
+                        approvals::note(&self.store, asked, posted).await?;
+                    }
                     sent += 1;
                     "sent"
                 }
@@ -307,8 +333,9 @@ impl Notify {
         situation: &Situation,
         occasion: &Occasion,
         setting: &Value,
+        asked: Option<&Asked>,
         now: i64,
-    ) -> Result<(), ChannelError> {
+    ) -> Result<Option<Posted>, ChannelError> {
         let recipient = setting::recipient(setting)
             .map_err(|error| ChannelError::Refused(error.to_string()))?;
         let stage = occasion.stage.as_deref();
@@ -320,6 +347,10 @@ impl Notify {
             base_url: self.channels.settings.base_url.as_deref(),
         };
         let message = Message::new(&about, setting, occasion.id());
+        let message = match asked {
+            Some(asked) => asked.fill(message),
+            None => message,
+        };
         let subject = Subject {
             trigger: &situation.trigger,
         };
@@ -354,11 +385,12 @@ impl Notify {
 impl Situation {
     /// The occasion of a stage, and those of the groups that begin or end with it: outermost first where they begin,
     /// innermost first where they end.
-    fn of_stage(&self, run: Run, ref_id: &str, when: &str) -> Vec<Occasion> {
+    fn of_stage(&self, run: Run, ref_id: &str, when: &str, part: Option<String>) -> Vec<Occasion> {
         let own = Occasion {
             run: run.clone(),
             stage: Some(ref_id.to_owned()),
             when: when.to_owned(),
+            part,
         };
         let groups = self.plan.lineage(ref_id).into_iter().skip(1);
         if when == occasion::STAGE_STARTING {
@@ -381,6 +413,7 @@ impl Situation {
                     run: run.clone(),
                     stage: Some(group.ref_id.clone()),
                     when: when.to_owned(),
+                    part: None,
                 })
             }));
         }
@@ -400,6 +433,7 @@ impl Situation {
                     run: self.execution.id.run(run),
                     stage: Some(stage.ref_id.clone()),
                     when: when.to_owned(),
+                    part: None,
                 })
             })
             .collect()

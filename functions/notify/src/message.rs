@@ -2,6 +2,7 @@
 
 use gennaker_domain::occasion;
 use gennaker_domain::{Execution, PlanStage, Status};
+use gennaker_messages::Announcement;
 use serde_json::{Value, json};
 
 /// Longest text of one's own that is passed on.
@@ -72,6 +73,8 @@ pub struct Message {
     pub execution: String,
     /// Status of the execution.
     pub status: Status,
+    /// What is asked of people, for channels that can ask.
+    pub ask: Option<Announcement>,
 }
 
 /// What a message is about.
@@ -181,6 +184,7 @@ impl Message {
             stage: about.stage.map(|stage| stage.name.clone()),
             execution: execution.id.to_string(),
             status: execution.status,
+            ask: None,
         }
     }
 

@@ -16,16 +16,23 @@ pub struct Occasion {
     pub stage: Option<String>,
     /// `stage.failed`.
     pub when: String,
+    /// Which one, where there are several of the kind: a judgment's round and reminder.
+    pub part: Option<String>,
 }
 
 impl Occasion {
-    /// The same for every repetition: `<run>/<stage>/<when>`.
+    /// The same for every repetition: `<run>/<stage>/<when>/<part>`.
     #[must_use]
     pub fn id(&self) -> String {
-        match &self.stage {
-            Some(stage) => format!("{}/{stage}/{}", self.run, self.when),
-            None => format!("{}/{}", self.run, self.when),
+        let mut id = self.run.to_string();
+        for part in [self.stage.as_ref(), Some(&self.when), self.part.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            id.push('/');
+            id.push_str(part);
         }
+        id
     }
 
     fn key(&self) -> Key {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use gennaker_cloud::{Key, Store, Write};
+use gennaker_cloud::Store;
 use gennaker_domain::{Ending, Execution, Failure, Owner, Plan, PlanStage, StageRecord, Status};
 use gennaker_notify::Notify;
 use gennaker_notify::channel::{Channels, Settings};
@@ -38,6 +38,9 @@ fn settings() -> Settings {
         base_url: some("https://gennaker.example.com/"),
         bus: some("g"),
         email_from: some("releases@example.com"),
+        approval_topic: None,
+        public_url: None,
+        slack_api: None,
         slack_token: some("ssm:/g/slack"),
         github_token: some("ssm:/g/github"),
         github_api: None,
@@ -372,9 +375,8 @@ async fn an_applications_notifications_are_added_and_ad_hoc_ones_too() {
     let item = json!({"name": "shop", "notifications": {"email": [
         {"address": "owner@example.com", "cc": "all@example.com", "when": ["pipeline.complete"]}
     ]}});
-    let key = Key::application("shop");
-    let write = Write::put(key, item.as_object().unwrap().clone());
-    world.store.table().write(write).await.unwrap();
+    let config = item.as_object().unwrap();
+    world.store.save_application("shop", config).await.unwrap();
     world
         .notify
         .notify(&world.event("pipeline.complete"), 10)

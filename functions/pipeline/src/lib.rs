@@ -84,9 +84,18 @@ impl Pipeline {
                         != Some("true");
                 let outputs = if keeps_outputs { outputs } else { Map::new() };
                 if status == Status::Succeeded {
-                    Step::Succeeded {
-                        outputs,
-                        context: about,
+                    let inherited = invocation.lookup("artifacts");
+                    match child::bind_artifacts(invocation.context, inherited, outputs) {
+                        Ok(outputs) => Step::Succeeded {
+                            outputs,
+                            context: about,
+                        },
+                        Err(unbound) => Step::Ended {
+                            status: Status::Terminal,
+                            reason: unbound.to_string(),
+                            outputs: Map::new(),
+                            context: about,
+                        },
                     }
                 } else {
                     Step::Ended {

@@ -488,6 +488,34 @@ async fn outputs_are_left_to_the_child_where_the_stage_says_so() {
 }
 
 #[tokio::test]
+async fn what_the_stage_expects_is_bound_to_what_the_child_made() {
+    let expected =
+        json!([{"id": "e", "matchArtifact": {"type": "docker/image", "name": "shop/web"}}]);
+    for (name, status) in [
+        ("shop/web", Status::Succeeded),
+        ("shop/api", Status::Terminal),
+    ] {
+        let world = world(json!({"expectedArtifacts": expected}), &child_plan()).await;
+        assert_eq!(world.step().await, End::Done);
+        let child = world.child().await;
+        let made = json!({"artifacts": [{"type": "docker/image", "name": name, "version": "7"}]});
+        world
+            .finish_stage(&child.id, "1", Status::Succeeded, made)
+            .await;
+        world
+            .finish_stage(&child.id, "2", Status::Succeeded, json!({}))
+            .await;
+        world.end_child("SUCCEEDED").await;
+        let record = world.record().await;
+        assert_eq!(record.status, status, "{name}");
+        if status == Status::Succeeded {
+            let bound = &record.outputs["resolvedExpectedArtifacts"][0]["boundArtifact"];
+            assert_eq!(bound["version"], "7");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_ending_execution_starts_no_child() {
     let world = world(json!({}), &child_plan()).await;
     let ending = Ending {

@@ -1,5 +1,6 @@
 //! Where a webhook was sent to.
 
+use gennaker_triggers::inbound;
 use percent_encoding::percent_decode_str;
 
 /// Longest part of a path: names of sources are short.
@@ -8,15 +9,18 @@ const MOST_BYTES: usize = 256;
 /// What the address of a webhook says: `/webhooks/{type}/{source}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
-    /// `git`, `webhook`, `docker`, `cdevents`.
+    /// `git`, `webhook`, `cdevents`, `sns`, or one of `gennaker_triggers::inbound::TYPES`.
     pub kind: String,
-    /// `github`, the name of a webhook, a registry's account.
+    /// `github`, the name of a webhook, of an account, a master or a search.
     pub source: String,
 }
 
 /// Types of webhooks that the internet may send. What Echo takes besides (`manual`, `pubsub`, `build`, …) are events of
 /// its own services: whoever could post them here would start any pipeline.
-pub const TYPES: [&str; 4] = ["git", "webhook", "docker", "cdevents"];
+const TYPES: [&str; 4] = ["git", "webhook", "cdevents", SNS];
+
+/// Type of the address that topics of SNS are subscribed to.
+pub const SNS: &str = "sns";
 
 /// Reads a path. A stage of the API may stand before it.
 #[must_use]
@@ -34,7 +38,9 @@ pub fn address(path: &str) -> Option<Address> {
         kind: part()?,
         source: part()?,
     };
-    (parts.next().is_none() && TYPES.contains(&address.kind.as_str())).then_some(address)
+    let kind = address.kind.as_str();
+    let is_known = TYPES.contains(&kind) || inbound::TYPES.contains(&kind);
+    (parts.next().is_none() && is_known).then_some(address)
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 #![doc = include_str!("../README.md")]
 
 pub mod address;
+pub mod notification;
 pub mod senders;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,16 +15,18 @@ use gennaker_cloud::{CloudError, Functions, Store};
 use gennaker_http::{AwsSecrets, Secrets};
 use gennaker_lambda::http_event::MOST_BYTES;
 use gennaker_lambda::{
-    Connection, Function, FunctionError, HttpAnswer, HttpEvent, metric, setting,
+    Connection, Function, FunctionError, HttpAnswer, HttpEvent, internet, metric, setting,
 };
 use gennaker_triggers::delivery::Delivery;
 use gennaker_triggers::event::Event;
+use gennaker_triggers::inbound::{self, events};
 use gennaker_triggers::index::{event_hash, event_keys};
-use gennaker_triggers::webhook::{Received, receive};
-use serde_json::{Value, json};
+use gennaker_triggers::webhook::Received;
+use serde_json::{Map, Value, json};
 
-use address::{Address, address};
-use senders::{Senders, Signed};
+use address::{Address, SNS, address};
+use notification::{Kind, NotificationError, Topics};
+use senders::{Configured, Senders, Signed};
 
 /// How long an event is known by its id, or by its body where that is signed: 30 days.
 const KNOWN_MILLIS: i64 = 30 * 24 * 3_600_000;
@@ -30,6 +34,9 @@ const KNOWN_MILLIS: i64 = 30 * 24 * 3_600_000;
 /// How long an event without an id and without a signature is the same as one of the same body: senders try again within
 /// minutes, and a person who posts the same again later means it.
 const SAME_BODY_MILLIS: i64 = 300_000;
+
+/// Bytes of a notification: a message has 256 KiB at most, which may be twice as much in JSON.
+const MOST_NOTIFICATION: usize = 600 * 1024;
 
 /// Characters of a reason that the sender is told.
 const MOST_MESSAGE: usize = 300;
@@ -50,23 +57,25 @@ pub struct ReceiveWebhook {
     store: Store,
     functions: Arc<dyn Functions>,
     senders: Senders,
+    topics: Topics,
     prefix: String,
 }
 
 impl ReceiveWebhook {
-    /// On a store, the functions of an installation, and secrets by reference. `shared` is the secret (or the reference to
-    /// it) of git triggers that have none of their own.
+    /// On a store, the functions of an installation, and secrets by reference, those of the installation among them.
     pub fn new(
         store: Store,
         functions: Arc<dyn Functions>,
         secrets: Arc<dyn Secrets>,
-        shared: Option<String>,
+        configured: Configured,
+        topics: Topics,
         prefix: impl Into<String>,
     ) -> Self {
         Self {
             store,
             functions,
-            senders: Senders::new(secrets, shared),
+            senders: Senders::new(secrets, configured),
+            topics,
             prefix: prefix.into(),
         }
     }
@@ -79,7 +88,14 @@ impl ReceiveWebhook {
             Store::new(Arc::new(table)),
             Arc::new(AwsFunctions::new(connection)),
             Arc::new(AwsSecrets::new(connection)),
-            setting("GIT_SHARED_SECRET"),
+            Configured {
+                git: setting("GIT_SHARED_SECRET"),
+                token: setting("WEBHOOK_TOKEN"),
+            },
+            Topics::new(
+                Arc::new(internet()),
+                setting("ACCOUNT_ID").unwrap_or_default(),
+            ),
             gennaker_lambda::prefix(),
         )
     }
@@ -117,24 +133,39 @@ impl ReceiveWebhook {
         now: i64,
     ) -> Result<(HttpAnswer, String), CloudError> {
         let Address { kind, source } = address;
+        if kind == SNS {
+            return self.notification(source, &request, now).await;
+        }
         if was_altered(&request) {
             let message = "the body is not UTF-8";
             return Ok((HttpAnswer::error(400, message), message.to_owned()));
         }
-        let mut event = match receive(kind, source, &request.headers, &body(kind, &request)) {
+        if inbound::TYPES.contains(&kind.as_str())
+            && !self.senders.knows_token(&request, now).await?
+        {
+            let message = "the request does not hold the token of the installation";
+            return Ok((HttpAnswer::error(401, message), message.to_owned()));
+        }
+        let received = match events(kind, source, &request.headers, &body(kind, &request)) {
+            Ok(received) => received,
             Err(refused) => {
                 // The reason may quote the body: the sender reads it, the log does not.
                 let message: String = refused.to_string().chars().take(MOST_MESSAGE).collect();
                 let answer = HttpAnswer::error(refused.status(), &message);
                 return Ok((answer, "it cannot be read".to_owned()));
             }
-            // Here too the reason may quote what was sent.
-            Ok(Received::NothingToDo(_)) => {
-                return Ok((processed(None), "nothing to do".to_owned()));
-            }
-            Ok(Received::Event(event)) => event,
         };
-        let heard_by = self.heard_by(&event).await?;
+        let events: Vec<Box<Event>> = received
+            .into_iter()
+            .filter_map(|one| match one {
+                Received::Event(event) => Some(event),
+                Received::NothingToDo(_) => None,
+            })
+            .collect();
+        let Some(mut event) = events.first().cloned() else {
+            return Ok((processed(None), "nothing to do".to_owned()));
+        };
+        let heard_by = self.heard_by(&events).await?;
         if heard_by.is_empty() {
             let id = event.event_id.clone();
             return Ok((processed(id), "no trigger hears it".to_owned()));
@@ -154,7 +185,7 @@ impl ReceiveWebhook {
                 event.event_id = Some(signed_id.clone());
                 (vouchers, KNOWN_MILLIS)
             }
-            Signed::NotAsked => (Vec::new(), window(&request)),
+            Signed::NotAsked => (Vec::new(), window(&request, &event)),
         };
         let at = self
             .store
@@ -185,9 +216,70 @@ impl ReceiveWebhook {
         Ok((processed(event.event_id), "handed on".to_owned()))
     }
 
-    async fn heard_by(&self, event: &Event) -> Result<Vec<TriggerEntry>, CloudError> {
+    /// A message of a topic that is subscribed over HTTPS: confirmed, or handed on as Lambda would hand it to `trigger`. Its
+    /// attributes are left out: SNS does not sign them.
+    async fn notification(
+        &self,
+        topic: &str,
+        request: &HttpEvent,
+        now: i64,
+    ) -> Result<(HttpAnswer, String), CloudError> {
+        let refused = |error: &NotificationError| {
+            let answer = HttpAnswer::error(error.status(), &error.to_string());
+            Ok((answer, error.to_string()))
+        };
+        if request.body.len() > MOST_NOTIFICATION {
+            let message = "the body is larger than a message of SNS";
+            return Ok((HttpAnswer::error(413, message), message.to_owned()));
+        }
+        // The reader's own bound on nesting is 128.
+        let message: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        let kind = match self.topics.kind(&message, now).await {
+            Ok(kind) => kind,
+            Err(error) => return refused(&error),
+        };
+        let arn = message.get("TopicArn").and_then(Value::as_str);
+        if arn.and_then(|arn| arn.rsplit(':').next()) != Some(topic) {
+            return refused(&NotificationError::ForeignTopic);
+        }
+        let id = message.get("MessageId").and_then(Value::as_str);
+        match kind {
+            Kind::Confirmation(address) => {
+                let confirmed = self.topics.confirm(&address).await;
+                if !matches!(confirmed, Ok(true)) {
+                    let message = "the subscription could not be confirmed";
+                    return Ok((HttpAnswer::error(503, message), message.to_owned()));
+                }
+                Ok((processed(None), "confirmed".to_owned()))
+            }
+            Kind::Other => Ok((processed(None), "nothing to do".to_owned())),
+            Kind::Notification => {
+                let fields = [
+                    "Type",
+                    "MessageId",
+                    "TopicArn",
+                    "Subject",
+                    "Message",
+                    "Timestamp",
+                ];
+                let sns: Map<String, Value> = fields
+                    .iter()
+                    .filter_map(|field| Some(((*field).to_owned(), message.get(*field)?.clone())))
+                    .collect();
+                let event = json!({ "Records": [{ "EventSource": "aws:sns", "Sns": sns }] });
+                self.functions
+                    .invoke_later(&function_name(&self.prefix, "trigger"), &event)
+                    .await?;
+                Ok((processed(id.map(str::to_owned)), "handed on".to_owned()))
+            }
+        }
+    }
+
+    /// The triggers that could hear one of the events: a look-up for each key.
+    async fn heard_by(&self, events: &[Box<Event>]) -> Result<Vec<TriggerEntry>, CloudError> {
+        let keys: BTreeSet<String> = events.iter().flat_map(|event| event_keys(event)).collect();
         let mut heard_by = Vec::new();
-        for key in event_keys(event) {
+        for key in keys {
             heard_by.extend(self.store.triggers(&key).await?);
         }
         Ok(heard_by)
@@ -215,12 +307,12 @@ fn was_altered(request: &HttpEvent) -> bool {
             .any(|part| part == REPLACEMENT)
 }
 
-/// How long an event is known that nobody signed.
-fn window(request: &HttpEvent) -> i64 {
+/// How long an event is known that nobody signed. A build has a number of its own.
+fn window(request: &HttpEvent, event: &Event) -> i64 {
     let has_id = DELIVERY_IDS
         .iter()
         .any(|name| request.header(name).is_some_and(|id| !id.is_empty()));
-    if has_id {
+    if has_id || event.kind == "build" {
         KNOWN_MILLIS
     } else {
         SAME_BODY_MILLIS

@@ -8,7 +8,7 @@ use gennaker_cloud::store::pipelines::TriggerEntry;
 use gennaker_http::{Secret, SecretReference, Secrets};
 use gennaker_lambda::HttpEvent;
 use gennaker_triggers::delivery::voucher;
-use gennaker_triggers::signature::{SignatureError, verify};
+use gennaker_triggers::signature::{SignatureError, same, verify};
 use gennaker_triggers::trigger::Trigger;
 
 /// How long a secret is kept, milliseconds.
@@ -32,20 +32,28 @@ pub enum Signed {
     Wrong(SignatureError),
 }
 
+/// Secrets of the installation, or references to them.
+#[derive(Clone, Debug, Default)]
+pub struct Configured {
+    /// That of every git trigger without one of its own.
+    pub git: Option<String>,
+    /// The token of senders that sign nothing: registries, build services, stores of artifacts.
+    pub token: Option<String>,
+}
+
 /// Checks signatures against the secrets of triggers.
 pub struct Senders {
     secrets: Arc<dyn Secrets>,
-    /// Secret of every git trigger without one of its own, or a reference to it.
-    shared: Option<String>,
+    configured: Configured,
     kept: Mutex<HashMap<SecretReference, (Secret, i64)>>,
 }
 
 impl Senders {
-    /// With secrets by reference, and the one that git triggers share.
-    pub fn new(secrets: Arc<dyn Secrets>, shared: Option<String>) -> Self {
+    /// With secrets by reference, and those of the installation.
+    pub fn new(secrets: Arc<dyn Secrets>, configured: Configured) -> Self {
         Self {
             secrets,
-            shared,
+            configured,
             kept: Mutex::default(),
         }
     }
@@ -62,16 +70,21 @@ impl Senders {
         now: i64,
     ) -> Result<Signed, CloudError> {
         let mut vouchers = Vec::new();
-        let mut wrong = None;
+        let mut wrong: Option<SignatureError> = None;
         let mut unsigned = false;
         for (configured, sha1) in self.configured(heard_by) {
             let Some(configured) = configured else {
                 unsigned = true;
                 continue;
             };
-            match self.check(request, &configured, sha1, now).await? {
-                Ok(()) => vouchers.push(voucher(&configured, event_id)),
-                Err(error) => wrong = Some(error),
+            let check =
+                |secret: &str| verify(secret, &request.body, |name| request.header(name), sha1);
+            let holds = |secret: &str| check(secret).is_ok();
+            if self.checked(&configured, now, &holds).await? {
+                vouchers.push(voucher(&configured, event_id));
+            } else {
+                // What is wrong with it does not depend on the secret, but for whether it fits.
+                wrong = check("").err().or(Some(SignatureError::Missing));
             }
         }
         Ok(match wrong {
@@ -79,6 +92,30 @@ impl Senders {
             Some(error) if !unsigned => Signed::Wrong(error),
             _ => Signed::NotAsked,
         })
+    }
+
+    /// Whether a sender that signs nothing knows the token of the installation, in a header (`x-gennaker-token`,
+    /// `authorization: Bearer`) or, where it cannot send headers, in the query (`token`). Without a token, as in Spinnaker,
+    /// anybody may send.
+    ///
+    /// # Errors
+    /// The token could not be read for a passing reason.
+    pub async fn knows_token(&self, request: &HttpEvent, now: i64) -> Result<bool, CloudError> {
+        let Some(configured) = &self.configured.token else {
+            return Ok(true);
+        };
+        let bearer = request
+            .header("authorization")
+            .and_then(|value| value.strip_prefix("Bearer "));
+        let given = request
+            .header("x-gennaker-token")
+            .or(bearer)
+            .or_else(|| request.query("token"));
+        let Some(given) = given else {
+            return Ok(false);
+        };
+        let right = |secret: &str| same(secret.as_bytes(), given.as_bytes());
+        self.checked(configured, now, &right).await
     }
 
     /// What the git triggers say of their secrets, each once, and whether SHA-1 is taken; none for those without.
@@ -92,7 +129,7 @@ impl Senders {
                 continue;
             }
             let own = trigger.text("secret").filter(|text| !text.is_empty());
-            let configured = own.or(self.shared.as_deref()).map(str::to_owned);
+            let configured = own.or(self.configured.git.as_deref()).map(str::to_owned);
             let sha1 = trigger
                 .text("signatureAlgorithm")
                 .is_some_and(|name| name.eq_ignore_ascii_case("sha1"));
@@ -104,36 +141,33 @@ impl Senders {
         found
     }
 
-    async fn check(
+    /// Whether a check holds for what is configured: the secret itself, or a reference to it. One that was kept is read
+    /// anew if the check fails. A secret that cannot be read is known to nobody.
+    async fn checked(
         &self,
-        request: &HttpEvent,
         configured: &str,
-        sha1: bool,
         now: i64,
-    ) -> Result<Result<(), SignatureError>, CloudError> {
+        holds: &(dyn Fn(&str) -> bool + Sync),
+    ) -> Result<bool, CloudError> {
         let reference = match SecretReference::parse(configured) {
-            Ok(reference) => reference,
+            Ok(None) => return Ok(holds(configured)),
+            Ok(Some(reference)) => reference,
             Err(error) => {
-                tracing::warn!(reason = %error, "a trigger's secret is no reference");
-                return Ok(Err(SignatureError::Missing));
+                tracing::warn!(reason = %error, "a secret is no reference");
+                return Ok(false);
             }
         };
-        let verified =
-            |secret: &str| verify(secret, &request.body, |name| request.header(name), sha1);
-        let Some(reference) = reference else {
-            return Ok(verified(configured));
-        };
         let Some((secret, read_at)) = self.secret(&reference, now, KEPT).await? else {
-            return Ok(Err(SignatureError::Missing));
+            return Ok(false);
         };
-        let answer = verified(secret.expose());
-        if answer.is_ok() || now.saturating_sub(read_at) < READ_ANEW {
-            return Ok(answer);
+        if holds(secret.expose()) {
+            return Ok(true);
         }
-        let Some((secret, _)) = self.secret(&reference, now, READ_ANEW).await? else {
-            return Ok(answer);
-        };
-        Ok(verified(secret.expose()))
+        if now.saturating_sub(read_at) < READ_ANEW {
+            return Ok(false);
+        }
+        let secret = self.secret(&reference, now, READ_ANEW).await?;
+        Ok(secret.is_some_and(|(secret, _)| holds(secret.expose())))
     }
 
     /// A secret that is not older than `most_age`, and when it was read; none if it cannot be read at all.

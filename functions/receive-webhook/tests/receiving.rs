@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use gennaker_cloud::Store;
 use gennaker_receive_webhook::ReceiveWebhook;
+use gennaker_receive_webhook::notification::Topics;
+use gennaker_receive_webhook::senders::Configured;
+use gennaker_testkit::http::response;
 use gennaker_testkit::{
-    Faults, MemoryFunctions, MemorySecrets, MemoryTable, at_every_call, sample,
+    Faults, MemoryFunctions, MemoryHttp, MemorySecrets, MemoryTable, at_every_call, sample,
 };
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
@@ -15,15 +18,21 @@ use sha2::Sha256;
 struct World {
     faults: Faults,
     functions: MemoryFunctions,
+    http: MemoryHttp,
     secrets: MemorySecrets,
     receive: ReceiveWebhook,
 }
 
 async fn world(triggers: &[Value]) -> World {
+    world_with(triggers, Configured::default()).await
+}
+
+async fn world_with(triggers: &[Value], configured: Configured) -> World {
     let faults = Faults::none();
     let table = MemoryTable::with_faults(faults.clone());
     let functions = MemoryFunctions::with_faults(faults.clone());
     let secrets = MemorySecrets::with_faults(faults.clone());
+    let http = MemoryHttp::with_faults(faults.clone());
     let store = Store::new(Arc::new(table));
     let plan = sample::plan(json!([{"refId": "1", "type": "wait"}]));
     sample::save(&store, &plan, &sample::entries(triggers))
@@ -34,11 +43,13 @@ async fn world(triggers: &[Value]) -> World {
             store,
             Arc::new(functions.clone()),
             Arc::new(secrets.clone()),
-            None,
+            configured,
+            Topics::new(Arc::new(http.clone()), "123456789012"),
             "g",
         ),
         faults,
         functions,
+        http,
         secrets,
     }
 }
@@ -236,4 +247,133 @@ async fn a_crash_at_any_call_is_answered_with_try_again_and_loses_nothing() {
         calls
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_registry_has_to_know_the_token_where_there_is_one() {
+    let docker =
+        json!({"type": "docker", "enabled": true, "account": "hub", "repository": "shop/api"});
+    let configured = Configured {
+        token: Some("ssm:/g/token".to_owned()),
+        ..Configured::default()
+    };
+    let world = world_with(&[docker], configured).await;
+    world.secrets.put("ssm:/g/token", "hunter2");
+    let body =
+        json!({"push_data": {"tag": "v1"}, "repository": {"repo_name": "shop/api"}}).to_string();
+    let with = |headers: Value, query: &str| {
+        let mut event = post("/webhooks/docker/hub", headers, &body);
+        event["rawQueryString"] = query.into();
+        event
+    };
+    for (event, status) in [
+        (with(json!({}), ""), 401),
+        (with(json!({"x-gennaker-token": "guess"}), ""), 401),
+        (with(json!({"x-gennaker-token": "hunter2"}), ""), 200),
+        (with(json!({"authorization": "Bearer hunter2"}), ""), 200),
+        (with(json!({}), "token=hunter2"), 200),
+    ] {
+        assert_eq!(world.status(&event, 7).await, status);
+    }
+    assert_eq!(world.handed_on().len(), 3);
+    assert!(!format!("{:?}", world.handed_on()).contains("hunter2"));
+}
+
+/// 2026-11-21T14:00:00Z, when the messages below were signed.
+const SIGNED_AT: i64 = 1_795_269_600_000;
+
+const NOTIFICATION: &str = include_str!("sns/notification.json");
+const CONFIRMATION: &str = include_str!("sns/confirmation.json");
+const CERTIFICATE: &str = include_str!("sns/certificate.pem");
+
+/// SNS in its region: gives its certificate and counts confirmations.
+fn serve_sns(world: &World) {
+    world.http.serve("sns.us-east-1.amazonaws.com", |request| {
+        let is_certificate = request.url.ends_with(".pem");
+        response(request, 200, if is_certificate { CERTIFICATE } else { "" })
+    });
+}
+
+#[tokio::test]
+async fn a_topic_of_this_account_is_confirmed_and_its_messages_are_handed_on() {
+    at_every_call(async |strike| {
+        let world = world(&[]).await;
+        serve_sns(&world);
+        let armed = strike.arm(&world.faults);
+        for message in [CONFIRMATION, NOTIFICATION] {
+            let event = post("/webhooks/sns/orders", json!({}), message);
+            armed
+                .until_answered(async || match world.status(&event, SIGNED_AT).await {
+                    200 => Ok(()),
+                    status => Err(status),
+                })
+                .await;
+        }
+        let calls = armed.finish();
+        let confirmed = world.http.received();
+        assert!(
+            confirmed
+                .iter()
+                .any(|one| one.url.contains("Action=ConfirmSubscription"))
+        );
+        let record = world.handed_on().remove(0)["Records"][0].take();
+        assert_eq!(record["Sns"]["MessageId"], "m-1");
+        calls
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_message_that_sns_did_not_sign_or_of_another_account_is_refused() {
+    let world = world(&[]).await;
+    serve_sns(&world);
+    let changed = |field: &str, value: &str| {
+        let mut message: Value = serde_json::from_str(NOTIFICATION).unwrap();
+        message[field] = value.into();
+        message.to_string()
+    };
+    let pem = "https://sns.us-east-1.amazonaws.com.evil.example/x.pem";
+    let cases = [
+        (changed("Message", "{}"), 0, 401),
+        (changed("Signature", "AAAA"), 0, 401),
+        (changed("Signature", "!"), 0, 400),
+        (changed("SigningCertURL", pem), 0, 401),
+        (
+            changed(
+                "SigningCertURL",
+                "https://sns.eu-west-1.amazonaws.com/x.pem",
+            ),
+            0,
+            401,
+        ),
+        (changed("SignatureVersion", "1"), 0, 401),
+        (
+            changed("TopicArn", "arn:aws:sns:us-east-1:999999999999:orders"),
+            0,
+            403,
+        ),
+        (changed("TopicArn", "orders"), 0, 403),
+        (NOTIFICATION.to_owned(), 3_700_000, 401),
+        (NOTIFICATION.to_owned(), -400_000, 401),
+        ("{".to_owned(), 0, 400),
+        ("[".repeat(10_000), 0, 400),
+    ];
+    for (message, later, status) in cases {
+        let event = post("/webhooks/sns/orders", json!({}), &message);
+        assert_eq!(
+            world.status(&event, SIGNED_AT + later).await,
+            status,
+            "{message}"
+        );
+    }
+    let elsewhere = post("/webhooks/sns/other", json!({}), NOTIFICATION);
+    assert_eq!(world.status(&elsewhere, SIGNED_AT).await, 403);
+    assert!(world.handed_on().is_empty());
+    assert!(
+        world
+            .http
+            .received()
+            .iter()
+            .all(|one| one.url.ends_with("-1.pem"))
+    );
 }

@@ -64,8 +64,12 @@ impl CronTrigger<'_> {
         format!("$.triggers[{}].{field}", self.index)
     }
 
-    /// The schedule that fires the trigger.
-    pub(crate) fn schedule(&self, settings: &CronSettings, now: i64) -> Result<Scheduled, Problem> {
+    /// The schedule that fires the trigger. A warning in place of it is about a trigger that starts nothing any more.
+    pub(crate) fn schedule(
+        &self,
+        settings: &CronSettings,
+        now: i64,
+    ) -> Result<Scheduled, Box<Problem>> {
         let invalid =
             |message: String| Problem::error("invalid-cron", self.path("cronExpression"), message);
         let written = self
@@ -80,37 +84,25 @@ impl CronTrigger<'_> {
             invalid(format!("`{written}`: {error}"))
                 .with_hint("`gennaker cron next` shows what an expression names")
         })?;
-        let (spoken, warning) = match parsed.schedule() {
-            cron::Schedule::Exact { expression }
-            | cron::Schedule::CalendarCheck { expression, .. } => {
-                let warning = fuzzed_second.then(|| {
-                    Problem::warning(
-                        "cron-full-minute",
-                        self.path("cronExpression"),
-                        "a schedule has no seconds: `H` among them is the full minute",
-                    )
-                });
-                (expression, warning)
-            }
-            cron::Schedule::Refused { reason, nearest } => {
-                return Err(Problem::error(
-                    "cron-not-kept",
-                    self.path("cronExpression"),
-                    format!("`{written}`: {reason}"),
-                )
-                .with_hint(format!("the nearest that can be kept is `{nearest}`")));
-            }
-        };
+        let spoken = self.spoken(written, &parsed)?;
         if parsed.next(now, &zone).is_none() {
-            return Err(
-                invalid(format!("`{written}` fires never again")).with_hint("disable the trigger")
-            );
+            // Such a pipeline may be saved: nothing is lost.
+            let message = format!("`{written}` fires never again");
+            let problem = Problem::warning("cron-over", self.path("cronExpression"), message);
+            return Err(Box::new(problem.with_hint("disable the trigger")));
         }
         let name = self.name(&expression, &zone_name);
         let (expression_of_schedule, zone_of_schedule) = match &settings.every {
             Some(every) => (every.clone(), "UTC".to_owned()),
             None => (spoken, zone_name.clone()),
         };
+        let warning = fuzzed_second.then(|| {
+            Problem::warning(
+                "cron-full-minute",
+                self.path("cronExpression"),
+                "a schedule has no seconds: `H` among them is the full minute",
+            )
+        });
         Ok(Scheduled {
             schedule: Schedule {
                 input: json!({
@@ -127,8 +119,23 @@ impl CronTrigger<'_> {
         })
     }
 
+    /// What Scheduler is told; what it cannot be told at all is refused.
+    fn spoken(&self, written: &str, parsed: &Cron) -> Result<String, Box<Problem>> {
+        match parsed.schedule() {
+            cron::Schedule::Exact { expression }
+            | cron::Schedule::CalendarCheck { expression, .. } => Ok(expression),
+            cron::Schedule::Refused { reason, nearest } => {
+                let message = format!("`{written}`: {reason}");
+                let problem = Problem::error("cron-not-kept", self.path("cronExpression"), message);
+                Err(Box::new(problem.with_hint(format!(
+                    "the nearest that can be kept is `{nearest}`"
+                ))))
+            }
+        }
+    }
+
     /// The trigger's time zone, else the pipeline's, else the installation's.
-    fn zone(&self, settings: &CronSettings) -> Result<(String, TimeZone), Problem> {
+    fn zone(&self, settings: &CronSettings) -> Result<(String, TimeZone), Box<Problem>> {
         let own = self.written.get("timeZone").and_then(Value::as_str);
         let name = own
             .or(self.time_zone)

@@ -87,7 +87,7 @@ pub fn indexed(
                         indexed.schedules.push(scheduled.schedule);
                     }
                 }
-                Err(problem) => indexed.problems.push(problem),
+                Err(problem) => indexed.problems.push(*problem),
             }
             continue;
         }
@@ -207,6 +207,7 @@ fn unheard(trigger: &Trigger) -> Unheard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gennaker_domain::Severity;
     use serde_json::json;
 
     /// 2026-11-20.
@@ -376,7 +377,11 @@ mod tests {
             "cron(0 3 * * ? *)"
         );
         assert_eq!(kept("soon").problems[0].code, "invalid-cron");
-        assert_eq!(kept("0 0 0 1 1 ? 2020").problems[0].code, "invalid-cron");
+        let over = &kept("0 0 0 1 1 ? 2020").problems[0];
+        assert_eq!(
+            (over.code.as_str(), over.severity),
+            ("cron-over", Severity::Warning)
+        );
         let mut lost = cron("0 0 3 * * ?");
         lost["timeZone"] = json!("Mars/Olympus");
         assert_eq!(found(json!([lost])).problems[0].code, "unknown-time-zone");

@@ -15,7 +15,7 @@ use gennaker_cloud::store::pipelines::{
     MAX_TRIGGER_WRITES, Pipeline, Revision, SaveAnswer, TriggerEntry,
 };
 use gennaker_cloud::{CloudError, Scheduler, StepFunctions, Store};
-use gennaker_compiler::{Compiled, Mode, Options};
+use gennaker_compiler::{Compiled, Mode, Options, preconfigured};
 use gennaker_domain::{Problem, Severity};
 use gennaker_http::{AwsScheduler, ScheduleTarget};
 use gennaker_lambda::{Connection, Function, FunctionError, setting};
@@ -196,10 +196,21 @@ impl SavePipeline {
             Ok(draft) => draft,
             Err(problem) => return Ok(refused(&[problem])),
         };
+        let webhooks = if preconfigured::may_use(&draft.config) {
+            self.store.webhooks().await?
+        } else {
+            Vec::new()
+        };
+        let preconfigured = match preconfigured::read(&Value::Array(webhooks)) {
+            Ok(preconfigured) => preconfigured,
+            // They were checked when they were saved, perhaps by a release that knew fewer stage types.
+            Err(problems) => return Ok(refused(&problems)),
+        };
         let options = Options {
             prefix: self.prefix.clone(),
             application: Some(draft.application.clone()),
             mode: Mode::Save,
+            preconfigured,
             ..Options::default()
         };
         let compiled = match gennaker_compiler::compile(&draft.config, &options) {
@@ -368,37 +379,23 @@ impl SavePipeline {
             author: pipeline.author.clone(),
             saved_at: now,
         };
-        match self
+        let saved = self
             .store
             .save_pipeline(before, &pipeline, &revision, &entries)
-            .await?
-        {
-            SaveAnswer::Saved => {}
-            SaveAnswer::Changed => return Err(CloudError::Conflict.into()),
-            SaveAnswer::NameTaken => {
-                return Ok(refused(&[Problem::error(
-                    "duplicate-name",
-                    "$.name",
-                    format!(
-                        "application `{}` has another pipeline named `{}`",
-                        pipeline.application, pipeline.name
-                    ),
-                )
-                .with_hint(
-                    "names are unique whatever their case; leave out `id` to save over it",
-                )]));
+            .await?;
+        if saved == SaveAnswer::Changed {
+            return Err(CloudError::Conflict.into());
+        }
+        if let Some(problem) = taken(saved, &pipeline) {
+            let known = before.map_or(&[][..], |before| &before.schedules);
+            for name in pipeline
+                .schedules
+                .iter()
+                .filter(|name| !known.contains(name))
+            {
+                self.scheduler.delete(name, now).await?;
             }
-            SaveAnswer::IdTaken => {
-                return Ok(refused(&[Problem::error(
-                    "duplicate-id",
-                    "$.id",
-                    format!(
-                        "a pipeline of another application has the id `{}`",
-                        pipeline.id
-                    ),
-                )
-                .with_hint("leave `id` out to get a new one")]));
-            }
+            return Ok(refused(&[problem]));
         }
         tracing::info!(
             application = pipeline.application,
@@ -504,6 +501,34 @@ impl SavePipeline {
             return Err(CloudError::Conflict.into());
         }
         Ok(json!({ "deleted": found.id }))
+    }
+}
+
+/// Why a pipeline cannot have its name or its id.
+fn taken(saved: SaveAnswer, pipeline: &Pipeline) -> Option<Problem> {
+    match saved {
+        SaveAnswer::Saved | SaveAnswer::Changed => None,
+        SaveAnswer::NameTaken => {
+            let message = format!(
+                "application `{}` has another pipeline named `{}`",
+                pipeline.application, pipeline.name
+            );
+            Some(
+                Problem::error("duplicate-name", "$.name", message).with_hint(
+                    "names are unique whatever their case; leave out `id` to save over it",
+                ),
+            )
+        }
+        SaveAnswer::IdTaken => {
+            let message = format!(
+                "a pipeline of another application has the id `{}`",
+                pipeline.id
+            );
+            Some(
+                Problem::error("duplicate-id", "$.id", message)
+                    .with_hint("leave `id` out to get a new one"),
+            )
+        }
     }
 }
 

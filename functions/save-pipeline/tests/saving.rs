@@ -135,9 +135,12 @@ async fn names_are_unique_in_an_application_and_ids_everywhere() {
         world.save(two, 2).await["problems"][0]["code"],
         "duplicate-name"
     );
-    let event = json!({"application": "other", "pipeline": one});
+    let mut stolen = nightly("0 0 3 * * ?");
+    stolen["id"] = one["id"].clone();
+    let event = json!({"application": "other", "pipeline": stolen});
     let refused = world.save.save(&event, 3).await.unwrap();
     assert_eq!(refused["problems"][0]["code"], "duplicate-id");
+    assert!(world.scheduler.schedules().is_empty());
     // A new name for the same id frees the old one.
     let mut renamed = pipeline(5);
     renamed["id"] = json!("p-1");
@@ -168,6 +171,36 @@ async fn a_stage_that_is_not_built_and_a_stale_pipeline_are_refused() {
     assert_eq!(refused["problems"][0]["code"], "stale-pipeline");
     event["pipeline"]["lastModified"] = json!(7);
     assert_eq!(world.save.save(&event, 8).await.unwrap()["revision"], 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_preconfigured_webhook_is_a_stage_type_with_what_the_installation_says() {
+    let world = world();
+    let mut smoke = pipeline(5);
+    smoke["stages"][0]["type"] = json!("Smoke test");
+    smoke["stages"][0]["url"] = json!("https://elsewhere.example.com");
+    let refused = world.save(smoke.clone(), 1).await;
+    assert_eq!(refused["problems"][0]["code"], "unknown-stage-type");
+    let webhook = json!({"type": "Smoke test", "label": "Smoke", "url": "https://ci.example.com/${parameterValues['suite']}",
+        "parameters": [{"name": "suite", "defaultValue": "fast"}]});
+    world
+        .store
+        .save_webhook("Smoke test", &webhook)
+        .await
+        .unwrap();
+    assert_eq!(world.save(smoke, 2).await["revision"], 1);
+    let saved = world
+        .store
+        .find_pipeline("shop", "Release")
+        .await
+        .unwrap()
+        .unwrap();
+    let plan = world.store.plan(&saved.plan_hash).await.unwrap().unwrap();
+    let stage = plan.stage("1").unwrap();
+    assert_eq!(stage.stage_type, "Smoke test");
+    assert_eq!(stage.function.as_deref(), Some("webhook"));
+    assert_eq!(stage.context["url"], webhook["url"]);
+    assert_eq!(stage.context["parameterValues"], json!({"suite": "fast"}));
 }
 
 #[tokio::test(start_paused = true)]

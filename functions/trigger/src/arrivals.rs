@@ -3,8 +3,9 @@
 use gennaker_triggers::arrival::{event_bridge, queue};
 use gennaker_triggers::delivery::Delivery;
 use gennaker_triggers::event::Event;
+use gennaker_triggers::inbound::events;
 use gennaker_triggers::index::event_hash;
-use gennaker_triggers::webhook::{Received, receive};
+use gennaker_triggers::webhook::Received;
 use serde_json::{Value, json};
 
 /// An event that may start pipelines.
@@ -39,11 +40,11 @@ pub struct Part {
 }
 
 impl Part {
-    fn whole(reading: Result<Reading, String>) -> Vec<Self> {
-        vec![Self {
+    fn of(reading: Result<Reading, String>) -> Self {
+        Self {
             message: None,
             reading,
-        }]
+        }
     }
 }
 
@@ -52,15 +53,18 @@ impl Part {
 #[must_use]
 pub fn read(event: &Value) -> Vec<Part> {
     if Delivery::is_delivery(event) {
-        return Part::whole(webhook(event));
+        return match webhook(event) {
+            Ok(readings) => readings.into_iter().map(|one| Part::of(Ok(one))).collect(),
+            Err(error) => vec![Part::of(Err(error))],
+        };
     }
     if let Some(Value::Array(records)) = event.get("Records") {
         return records.iter().map(record).collect();
     }
     if let Some(own) = event.get("event") {
-        return Part::whole(own_event(own, event.get("at")));
+        return vec![Part::of(own_event(own, event.get("at")))];
     }
-    Part::whole(bridged(event))
+    vec![Part::of(bridged(event))]
 }
 
 fn text<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
@@ -92,9 +96,9 @@ fn reading(received: Received, at: i64, id: Option<String>, vouchers: Vec<String
     }
 }
 
-fn webhook(event: &Value) -> Result<Reading, String> {
+fn webhook(event: &Value) -> Result<Vec<Reading>, String> {
     let delivery = Delivery::from_json(event).map_err(|error| error.to_string())?;
-    let received = receive(
+    let received = events(
         &delivery.kind,
         &delivery.source,
         &delivery.headers,
@@ -107,7 +111,10 @@ fn webhook(event: &Value) -> Result<Reading, String> {
         vouchers,
         ..
     } = delivery;
-    Ok(reading(received, at, event_id, vouchers))
+    Ok(received
+        .into_iter()
+        .map(|one| reading(one, at, event_id.clone(), vouchers.clone()))
+        .collect())
 }
 
 /// An event in Echo's own form, of a function of this installation: the end of a build that was polled.

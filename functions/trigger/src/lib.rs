@@ -14,9 +14,10 @@ use gennaker_cloud::store::pipelines::TriggerEntry;
 use gennaker_cloud::{CloudError, Functions, Registry, Store};
 use gennaker_domain::ExecutionId;
 use gennaker_lambda::{Connection, Function, FunctionError, metric, setting};
-use gennaker_triggers::artifact::{ExpectedArtifact, any_matches};
+use gennaker_triggers::artifact::{Artifact, ExpectedArtifact, any_matches};
 use gennaker_triggers::event::Event;
 use gennaker_triggers::index::{ecr_key, event_keys};
+use gennaker_triggers::template;
 use serde_json::{Value, json};
 
 use arrivals::{Arrival, Part, Reading};
@@ -130,6 +131,7 @@ impl Trigger {
         {
             content.insert("digest".to_owned(), digest.into());
         }
+        self.name_artifacts(&mut event).await?;
         let mut started: Vec<String> = Vec::new();
         let shared = self.shared_secret.as_deref();
         for (entry, answer) in answers(&event, &event_id, &vouchers, shared, entries) {
@@ -225,6 +227,35 @@ impl Trigger {
             .map(ExpectedArtifact::read)
             .collect::<Result<_, _>>()
             .map_err(|error| format!("the pipeline's expected artifacts cannot be read: {error}")))
+    }
+
+    /// Adds the artifacts that the message format of a message's subscription makes of it. One that makes nothing of it
+    /// says so in the log: the message is what it is.
+    async fn name_artifacts(&self, event: &mut Event) -> Result<(), CloudError> {
+        let message = event
+            .content
+            .as_mut()
+            .and_then(|content| content.get_mut("messageDescription"));
+        let (Some(message), Some(payload)) = (message, &event.payload) else {
+            return Ok(());
+        };
+        let Some(subscription) = message.get("subscriptionName").and_then(Value::as_str) else {
+            return Ok(());
+        };
+        let Some(template) = self.store.message_format(subscription).await? else {
+            return Ok(());
+        };
+        match template::artifacts(&template, &Value::Object(payload.clone()).to_string()) {
+            Ok(made) => {
+                if let Some(Value::Array(named)) = message.get_mut("artifacts") {
+                    named.extend(made.iter().map(Artifact::to_json));
+                }
+            }
+            Err(error) => {
+                tracing::warn!(subscription, reason = %error, "its message format makes no artifacts");
+            }
+        }
+        Ok(())
     }
 
     /// The digest of an image that was pushed to ECR, where the event does not say it. None where ECR knows none (the

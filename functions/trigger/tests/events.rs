@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use gennaker_cloud::Store;
 use gennaker_receive_webhook::ReceiveWebhook;
+use gennaker_receive_webhook::notification::Topics;
+use gennaker_receive_webhook::senders::Configured;
 use gennaker_start::Start;
 use gennaker_testkit::{
-    Faults, MemoryFunctions, MemoryRegistry, MemorySecrets, MemoryStepFunctions, MemoryTable,
-    at_every_call, sample,
+    Faults, MemoryFunctions, MemoryHttp, MemoryRegistry, MemorySecrets, MemoryStepFunctions,
+    MemoryTable, at_every_call, sample,
 };
 use gennaker_trigger::Trigger;
 use hmac::{Hmac, KeyInit, Mac};
@@ -60,7 +62,8 @@ async fn world(triggers: &[Value], expected_artifacts: Value) -> World {
             store.clone(),
             Arc::new(functions.clone()),
             Arc::new(secrets.clone()),
-            None,
+            Configured::default(),
+            Topics::new(Arc::new(MemoryHttp::new()), "123456789012"),
             "g",
         ),
         faults,
@@ -348,6 +351,32 @@ async fn a_new_object_starts_the_pipeline_that_expects_it_and_is_its_artifact() 
 }
 
 #[tokio::test]
+async fn the_message_format_of_a_subscription_names_the_artifacts_of_its_messages() {
+    let world = world(&[pubsub("g-messages", &json!({}))], json!([])).await;
+    let format = r#"[{"type": "custom/object", "name": "{{ app }}", "reference": "{{ app }}-{{ version }}"}]"#;
+    world
+        .store
+        .save_message_format("G-Messages", format)
+        .await
+        .unwrap();
+    let batch = json!({"Records": [message("m-1", r#"{"app":"api","version":"1.2"}"#)]});
+    assert_eq!(
+        world.one(&batch).await["artifacts"][0]["reference"],
+        "api-1.2"
+    );
+    // A format that makes nothing of a message keeps no message from starting.
+    world
+        .store
+        .save_message_format("g-messages", "{{")
+        .await
+        .unwrap();
+    let other = json!({"Records": [message("m-2", "{}")]});
+    world.trigger.trigger(&other).await.unwrap();
+    world.settle().await;
+    assert_eq!(world.started().await.len(), 2);
+}
+
+#[tokio::test]
 async fn a_push_to_codecommit_starts_by_its_branch() {
     let trigger = json!({"type": "git", "enabled": true, "source": "codecommit", "project": "123456789012/us-east-1",
         "slug": "api", "branch": "main"});
@@ -393,7 +422,7 @@ async fn what_an_execution_cannot_carry_starts_nothing_and_goes_round_no_more() 
 }
 
 #[tokio::test]
-async fn an_event_costs_one_look_up_however_many_pipelines_there_are() {
+async fn an_event_costs_the_same_calls_however_many_pipelines_there_are() {
     let mut triggers: Vec<Value> = (0..60)
         .map(|n| json!({"type": "webhook", "enabled": true, "source": format!("other-{n}")}))
         .collect();
@@ -407,6 +436,7 @@ async fn an_event_costs_one_look_up_however_many_pipelines_there_are() {
         .await
         .unwrap();
     let calls = world.faults.calls();
-    assert_eq!(calls[before..].len(), 2, "{:?}", &calls[before..]);
+    // The index, the subscription's message format, and the start.
+    assert_eq!(calls[before..].len(), 3, "{:?}", &calls[before..]);
     assert!(world.store.running_executions(10).await.unwrap().is_empty());
 }

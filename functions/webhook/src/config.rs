@@ -70,6 +70,10 @@ pub struct Config {
     pub expected_artifacts: Vec<Value>,
     /// The author says that two calls do what one does.
     pub safe_to_retry: bool,
+    /// Account whose headers are sent.
+    pub account: Option<String>,
+    /// Hosts that those headers are for; none without an account.
+    pub hosts: Option<Vec<String>>,
 }
 
 fn text(context: &Map<String, Value>, name: &str) -> String {
@@ -141,15 +145,18 @@ fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-fn headers(context: &Map<String, Value>) -> Result<Vec<(String, String)>, StageError> {
+pub(crate) fn headers(
+    given: Option<&Value>,
+    field: &str,
+) -> Result<Vec<(String, String)>, StageError> {
     let invalid = |name: &str| {
         StageError::invalid(
-            format!("customHeaders.{name}"),
+            format!("{field}.{name}"),
             "a header is a text, or a list of texts",
         )
     };
     let mut found = Vec::new();
-    match context.get("customHeaders") {
+    match given {
         None | Some(Value::Null) => {}
         Some(Value::Object(headers)) => {
             for (name, value) in headers {
@@ -271,7 +278,7 @@ impl Config {
             url,
             method: method(context, "method")?,
             payload: context.get("payload").cloned().unwrap_or_default(),
-            headers: headers(context)?,
+            headers: headers(context.get("customHeaders"), "customHeaders")?,
             // Spinnaker's default.
             fail_fast: codes(context, "failFastStatusCodes")?.unwrap_or_else(|| vec![504]),
             call_retry: codes(context, "webhookRetryStatusCodes")?.unwrap_or_default(),
@@ -292,6 +299,8 @@ impl Config {
                 .cloned()
                 .unwrap_or_default(),
             safe_to_retry: flag(context, "safeToRetry").unwrap_or(false),
+            account: Some(text(context, "account")).filter(|name| !name.is_empty()),
+            hosts: None,
         })
     }
 

@@ -1,8 +1,10 @@
 #![doc = include_str!("../README.md")]
 
+pub mod account;
 pub mod answer;
 pub mod config;
 pub mod json_path;
+mod permissions;
 pub mod request;
 
 use std::sync::Arc;
@@ -384,6 +386,7 @@ impl Webhook {
             request::request(config.method, &config.url, headers, &config.payload)
         } else {
             let endpoint = progress.status_endpoint.as_deref().unwrap_or(&config.url);
+            account::check(config, endpoint)?;
             request::request(Method::Get, endpoint, headers, &Value::Null)
         };
         let url = shown(&request.url).to_owned();
@@ -562,8 +565,13 @@ fn evaluated(invocation: &Invocation<'_>, value: &Value) -> Result<Value, String
 #[async_trait]
 impl Stage for Webhook {
     async fn step(&self, invocation: &Invocation<'_>) -> Result<Step, StageError> {
-        let config = Config::of(invocation.context)?;
+        let mut config = Config::of(invocation.context)?;
+        account::apply(invocation, &mut config).await?;
         let progress = Progress::of(invocation.memory);
+        let begins = invocation.memory.is_empty();
+        if begins && let Some(reason) = permissions::refusal(invocation).await? {
+            return Ok(Step::failed(reason));
+        }
         if config.monitor_only || progress.called_at.is_some() {
             self.look(invocation, &config, progress).await
         } else {
@@ -577,9 +585,14 @@ impl Stage for Webhook {
                 result: result.to_owned(),
             })
         };
-        let Ok(config) = Config::of(invocation.context) else {
+        let Ok(mut config) = Config::of(invocation.context) else {
             return done("the stage's configuration cannot be read; nothing was called");
         };
+        match account::apply(invocation, &mut config).await {
+            Ok(()) => {}
+            Err(StageError::Cloud(error)) => return Err(StageError::Cloud(error)),
+            Err(error) => return done(&format!("not called off: {error}")),
+        }
         let Some(cancel) = &config.cancel else {
             return done("the webhook was called and has no cancel endpoint");
         };
@@ -627,6 +640,9 @@ impl Stage for Webhook {
         };
         let (headers, _) =
             request::headers(&*self.secrets, &config.headers, invocation.now).await?;
+        if let Err(error) = account::check(&config, &endpoint) {
+            return done(&format!("not called off: {error}"));
+        }
         let request = request::request(cancel.method, &endpoint, headers, &payload);
         Ok(self.call_off(invocation, &request).await)
     }

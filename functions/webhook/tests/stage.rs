@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use gennaker_cloud::User;
 use gennaker_domain::{StageRecord, Status};
 use gennaker_http::{Method, Request, Response};
 use gennaker_testkit::http::{host_and_path, response};
@@ -356,6 +357,72 @@ async fn expected_artifacts_are_bound_to_what_the_answer_lists() {
     let missing = case(expected("other")).await;
     Jobs::serve(&missing.http, json!("done"));
     assert!(failed(&missing.run().await).contains("Unmatched expected artifact `image`"));
+}
+
+#[tokio::test]
+async fn an_accounts_headers_go_to_its_own_hosts_and_win_over_the_stages() {
+    for (host, arrives) in [(HOST, true), ("other.example.com", false)] {
+        let more = json!({ "account": "ci", "customHeaders": { "authorization": "mine", "X-Team": "shop" } });
+        let case = case(more).await;
+        assert!(case.secrets.put("ssm:/gennaker/ci", "hunter2"));
+        let account = json!({ "name": "ci", "hosts": [host], "headers": { "Authorization": "Bearer ssm:/gennaker/ci" } });
+        case.drive
+            .store()
+            .save_webhook_account("ci", &account)
+            .await
+            .unwrap();
+        Jobs::serve(&case.http, json!("done"));
+        let end = case.run().await;
+        if !arrives {
+            assert!(
+                failed(&end).contains("are for other.example.com"),
+                "{end:?}"
+            );
+            assert!(case.http.received().is_empty(), "nothing was sent");
+            continue;
+        }
+        assert_eq!(end, End::Done);
+        let request = &case.http.received()[0];
+        let sent: Vec<&str> = request
+            .headers
+            .iter()
+            .filter(|(name, _)| name.eq_ignore_ascii_case("authorization"))
+            .map(|(_, value)| value.as_str())
+            .collect();
+        assert_eq!(sent, ["Bearer hunter2"]);
+        assert!(request.headers.iter().any(|(name, _)| name == "X-Team"));
+    }
+    let unknown = case(json!({ "account": "nobody" })).await;
+    assert!(failed(&unknown.run().await).contains("there is no webhook account `nobody`"));
+}
+
+#[tokio::test]
+async fn a_webhook_for_some_roles_is_not_called_for_users_of_others() {
+    for (roles, begins) in [(["sre"], true), (["dev"], false)] {
+        let case = case(json!({ "allowedRoles": ["SRE"] })).await;
+        let user = User {
+            name: "ann".to_owned(),
+            roles: roles.map(str::to_owned).to_vec(),
+            ..User::default()
+        };
+        user.save(&case.drive.store()).await.unwrap();
+        let trigger = json!({ "type": "manual", "user": "ann" });
+        let id = &case.drive.run().execution;
+        case.drive
+            .put(
+                &format!("EXEC#{id}"),
+                "TRIGGER",
+                &json!({ "trigger": trigger.to_string() }),
+            )
+            .await
+            .unwrap();
+        let jobs = Jobs::serve(&case.http, json!("done"));
+        let end = case.run().await;
+        assert_eq!(jobs.made(), usize::from(begins), "{end:?}");
+        if !begins {
+            assert!(failed(&end).contains("one of the roles SRE"), "{end:?}");
+        }
+    }
 }
 
 #[tokio::test]

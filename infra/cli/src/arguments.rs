@@ -83,12 +83,21 @@ pub(crate) enum Command {
     /// The AWS accounts behind the account names in pipelines.
     #[command(subcommand)]
     Account(Account),
+    /// Applications: owners, permissions, traffic guards, notifications.
+    #[command(subcommand)]
+    Application(Application),
+    /// How messages of queues, topics and sources of events name their artifacts.
+    #[command(subcommand)]
+    Subscription(Subscription),
     /// The deployment monitors that monitored deployments ask.
     #[command(subcommand)]
     Monitor(Monitor),
     /// The people whom approvals know: their roles, and their names in Slack and AWS.
     #[command(subcommand)]
     User(User),
+    /// The Jenkins and Travis that are asked for builds that ended.
+    #[command(subcommand)]
+    BuildService(BuildService),
     /// Build every function for Lambda and write the template that `sam deploy` takes.
     #[command(
         after_help = "Example:\n  gennaker package --architecture arm64 --out target/package\n  sam deploy --template-file target/package/template.yaml --stack-name gennaker --resolve-s3 --capabilities CAPABILITY_NAMED_IAM"
@@ -124,6 +133,9 @@ pub(crate) enum Pipeline {
         /// On one line.
         #[arg(long)]
         compact: bool,
+        /// Preconfigured webhooks that the pipeline may use as stage types.
+        #[arg(long, value_name = "FILE")]
+        webhooks: Option<PathBuf>,
     },
     /// Print what a pipeline will do: stages, states, transitions, worst-case history.
     #[command(after_help = "Example:\n  gennaker pipeline plan release.json --json")]
@@ -142,6 +154,9 @@ pub(crate) enum Pipeline {
         /// Trigger that starts it.
         #[arg(long, value_name = "FILE")]
         trigger: Option<PathBuf>,
+        /// Preconfigured webhooks that the pipeline may use as stage types.
+        #[arg(long, value_name = "FILE")]
+        webhooks: Option<PathBuf>,
     },
     /// Run the compiled definition in virtual time.
     #[command(
@@ -162,6 +177,9 @@ pub(crate) enum Pipeline {
         /// World to start from.
         #[arg(long, value_name = "FILE")]
         world: Option<PathBuf>,
+        /// Preconfigured webhooks that the pipeline may use as stage types.
+        #[arg(long, value_name = "FILE")]
+        webhooks: Option<PathBuf>,
     },
     /// Compile a pipeline and make it the current revision.
     #[command(after_help = "Example:\n  gennaker pipeline save release.json --application shop")]
@@ -392,6 +410,40 @@ pub(crate) struct Fetch {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum BuildService {
+    /// Save a Jenkins or Travis that is asked for builds that ended; triggers name it in `master`.
+    #[command(
+        after_help = "Example:\n  gennaker build-service save --name ci --type jenkins --address https://ci.example.com --user spin --token ssm:/gennaker/ci-token"
+    )]
+    Save {
+        /// Its name.
+        #[arg(long, value_name = "NAME")]
+        name: String,
+        /// What it is.
+        #[arg(long = "type", value_name = "TYPE", value_parser = ["jenkins", "travis"])]
+        service: String,
+        /// Where it is.
+        #[arg(long, value_name = "URL")]
+        address: String,
+        /// User of a Jenkins.
+        #[arg(long, value_name = "USER")]
+        user: Option<String>,
+        /// Reference to the token: ssm:NAME or secretsmanager:NAME.
+        #[arg(long, value_name = "REFERENCE")]
+        token: Option<String>,
+    },
+    /// List them.
+    #[command(after_help = "Example:\n  gennaker build-service list --json")]
+    List,
+    /// Delete one.
+    #[command(after_help = "Example:\n  gennaker build-service delete ci")]
+    Delete {
+        /// Its name.
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum Trigger {
     /// Tell for each trigger of each pipeline whether an event matches it, why not, and what the execution would carry.
     #[command(
@@ -404,7 +456,7 @@ pub(crate) enum Trigger {
         /// The event as it would arrive.
         #[arg(long, value_name = "FILE", required_unless_present = "cases")]
         event: Option<PathBuf>,
-        /// Secrets: `{"gitSharedSecret": "…"}`.
+        /// Secrets: `{"gitSharedSecret": "…", "ssm:/NAME": "…"}`, the latter for triggers that refer to theirs.
         #[arg(long, value_name = "FILE")]
         secrets: Option<PathBuf>,
         /// When the event arrives.
@@ -436,6 +488,22 @@ pub(crate) enum Webhook {
         /// The cases; their payload files lie beside them.
         #[arg(long, value_name = "FILE")]
         cases: PathBuf,
+    },
+    /// Save preconfigured webhooks, each a stage type of its own, and the accounts whose headers webhooks send.
+    #[command(after_help = "Example:\n  gennaker webhook save webhooks.json")]
+    Save {
+        /// Spinnaker's JSON: one webhook, a list, or `webhook.preconfigured` and `webhook.accounts`.
+        file: PathBuf,
+    },
+    /// List the preconfigured webhooks and the accounts.
+    #[command(after_help = "Example:\n  gennaker webhook list --json")]
+    List,
+    /// Take a preconfigured webhook away. Pipelines that were saved with it keep what it was.
+    #[command(after_help = "Example:\n  gennaker webhook delete smokeTest")]
+    Delete {
+        /// Its stage type.
+        #[arg(value_name = "TYPE")]
+        stage_type: String,
     },
 }
 
@@ -640,6 +708,49 @@ pub(crate) struct SaveAccount {
     /// A region that may be deployed to; without any, all.
     #[arg(long = "region", value_name = "REGION", requires = "name")]
     pub regions: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Application {
+    /// Save an application's record; pipelines need none.
+    #[command(after_help = "Example:\n  gennaker application save shop.json")]
+    Save {
+        /// Application in Spinnaker's JSON: as Front50 has it, or with `attributes` as `spin application get` prints it.
+        file: PathBuf,
+    },
+    /// Print an application's record.
+    #[command(after_help = "Example:\n  gennaker application show shop")]
+    Show {
+        /// Its name.
+        name: String,
+    },
+    /// List the applications that were saved.
+    #[command(after_help = "Example:\n  gennaker application list --json")]
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Subscription {
+    /// Save the message format of a subscription.
+    #[command(
+        after_help = "Example:\n  gennaker subscription save orders --message-format orders.jinja"
+    )]
+    Save {
+        /// Its name: of the queue or the topic, or the source of the events (aws.s3).
+        name: String,
+        /// A template, as Spinnaker's `templatePath`: it makes a JSON list of artifacts of a message.
+        #[arg(long = "message-format", value_name = "FILE")]
+        format: PathBuf,
+    },
+    /// List the subscriptions that have a message format.
+    #[command(after_help = "Example:\n  gennaker subscription list --json")]
+    List,
+    /// Delete the message format of a subscription.
+    #[command(after_help = "Example:\n  gennaker subscription delete orders")]
+    Delete {
+        /// Its name.
+        name: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

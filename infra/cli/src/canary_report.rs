@@ -63,7 +63,9 @@ pub(crate) async fn show(
             data.get("intervals").cloned().unwrap_or_default(),
         ),
     ] {
-        report[name] = value;
+        if let Some(report) = report.as_object_mut() {
+            report.insert(name.to_owned(), value);
+        }
     }
     if let Some(path) = out {
         std::fs::write(path, page).map_err(|error| {

@@ -437,8 +437,9 @@ async fn explain(installation: &Installation, output: &Output, id: &str) -> Resu
     let execution = installation.execution(id).await?;
     let snapshot = installation.snapshot(execution, None).await?;
     let intents = installation.store.intents(&snapshot.execution.id).await?;
+    let locks = installation.store.locks_of(&snapshot.execution.id).await?;
     let now = now_millis();
-    let explained = explanation(&snapshot, &intents, now);
+    let explained = explanation(&snapshot, &intents, locks, now);
     if output.json {
         return output.data(&explained);
     }

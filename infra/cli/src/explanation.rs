@@ -37,6 +37,8 @@ pub(crate) struct Explanation {
     server_groups: Vec<Place>,
     /// Server groups whose minimum it holds.
     pinned: Vec<Pinned>,
+    /// Clusters that no other execution may change meanwhile, as `account/region/cluster`.
+    locks: Vec<String>,
     /// What a person has to do, the most urgent first.
     todo: Vec<String>,
 }
@@ -156,8 +158,13 @@ fn change(intent: &Intent) -> Change {
     }
 }
 
-/// Explains an execution.
-pub(crate) fn explanation(snapshot: &Snapshot, intents: &[Intent], now: i64) -> Explanation {
+/// Explains an execution that has these intents, and these locks.
+pub(crate) fn explanation(
+    snapshot: &Snapshot,
+    intents: &[Intent],
+    locks: Vec<String>,
+    now: i64,
+) -> Explanation {
     let execution = &snapshot.execution;
     let stages = snapshot.stages();
     let waiting = if snapshot.is_over() {
@@ -227,6 +234,7 @@ pub(crate) fn explanation(snapshot: &Snapshot, intents: &[Intent], now: i64) -> 
             .collect(),
         server_groups: made.into_iter().collect(),
         pinned,
+        locks,
         todo: Vec::new(),
     };
     explained.todo = todo(snapshot, &explained, now);
@@ -477,6 +485,13 @@ impl Explanation {
                 })
                 .collect(),
         ));
+        lines.extend(named(
+            "clusters that no other execution may change meanwhile:",
+            self.locks
+                .iter()
+                .map(|lock| format!("  {}", plain(lock)))
+                .collect(),
+        ));
         if self.left.is_empty() && self.status.is_complete() {
             lines.push("nothing is left in the account but what completed stages made".to_owned());
         }
@@ -572,7 +587,12 @@ mod tests {
             .unwrap()
             .clone();
         let snapshot = snapshot(Status::Running, "manual-judgment", record);
-        let explained = explanation(&snapshot, &[], 62_000);
+        let explained = explanation(
+            &snapshot,
+            &[],
+            vec!["prod/us-east-1/shop".to_owned()],
+            62_000,
+        );
         let waiting = &explained.waiting[0];
         assert_eq!(waiting.roles, ["release"]);
         assert!(
@@ -582,6 +602,7 @@ mod tests {
         let lines = explained.lines(62_000).join("\n");
         assert!(lines.contains("waits since 1 min 00 s"), "{lines}");
         assert!(lines.contains("roles release"), "{lines}");
+        assert!(lines.contains("  prod/us-east-1/shop"), "{lines}");
     }
 
     #[test]
@@ -603,7 +624,7 @@ mod tests {
                 Some("not undone: tried 10 times"),
             ),
         ];
-        let explained = explanation(&snapshot, &intents, 4_000);
+        let explained = explanation(&snapshot, &intents, Vec::new(), 4_000);
         let left: Vec<&str> = explained
             .left
             .iter()
@@ -642,7 +663,7 @@ mod tests {
         });
         let snapshot = snapshot(Status::Terminal, "create-server-group", record);
         let gone = intent("create-server-group", true, Some("server group is gone"));
-        let explained = explanation(&snapshot, &[gone], 4_000);
+        let explained = explanation(&snapshot, &[gone], Vec::new(), 4_000);
         assert_eq!(explained.failed[0].reason, "0 of 2 healthy");
         assert!(explained.left.is_empty() && explained.server_groups.is_empty());
         assert!(

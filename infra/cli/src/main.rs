@@ -2,8 +2,10 @@
 
 mod account;
 mod accounts;
+mod application;
 mod arguments;
 mod artifact;
+mod build_service;
 mod canary;
 mod canary_metrics;
 mod canary_report;
@@ -31,10 +33,12 @@ mod progress;
 mod redrive;
 mod run;
 mod saved;
+mod subscription;
 mod surroundings;
 mod trigger;
 mod user;
 mod view;
+mod webhooks;
 
 use std::process::ExitCode;
 
@@ -107,7 +111,7 @@ async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         Command::Canary(command) => canary::run(command, &prefix, &output).await,
         Command::Decision(command) => decision::run(command, &output),
         Command::Trigger(command) => trigger::run(command, &prefix, &output).await,
-        Command::Webhook(command) => trigger::webhook(command, &output),
+        Command::Webhook(command) => webhooks::run(command, &prefix, &output).await,
         Command::Artifact(command) => artifact::run(command, &prefix, &output).await,
         Command::Cron(command) => trigger::cron(command, &output),
         Command::Execution(Execution::Evaluate { cases }) => evaluation::run(&cases, &output).await,
@@ -118,11 +122,20 @@ async fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         Command::Account(command) => {
             account::run(command, &Installation::connect(&prefix).await, &output).await
         }
+        Command::Application(command) => {
+            application::run(command, &Installation::connect(&prefix).await, &output).await
+        }
+        Command::Subscription(command) => {
+            subscription::run(command, &Installation::connect(&prefix).await, &output).await
+        }
         Command::Monitor(command) => {
             monitor::run(command, &Installation::connect(&prefix).await, &output).await
         }
         Command::User(command) => {
             user::run(command, &Installation::connect(&prefix).await, &output).await
+        }
+        Command::BuildService(command) => {
+            build_service::run(command, &Installation::connect(&prefix).await, &output).await
         }
         Command::Package(arguments) => package::run(arguments, &output).await,
         Command::Completion { shell } => manual::completion(shell),

@@ -46,7 +46,8 @@ pub(crate) async fn run(arguments: Run, prefix: &str, output: &Output) -> Result
     names.extend(accounts::of_world(&world));
     let text = pipeline.to_string();
     // Refused before anything is started.
-    crate::pipeline::compile_pipeline(&text, prefix, None, Mode::Save)?;
+    let no_webhooks = gennaker_compiler::PreconfiguredWebhooks::new();
+    crate::pipeline::compile_pipeline(&text, prefix, None, Mode::Save, no_webhooks)?;
     let (ground, wait_scale) = match local::found().await? {
         Some(ground) => {
             // The world that is there stays what it is, unless another one is given.

@@ -3,7 +3,7 @@
 use gennaker_cloud::Functions;
 use gennaker_cloud::functions::{Answer, AwsFunctions, function_name};
 use gennaker_cloud::store::pipelines::Pipeline;
-use gennaker_compiler::Mode;
+use gennaker_compiler::{Mode, PreconfiguredWebhooks, preconfigured};
 use gennaker_domain::{Problem, error_name};
 use serde_json::{Value, json};
 
@@ -139,11 +139,18 @@ pub(crate) async fn save_pipeline(
     output: &Output,
 ) -> Result<Value, Failure> {
     // Everything that can be said without the cloud is said at once, with the places in the file as it was given.
+    let preconfigured = match serde_json::from_str(text) {
+        Ok(pipeline) if preconfigured::may_use(&pipeline) => {
+            crate::webhooks::of_installation(installation).await?
+        }
+        _ => PreconfiguredWebhooks::new(),
+    };
     let compiled = crate::pipeline::compile_pipeline(
         text,
         &installation.prefix,
         application.clone(),
         Mode::Save,
+        preconfigured,
     )?;
     output.problems(&compiled.warnings);
     let pipeline = input::parse(text, "the pipeline")?;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use gennaker_domain::Problem;
+use gennaker_http::SecretReference;
 use gennaker_triggers::arrival::arrived;
 use gennaker_triggers::explain::{explain, without_secrets};
 use gennaker_triggers::matching::Settings;
@@ -14,7 +15,7 @@ use gennaker_triggers::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::arguments::{Cron, Trigger, Webhook};
+use crate::arguments::{Cron, Trigger};
 use crate::failure::Failure;
 use crate::input;
 use crate::installation::Installation;
@@ -82,11 +83,10 @@ pub(crate) fn cron(command: Cron, output: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `gennaker webhook`.
-pub(crate) fn webhook(command: Webhook, output: &Output) -> Result<(), Failure> {
-    let Webhook::Evaluate { cases } = command;
+/// `gennaker webhook evaluate`.
+pub(crate) fn webhook(cases: &Path, output: &Output) -> Result<(), Failure> {
     let folder = cases.parent().map(Path::to_owned).unwrap_or_default();
-    input::json_lines(&cases, |case| {
+    input::json_lines(cases, |case| {
         // Payload files lie beside the cases.
         let payload = |name: &str| input::text(&folder.join(Path::new(name).file_name()?)).ok();
         output.compact(&evaluate_webhook_case(&case, &payload))
@@ -115,9 +115,10 @@ pub(crate) async fn run(command: Trigger, prefix: &str, output: &Output) -> Resu
         // Matching knows no clock; the flag is checked so that a script learns of a typing error.
         time(&now)?;
     }
-    let pipelines = read_pipelines(&pipelines.unwrap_or_default())?;
+    let mut pipelines = read_pipelines(&pipelines.unwrap_or_default())?;
     let event = input::json(&event.unwrap_or_default())?;
     let secrets = secrets.map(|file| input::json(&file)).transpose()?;
+    put_secrets(&mut pipelines, secrets.as_ref(), output);
     let shared = secrets
         .as_ref()
         .and_then(|secrets| secrets.get("gitSharedSecret"))
@@ -163,6 +164,28 @@ pub(crate) async fn run(command: Trigger, prefix: &str, output: &Output) -> Resu
         ))?;
     }
     Ok(())
+}
+
+/// Puts the secrets of the file in place of the references to them: nothing is read from where they are kept.
+fn put_secrets(pipelines: &mut [Value], secrets: Option<&Value>, output: &Output) {
+    let triggers = pipelines
+        .iter_mut()
+        .filter_map(|pipeline| pipeline.get_mut("triggers")?.as_array_mut())
+        .flatten();
+    for secret in triggers.filter_map(|trigger| trigger.get_mut("secret")) {
+        let Some(reference) = secret.as_str() else {
+            continue;
+        };
+        if !matches!(SecretReference::parse(reference), Ok(Some(_))) {
+            continue;
+        }
+        match secrets.and_then(|secrets| secrets.get(reference)) {
+            Some(known) => *secret = known.clone(),
+            None => output.say(&format!(
+                "no signature fits the secret `{reference}`: give it with --secrets, as {{\"{reference}\": \"…\"}}"
+            )),
+        }
+    }
 }
 
 /// The pipelines of a file (one, or a list) or of every JSON file of a folder, by name.

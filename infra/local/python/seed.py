@@ -106,6 +106,12 @@ class Seeder:
         self.note("security group", region, name, made)
         return made
 
+    def key_pair(self, region, name):
+        ec2 = self.client("ec2", region)
+        if not ec2.describe_key_pairs(Filters=[{"Name": "key-name", "Values": [name]}])["KeyPairs"]:
+            ec2.create_key_pair(KeyName=name)
+            self.note("key pair", region, name, name)
+
     def target_group(self, region, name):
         elb = self.client("elbv2", region)
         try:
@@ -260,6 +266,8 @@ class Seeder:
                 self.subnet_by_id(region, subnet)
             for name in literals(group.get("securityGroups")) + literals(group.get("securityGroupNames")):
                 self.security_group(region, name)
+            for name in literals(group.get("keyPair")):
+                self.key_pair(region, name)
             for name in literals(group.get("targetGroups")):
                 self.target_group(region, name)
             for name in literals(group.get("loadBalancers")):

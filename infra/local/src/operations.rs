@@ -13,7 +13,7 @@ use crate::{Capacity, Error, FunctionArtifact, LocalCloud, Progress, Silent, Wor
 /// Something that seeding made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Created {
-    /// `image`, `subnet`, `security group`, `target group`, `load balancer`, `server group`, `repository`, `vpc`.
+    /// `image`, `subnet`, `security group`, `key pair`, `target group`, `load balancer`, `server group`, `repository`, `vpc`.
     pub kind: String,
     /// Where.
     pub region: String,

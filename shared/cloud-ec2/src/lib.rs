@@ -420,6 +420,64 @@ impl Ec2 for AwsEc2 {
         }
     }
 
+    async fn key_pairs(&self) -> Result<Vec<String>, CloudError> {
+        let output = self
+            .client
+            .describe_key_pairs()
+            .send()
+            .await
+            .map_err(|error| from_sdk("ec2:DescribeKeyPairs", "all key pairs", &error))?;
+        let names = output.key_pairs().iter().filter_map(|pair| pair.key_name());
+        Ok(names.map(str::to_owned).collect())
+    }
+
+    async fn instance_types(&self, names: &[String]) -> Result<Vec<String>, CloudError> {
+        let mut wanted: Vec<String> = names
+            .iter()
+            .map(|name| match name.split_once('.') {
+                Some((family, _)) => format!("{}.*", literal(family)),
+                None => literal(name),
+            })
+            .collect();
+        wanted.sort();
+        wanted.dedup();
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let filter = sdk::Filter::builder()
+            .name("instance-type")
+            .set_values(Some(wanted))
+            .build();
+        let mut found = Vec::new();
+        let mut token = None;
+        loop {
+            let output = self
+                .client
+                .describe_instance_type_offerings()
+                .location_type(sdk::LocationType::Region)
+                .filters(filter.clone())
+                .set_next_token(token)
+                .send()
+                .await
+                .map_err(|error| {
+                    from_sdk(
+                        "ec2:DescribeInstanceTypeOfferings",
+                        &names.join(", "),
+                        &error,
+                    )
+                })?;
+            let offered = output.instance_type_offerings().iter();
+            found.extend(offered.filter_map(|one| Some(one.instance_type()?.as_str().to_owned())));
+            token = output
+                .next_token()
+                .filter(|token| !token.is_empty())
+                .map(str::to_owned);
+            if token.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
     async fn template_version(
         &self,
         name: &str,

@@ -90,18 +90,20 @@ impl Account {
     }
 
     /// A connection to the account in a region: its role assumed, with the run's name as the session's, so that
-    /// CloudTrail tells which execution did what. Makes no call; the first one assumes the role.
+    /// CloudTrail tells which execution did what, and with a policy that allows what the function does and no more.
+    /// Makes no call; the first one assumes the role.
     pub async fn connection(&self, from: &Connection, region: &str, run: &Run) -> Connection {
         let there = from.in_region(region);
         let Some(role) = &self.role else {
             return there;
         };
-        let provider = AssumeRoleProvider::builder(role)
+        let mut provider = AssumeRoleProvider::builder(role)
             .configure(there.config())
             // At most 64 characters; a run has 26, a hyphen and a number.
-            .session_name(format!("gennaker-{run}"))
-            .build()
-            .await;
-        there.with_credentials(provider)
+            .session_name(format!("gennaker-{run}"));
+        if let Some(policy) = from.session_policy(&self.account_id, region) {
+            provider = provider.policy(policy);
+        }
+        there.with_credentials(provider.build().await)
     }
 }

@@ -16,6 +16,13 @@ pub trait Alarms: Send + Sync {
     async fn alarms(&self, names: &[String]) -> Result<Vec<Alarm>, CloudError>;
 }
 
+/// The calls of [`Alarms`], with the IAM actions that they need.
+pub mod calls {
+    crate::iam::calls! { "Alarms":
+        ALARMS = "alarms" => ["cloudwatch:DescribeAlarms"];
+    }
+}
+
 /// Alarms of CloudWatch, in one account and region.
 #[derive(Clone, Debug)]
 pub struct AwsAlarms {

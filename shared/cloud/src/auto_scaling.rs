@@ -320,7 +320,7 @@ fn size(size: Option<i32>) -> u32 {
     size.and_then(|size| u32::try_from(size).ok()).unwrap_or(0)
 }
 
-fn template_of(specification: &sdk::LaunchTemplateSpecification) -> TemplateVersion {
+pub(crate) fn template_of(specification: &sdk::LaunchTemplateSpecification) -> TemplateVersion {
     TemplateVersion {
         id: specification
             .launch_template_id()
@@ -420,14 +420,17 @@ fn hook_of(hook: &LifecycleHook) -> sdk::LifecycleHookSpecification {
         .build()
 }
 
-fn template(version: &TemplateVersion) -> sdk::LaunchTemplateSpecification {
+pub(crate) fn template(version: &TemplateVersion) -> sdk::LaunchTemplateSpecification {
     sdk::LaunchTemplateSpecification::builder()
         .launch_template_id(&version.id)
         .version(&version.version)
         .build()
 }
 
-fn mixed_policy(mixed: &MixedInstances, version: &TemplateVersion) -> sdk::MixedInstancesPolicy {
+pub(crate) fn mixed_policy(
+    mixed: &MixedInstances,
+    version: &TemplateVersion,
+) -> sdk::MixedInstancesPolicy {
     let overrides: Vec<_> = mixed
         .instance_types
         .iter()

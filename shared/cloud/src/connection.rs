@@ -21,6 +21,8 @@ use aws_smithy_runtime_api::client::http::{
 };
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 
+use crate::session;
+
 /// The roots that AWS's public endpoints chain to: Amazon Root CA 1 to 4 and Starfield Services G2. Parsing these five
 /// costs a tenth of loading the system's store, which is most of a cold start.
 const AMAZON_ROOTS: &[u8] = include_bytes!("amazon-roots.pem");
@@ -32,6 +34,7 @@ const AMAZON_ROOTS: &[u8] = include_bytes!("amazon-roots.pem");
 #[derive(Clone, Debug)]
 pub struct Connection {
     config: SdkConfig,
+    function: Option<String>,
 }
 
 /// Which certificate authorities are trusted.
@@ -108,7 +111,26 @@ impl Connection {
             )
             .load()
             .await;
-        Self { config }
+        Self {
+            config,
+            function: None,
+        }
+    }
+
+    /// The same for a function, such as `resize-server-group`: a role that it assumes is cut to what it does.
+    #[must_use]
+    pub fn for_function(self, name: impl Into<String>) -> Self {
+        Self {
+            function: Some(name.into()),
+            ..self
+        }
+    }
+
+    /// The session policy under which a role of that account is assumed for work in that region; none where no
+    /// function is known to be at work.
+    #[must_use]
+    pub fn session_policy(&self, account_id: &str, region: &str) -> Option<String> {
+        session::policy(self.function.as_deref()?, account_id, region)
     }
 
     /// The same, but every service answers at `endpoint`: an emulator that this process started itself, so that no
@@ -124,6 +146,7 @@ impl Connection {
                 .region(Region::new(region.to_owned()))
                 .credentials_provider(SharedCredentialsProvider::new(credentials))
                 .build(),
+            function: self.function.clone(),
         }
     }
 
@@ -152,6 +175,7 @@ impl Connection {
                 .to_builder()
                 .region(Region::new(region.to_owned()))
                 .build(),
+            function: self.function.clone(),
         }
     }
 
@@ -164,6 +188,7 @@ impl Connection {
                 .to_builder()
                 .credentials_provider(SharedCredentialsProvider::new(provider))
                 .build(),
+            function: self.function.clone(),
         }
     }
 }

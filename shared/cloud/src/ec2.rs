@@ -153,6 +153,13 @@ pub trait Ec2: Send + Sync {
     /// All security groups of the account in the region. (`ec2:DescribeSecurityGroups`)
     async fn security_groups(&self) -> Result<Vec<SecurityGroup>, CloudError>;
 
+    /// The names of all key pairs of the account in the region. (`ec2:DescribeKeyPairs`)
+    async fn key_pairs(&self) -> Result<Vec<String>, CloudError>;
+
+    /// Those of these instance types that the region offers, and with them the others of their families (`t3.…` of
+    /// `t3.small`): what there is for whoever asks for one that is not. (`ec2:DescribeInstanceTypeOfferings`)
+    async fn instance_types(&self, names: &[String]) -> Result<Vec<String>, CloudError>;
+
     /// The version of a launch template that has this description, if there is one.
     /// (`ec2:DescribeLaunchTemplateVersions`)
     async fn template_version(
@@ -194,6 +201,8 @@ pub mod calls {
         IMAGES_NAMED = "images_named" => ["ec2:DescribeImages"];
         SUBNETS = "subnets" => ["ec2:DescribeSubnets"];
         SECURITY_GROUPS = "security_groups" => ["ec2:DescribeSecurityGroups"];
+        KEY_PAIRS = "key_pairs" => ["ec2:DescribeKeyPairs"];
+        INSTANCE_TYPES = "instance_types" => ["ec2:DescribeInstanceTypeOfferings"];
         TEMPLATE_VERSION = "template_version" => ["ec2:DescribeLaunchTemplateVersions"];
         CREATE_TEMPLATE_VERSION = "create_template_version" => ["ec2:CreateLaunchTemplate", "ec2:CreateLaunchTemplateVersion", "ec2:CreateTags"];
         TEMPLATE_DATA = "template_data" => ["ec2:DescribeLaunchTemplateVersions"];

@@ -33,6 +33,7 @@ pub trait Notifications: Send + Sync {
 pub mod calls {
     crate::iam::calls! { "Notifications":
         PUBLISH = "publish" => ["sns:Publish"];
+        SEND_TEXT = "send_text" => ["sns:Publish"];
     }
 }
 

@@ -59,3 +59,13 @@ pub trait Scheduler: Send + Sync {
     /// The schedules of the group, a page at a time. (`scheduler:ListSchedules`)
     async fn list(&self, from: Option<&str>, now: i64) -> Result<Page, CloudError>;
 }
+
+/// The calls of [`Scheduler`], with the IAM actions that they need.
+pub mod calls {
+    crate::iam::calls! { "Scheduler":
+        PUT = "put" => ["scheduler:CreateSchedule", "scheduler:UpdateSchedule", "iam:PassRole"];
+        STANDS = "stands" => ["scheduler:GetSchedule"];
+        DELETE = "delete" => ["scheduler:DeleteSchedule"];
+        LIST = "list" => ["scheduler:ListSchedules"];
+    }
+}

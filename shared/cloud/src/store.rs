@@ -13,15 +13,19 @@ use serde_json::{Map, Value, json};
 
 use crate::{CloudError, Condition, Index, Item, Key, Table, Write};
 
+pub mod applications;
 pub mod approvals;
 pub mod arrivals;
 pub mod artifacts;
+pub mod builds;
 pub mod canaries;
 pub mod children;
 pub mod locks;
 pub mod pipelines;
 pub mod slots;
+pub mod subscriptions;
 pub mod upkeep;
+pub mod webhooks;
 
 /// Plans are compressed at this level: 3 is zstd's own default.
 const COMPRESSION: i32 = 3;

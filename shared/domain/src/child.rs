@@ -5,6 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::approval::shown::propagated_user;
+use crate::artifact::Unbound;
 use crate::execution_json::stage_id;
 use crate::rollup::{self, Records};
 use crate::{Execution, ExecutionId, Plan, Run, Status, artifact};
@@ -676,10 +677,58 @@ pub fn outcome(monitor: Monitor, watched: &[Watched]) -> Outcome {
     }
 }
 
+/// The outputs of a stage that waited, with its `expectedArtifacts` bound to what the executions made: the `artifacts`
+/// of these outputs, else `inherited`, those of the nearest stage before it. Unchanged if it expects none.
+///
+/// # Errors
+/// [`Unbound`] for the first that nothing matches; the stage then fails.
+pub fn bind_artifacts(
+    context: &Map<String, Value>,
+    inherited: Option<&Value>,
+    mut outputs: Map<String, Value>,
+) -> Result<Map<String, Value>, Unbound> {
+    let expected = context.get("expectedArtifacts").and_then(Value::as_array);
+    let Some(expected) = expected.filter(|expected| !expected.is_empty()) else {
+        return Ok(outputs);
+    };
+    let made = outputs.get("artifacts").or(inherited);
+    let made = made
+        .and_then(Value::as_array)
+        .map_or(&[][..], Vec::as_slice);
+    let bound = artifact::bind(expected, made, &[], false)?;
+    outputs.extend(bound.outputs());
+    Ok(outputs)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{Ending, StageRecord};
+
+    #[test]
+    fn expected_artifacts_are_bound_to_what_the_child_made_else_to_what_came_before_it() {
+        let expecting = json!({"expectedArtifacts": [{"id": "e", "displayName": "image",
+            "matchArtifact": {"type": "docker/image", "name": "shop/web"}}]});
+        let image = |version: &str| json!([{"type": "docker/image", "name": "shop/web", "version": version}]);
+        let made = context(json!({"artifacts": image("2"), "other": 1}));
+        let before = image("1");
+        let bound = |outputs: Map<String, Value>| {
+            bind_artifacts(&context(expecting.clone()), Some(&before), outputs).unwrap()
+        };
+        let outputs = bound(made.clone());
+        assert_eq!(outputs["artifacts"][0]["version"], "2");
+        assert_eq!(
+            outputs["resolvedExpectedArtifacts"][0]["boundArtifact"]["version"],
+            "2"
+        );
+        assert_eq!(outputs["other"], 1);
+        assert_eq!(bound(Map::new())["artifacts"][0]["version"], "1");
+        assert!(bind_artifacts(&context(expecting.clone()), None, Map::new()).is_err());
+        assert_eq!(
+            bind_artifacts(&Map::new(), None, made.clone()).unwrap(),
+            made
+        );
+    }
 
     fn context(value: Value) -> Map<String, Value> {
         value.as_object().cloned().unwrap()

@@ -20,6 +20,7 @@
 //! | Do alarms stop a deployment? | [`alarm_guard`] |
 //! | Could a deployment go back? | [`rollback_readiness`] |
 //! | What is the way back, and its stages? | [`rollback`] |
+//! | Which clusters are there before a pipeline runs? | [`world`] |
 //!
 //! [`evaluate_case`] answers recorded cases of all of these in Spinnaker's JSON.
 
@@ -41,6 +42,7 @@ pub mod source;
 pub mod strategy;
 pub mod target;
 pub mod traffic_guard;
+pub mod world;
 
 pub use capacity::{Capacity, CapacityError};
 pub use case::{DECISIONS, evaluate_case};

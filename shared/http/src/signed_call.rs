@@ -110,7 +110,7 @@ impl SignedCalls {
     /// The region that calls go to.
     #[must_use]
     pub fn region(&self) -> Option<String> {
-        self.connection.config().region().map(ToString::to_string)
+        aws::region(&self.connection, None)
     }
 
     fn request(&self, call: &SignedCall<'_>, region: &str) -> Request {

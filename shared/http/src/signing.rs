@@ -136,4 +136,28 @@ mod tests {
             "{authorization}"
         );
     }
+
+    /// The example of S3's documentation ("Signature calculations: GET object").
+    #[test]
+    fn a_request_to_s3_is_signed_as_its_documentation_does() {
+        let request = Request::get("https://examplebucket.s3.amazonaws.com/test.txt")
+            .header("Range", "bytes=0-9");
+        let credentials = aws_credential_types::Credentials::new(
+            "AKIAIOSFODNN7EXAMPLE",
+            "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+            None,
+            None,
+            "test",
+        );
+        let headers =
+            signature(&request, credentials, "us-east-1", "s3", 1_369_353_600_000).unwrap();
+        let (_, authorization) = headers
+            .iter()
+            .find(|(name, _)| name == "authorization")
+            .unwrap();
+        assert_eq!(
+            authorization.replace(", ", ","),
+            "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request,SignedHeaders=host;range;x-amz-content-sha256;x-amz-date,Signature=f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"
+        );
+    }
 }

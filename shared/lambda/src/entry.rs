@@ -90,7 +90,19 @@ fn log() {
 /// `NATIVE_ROOTS=true` trusts the system's certificate authorities instead of Amazon's.
 async fn connect_env() -> Connection {
     let native = setting("NATIVE_ROOTS").is_some_and(|value| value == "true");
-    Connection::with_roots(if native { Roots::Native } else { Roots::Amazon }).await
+    let roots = if native { Roots::Native } else { Roots::Amazon };
+    let connection = Connection::with_roots(roots).await;
+    match function() {
+        Some(function) => connection.for_function(function),
+        None => connection,
+    }
+}
+
+/// The function that this process is, such as `resize-server-group`: Lambda's name for it without the prefix.
+fn function() -> Option<String> {
+    let name = setting("AWS_LAMBDA_FUNCTION_NAME")?;
+    let own = name.strip_prefix(&prefix())?.strip_prefix('-')?;
+    Some(own.to_owned())
 }
 
 /// Runs a stage function: builds the clients once and answers calls until Lambda ends the process.

@@ -199,18 +199,10 @@ impl Outside<'_> {
                     .map_or(Value::Null, |pipeline| pipeline.id.into()))
             }
             Question::Application(name) => {
-                let item = self.store.table().get(&Key::application(name)).await?;
-                match item {
-                    Some(mut item) => {
-                        // How it is stored is nothing that an expression should see.
-                        for key in ["PK", "SK"] {
-                            item.shift_remove(key);
-                        }
-                        item.entry("name").or_insert_with(|| name.as_str().into());
-                        Ok(Value::Object(item))
-                    }
-                    None => Err(format!("application `{name}` not found")),
-                }
+                let application = self.store.application(name).await?;
+                application
+                    .map(Value::Object)
+                    .ok_or_else(|| format!("application `{name}` not found"))
             }
             Question::CanaryConfigId { application, name } => {
                 let partition = Key::application(application).partition;

@@ -449,20 +449,13 @@ async fn pipelines_applications_and_canary_configurations_are_found_in_the_table
     sample::save(&world.store, &sample::plan(json!([])), &[])
         .await
         .unwrap();
-    let table = world.store.table();
     let item = |value: Value| value.as_object().cloned().unwrap();
-    for (key, value) in [
-        (
-            Key::application("shop"),
-            json!({"name": "shop", "email": "ada@example.com"}),
-        ),
-        (
-            Key::new("APP#shop", "CANARY#c-1"),
-            json!({"id": "c-1", "name": "latency"}),
-        ),
-    ] {
-        table.write(Write::put(key, item(value))).await.unwrap();
-    }
+    let application = item(json!({"email": "ada@example.com"}));
+    let saved = world.store.save_application("shop", &application).await;
+    saved.unwrap();
+    let canary = item(json!({"id": "c-1", "name": "latency"}));
+    let write = Write::put(Key::new("APP#shop", "CANARY#c-1"), canary);
+    world.store.table().write(write).await.unwrap();
     let context = world.run("1", 2_000).await;
     assert_eq!(context["id"], "p-1");
     assert_eq!(context["elsewhere"], "p-1");

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use gennaker_cloud::alarms::AwsAlarms;
 use gennaker_cloud::auto_scaling::AwsAutoScaling;
+use gennaker_cloud::instance_refresh::AwsInstanceRefreshes;
 use gennaker_cloud::load_balancing::AwsLoadBalancing;
-use gennaker_cloud::{Account, Alarms, AutoScaling, Connection, LoadBalancing};
+use gennaker_cloud::{Account, Alarms, AutoScaling, Connection, InstanceRefreshes, LoadBalancing};
 use gennaker_domain::Run;
 use gennaker_lambda::{Invocation, StageError};
 
@@ -21,6 +22,8 @@ pub struct Place {
     pub auto_scaling: Arc<dyn AutoScaling>,
     /// Elastic Load Balancing there.
     pub load_balancing: Arc<dyn LoadBalancing>,
+    /// Instance refreshes there.
+    pub instance_refreshes: Arc<dyn InstanceRefreshes>,
     /// CloudWatch's alarms there.
     pub alarms: Arc<dyn Alarms>,
 }
@@ -63,6 +66,7 @@ impl Clouds for AwsClouds {
             region: region.to_owned(),
             auto_scaling: Arc::new(AwsAutoScaling::new(&connection)),
             load_balancing: Arc::new(AwsLoadBalancing::new(&connection)),
+            instance_refreshes: Arc::new(AwsInstanceRefreshes::new(&connection)),
             alarms: Arc::new(AwsAlarms::new(&connection)),
         }
     }

@@ -1,10 +1,9 @@
 //! Traffic guards, as the application's record says.
 
-use gennaker_cloud::Key;
 use gennaker_domain::deployment::traffic_guard::{self, GuardedCluster, TrafficGuards};
 use gennaker_domain::deployment::{ServerGroup, naming};
 use gennaker_lambda::{Invocation, StageError, Step};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use crate::Place;
 
@@ -19,17 +18,8 @@ pub async fn guards(
     let application = naming::parse(cluster)
         .app
         .unwrap_or_else(|| invocation.execution.application.clone());
-    let item = invocation
-        .store()
-        .table()
-        .get(&Key::application(&application))
-        .await?;
-    let config: Map<String, Value> = item
-        .as_ref()
-        .and_then(|item| item.get("config"))
-        .and_then(Value::as_str)
-        .and_then(|text| serde_json::from_str(text).ok())
-        .unwrap_or_default();
+    let application = invocation.store().application(&application).await?;
+    let config = application.unwrap_or_default();
     Ok(TrafficGuards::of_application(&config))
 }
 

@@ -7,6 +7,7 @@ pub mod config;
 pub mod destruction;
 pub mod guard;
 pub mod guarded;
+pub mod launch_template;
 pub mod observe;
 pub mod predecessor;
 pub mod sizing;

@@ -42,6 +42,12 @@ pub async fn cluster_groups(place: &Place, cluster: &str) -> Result<Vec<Group>, 
     Ok(groups)
 }
 
+/// The cluster that a group's name belongs to.
+#[must_use]
+pub fn cluster_of(name: &str) -> String {
+    naming::parse(name).cluster.unwrap_or_default()
+}
+
 /// One Auto Scaling group; none where it is gone or being deleted.
 ///
 /// # Errors
@@ -111,7 +117,7 @@ fn server_group_of(place: &Place, group: &Group, targets: &Targets) -> ServerGro
     ServerGroup {
         account: place.account.name.clone(),
         region: place.region.clone(),
-        cluster: naming::parse(&group.name).cluster.unwrap_or_default(),
+        cluster: cluster_of(&group.name),
         name: group.name.clone(),
         created_millis: group.created_millis,
         enabled: !traffic::is_disabled(group),

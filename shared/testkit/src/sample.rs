@@ -157,6 +157,31 @@ pub fn question(execution: &Execution, ref_id: &str, stage: &Value) -> Question 
     }
 }
 
+/// Saves pipelines with so many triggers in all, ninety each; each hears image pushes to a repository of its own,
+/// `shop/<n>` of account 123456789012 in us-east-1.
+///
+/// # Errors
+/// Those of the table.
+pub async fn heard_by(store: &Store, triggers: usize) -> Result<(), CloudError> {
+    const EACH: usize = 90;
+    let mut plan = plan(json!([{"refId": "1", "type": "wait"}]));
+    for first in (0..triggers).step_by(EACH) {
+        plan.pipeline_id = format!("p-{first}");
+        plan.pipeline = format!("release {first}");
+        let entries: Vec<TriggerEntry> = (first..triggers.min(first + EACH))
+            .map(|n| TriggerEntry {
+                key: format!("ecr#123456789012/us-east-1/shop/{n}"),
+                application: plan.application.clone(),
+                pipeline_id: plan.pipeline_id.clone(),
+                index: n - first,
+                trigger: json!({"type": "ecr", "enabled": true, "repository": format!("shop/{n}")}),
+            })
+            .collect();
+        save(store, &plan, &entries).await?;
+    }
+    Ok(())
+}
+
 /// Stores an execution of the plan that runs, in its first run.
 ///
 /// # Errors

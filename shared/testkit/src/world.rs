@@ -1,6 +1,7 @@
 //! One small linked world: Auto Scaling, EC2 and Elastic Load Balancing that keep state and know of each other.
 
 mod alarms;
+mod refreshes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -70,6 +71,8 @@ struct StoredGroup {
     scaling: BTreeSet<String>,
     warm_pool: Option<WarmPool>,
     warm_pool_gone_at: Option<i64>,
+    /// What new instances are launched from while an instance refresh is at work.
+    launching: Option<TemplateVersion>,
     instances: Vec<RunningInstance>,
     visible_at: i64,
 }
@@ -135,6 +138,9 @@ struct State {
     images: Vec<Image>,
     subnets: Vec<Subnet>,
     security_groups: Vec<SecurityGroup>,
+    key_pairs: Vec<String>,
+    /// Instance types that the region does not offer; of all others there are enough.
+    unoffered: BTreeSet<String>,
     /// By target group and instance: taken out by hand.
     deregistered: BTreeSet<(String, String)>,
     bad_instances: BTreeSet<String>,
@@ -145,6 +151,8 @@ struct State {
     builds: Vec<StartedBuild>,
     /// By region and name: since when an alarm has a state; the newest that has come counts.
     alarms: BTreeMap<(String, String), Vec<(i64, AlarmState)>>,
+    /// By group, oldest first.
+    refreshes: BTreeMap<String, Vec<refreshes::StoredRefresh>>,
 }
 
 /// The world of one account and region. Clones are the same world.
@@ -171,6 +179,7 @@ fn refused(operation: &str, resource: &str, code: &str, message: &str) -> CloudE
 impl State {
     /// Launches and terminates until every group has what it wants, and forgets what is gone.
     fn settle(&mut self) {
+        self.refresh();
         let now = self.now;
         let terminate_millis = self.behaviour.terminate_millis;
         let mut deregistered: Vec<(String, String)> = Vec::new();
@@ -198,9 +207,9 @@ impl State {
                 .filter(|instance| instance.terminating.is_none())
                 .count();
             let image = stored
-                .group
-                .launch_template
+                .launching
                 .as_ref()
+                .or(stored.group.launch_template.as_ref())
                 .and_then(|template| {
                     let versions = self.templates.get(&template.id)?;
                     let number: usize = template.version.parse().ok()?;
@@ -540,6 +549,21 @@ impl World {
         version.map(|version| version.data.clone())
     }
 
+    /// The images that a group's living instances run, sorted; no call, never a fault.
+    #[must_use]
+    pub fn images_of(&self, name: &str) -> Vec<String> {
+        let key = self.key(name);
+        let state = self.lock();
+        let instances = state.groups.get(&key).map(|stored| &stored.instances);
+        let living = instances.into_iter().flatten();
+        let mut images: Vec<String> = living
+            .filter(|instance| instance.terminating.is_none())
+            .map(|instance| instance.image.clone())
+            .collect();
+        images.sort();
+        images
+    }
+
     /// What else a group is made of; no call, never a fault.
     #[must_use]
     pub fn group_details(&self, name: &str) -> Option<GroupDetails> {
@@ -580,6 +604,16 @@ impl World {
     /// Adds an image.
     pub fn add_image(&self, id: &str, name: &str) {
         self.lock().add_image(id, name);
+    }
+
+    /// Adds a key pair.
+    pub fn add_key_pair(&self, name: &str) {
+        self.lock().key_pairs.push(name.to_owned());
+    }
+
+    /// The region offers an instance type no more.
+    pub fn withdraw_instance_type(&self, name: &str) {
+        self.lock().unoffered.insert(name.to_owned());
     }
 
     /// An image is deregistered: nothing launches from it any more.
@@ -666,6 +700,7 @@ impl World {
                 scaling: BTreeSet::new(),
                 warm_pool: None,
                 warm_pool_gone_at: None,
+                launching: None,
                 group: Group {
                     name: name.to_owned(),
                     created_millis: now,
@@ -863,6 +898,7 @@ impl AutoScaling for World {
                     scaling: BTreeSet::new(),
                     warm_pool: None,
                     warm_pool_gone_at: None,
+                    launching: None,
                     group: Group {
                         name: new.name.clone(),
                         created_millis: now,
@@ -1221,6 +1257,26 @@ impl Ec2 for World {
         )
     }
 
+    async fn key_pairs(&self) -> Result<Vec<String>, CloudError> {
+        self.call("ec2:DescribeKeyPairs", "all key pairs", |state| {
+            Ok(state.key_pairs.clone())
+        })
+    }
+
+    async fn instance_types(&self, names: &[String]) -> Result<Vec<String>, CloudError> {
+        self.call(
+            "ec2:DescribeInstanceTypeOfferings",
+            &names.join(", "),
+            |state| {
+                let family = |name: &String| name.split('.').next().map(|f| format!("{f}.large"));
+                let mut all: Vec<String> = names.iter().filter_map(family).collect();
+                all.extend(names.iter().cloned());
+                all.retain(|name| !state.unoffered.contains(name));
+                Ok(all)
+            },
+        )
+    }
+
     async fn template_version(
         &self,
         name: &str,
@@ -1320,6 +1376,7 @@ impl Clouds for World {
             region: region.to_owned(),
             auto_scaling: Arc::new(self.in_region(region)),
             load_balancing: Arc::new(self.in_region(region)),
+            instance_refreshes: Arc::new(self.in_region(region)),
             alarms: Arc::new(self.in_region(region)),
         }
     }

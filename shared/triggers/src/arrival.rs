@@ -5,8 +5,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use crate::event::Event;
+use crate::inbound::events;
 use crate::json::{MAX_DEPTH, depth};
-use crate::webhook::{MAX_BODY, Received, Refused, receive};
+use crate::webhook::{MAX_BODY, Received, Refused};
 
 /// Most messages of one delivery that are read; Lambda hands over 10,000 at most.
 const MAX_MESSAGES: usize = 10_000;
@@ -58,7 +59,7 @@ pub fn arrived(value: &Value) -> Result<Vec<Received>, Refused> {
             } else {
                 raw.as_bytes()
             };
-            Ok(vec![receive(kind, source, &headers, bytes)?])
+            events(kind, source, &headers, bytes)
         }
         Some("eventbridge") => Ok(vec![event_bridge(&body()?)?]),
         Some("sns" | "sqs") => queue(&delivered(value, None)?),

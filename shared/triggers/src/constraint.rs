@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use gennaker_expressions::Pattern;
+use gennaker_expressions::{JsonPath, Pattern};
 use serde_json::{Map, Value};
 
 use crate::json::java_text;
-use crate::json_path::{JsonPath, Selection};
 
 /// Why a constraint gave no answer; the trigger does not match.
 #[derive(Debug, thiserror::Error, PartialEq, Eq, Clone)]
@@ -163,11 +162,8 @@ pub(crate) fn json_path_with(
                 )));
             }
         };
-        let selection = path.select(payload).map_err(ConstraintError::TooCostly)?;
-        let values = match selection {
-            Selection::None => return Ok(Some(format!("`{key}` names nothing in the payload"))),
-            Selection::Text(text) => vec![Value::String(text)],
-            Selection::List(values) => values,
+        let Some(values) = selected(&path, payload)? else {
+            return Ok(Some(format!("`{key}` names nothing in the payload")));
         };
         if wanted.is_null() {
             return Err(ConstraintError::NoValue(key.clone()));
@@ -194,6 +190,25 @@ pub(crate) fn json_path_with(
         }
     }
     Ok(None)
+}
+
+/// The values that a path selects: the text of a single one, the elements of a list, or everything that an indefinite
+/// path found. None for nothing, and for an object.
+fn selected(
+    path: &JsonPath,
+    payload: &Map<String, Value>,
+) -> Result<Option<Vec<Value>>, ConstraintError> {
+    let found = path
+        .find(payload)
+        .map_err(|error| ConstraintError::TooCostly(error.to_string()))?;
+    if !path.is_definite() {
+        return Ok(Some(found));
+    }
+    Ok(match found.into_iter().next() {
+        None | Some(Value::Null | Value::Object(_)) => None,
+        Some(Value::Array(items)) => Some(items),
+        Some(scalar) => Some(vec![Value::String(java_text(&scalar))]),
+    })
 }
 
 /// Every attribute has to be a header that has exactly this value among its own.

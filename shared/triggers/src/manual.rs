@@ -155,53 +155,32 @@ pub fn parameters(pipeline: &Pipeline, given: Option<&Map<String, Value>>) -> Ma
     all
 }
 
-/// What keeps a start by hand from being sensible: required parameters without a value, values that are not among the
-/// options, dates that are none. Each names the parameter.
+/// Why a person cannot have meant this value of a parameter: it is not among the options, or no date. None for an empty
+/// one.
 #[must_use]
-pub fn parameter_problems(pipeline: &Pipeline, all: &Map<String, Value>) -> Vec<String> {
-    let mut problems = Vec::new();
-    for parameter in &pipeline.parameter_config {
-        let get = |field: &str| parameter.get(field).unwrap_or(&Value::Null);
-        let Some(name) = get("name").as_str() else {
-            continue;
-        };
-        if !is_asked(parameter, all) {
-            continue;
-        }
-        let value = all.get(name).unwrap_or(&Value::Null);
-        let text = json::java_text(value);
-        let is_empty = value.is_null() || text.is_empty();
-        if is_empty {
-            if json::boolean("required", get("required")).unwrap_or(false) {
-                problems.push(format!("Required parameter {name} is missing"));
-            }
-            continue;
-        }
-        let options = get("options")
-            .as_array()
-            .filter(|_| json::boolean("hasOptions", get("hasOptions")).unwrap_or(false));
-        if let Some(options) = options
-            && !options.iter().any(|option| {
-                option
-                    .get("value")
-                    .is_some_and(|one| json::java_text(one) == text)
-            })
-        {
-            problems.push(format!(
-                "`{text}` is not among the options of parameter {name}"
-            ));
-        }
-        if get("constraint") == "date" && text.parse::<jiff::civil::Date>().is_err() {
-            problems.push(format!(
-                "`{text}` of parameter {name} is no date such as 2026-01-31"
-            ));
-        }
+pub fn value_problem(parameter: &Map<String, Value>, value: &Value) -> Option<String> {
+    let get = |field: &str| parameter.get(field).unwrap_or(&Value::Null);
+    let text = json::java_text(value);
+    if value.is_null() || text.is_empty() {
+        return None;
     }
-    problems
+    let has_options = json::boolean("hasOptions", get("hasOptions")).unwrap_or(false);
+    let options = get("options").as_array().filter(|_| has_options);
+    let is_option = |option: &Value| {
+        let value = option.get("value");
+        value.is_some_and(|one| json::java_text(one) == text)
+    };
+    if options.is_some_and(|options| !options.iter().any(is_option)) {
+        return Some(format!("`{text}` is not among the options"));
+    }
+    let is_date = || text.parse::<jiff::civil::Date>().is_ok();
+    (get("constraint") == "date" && !is_date())
+        .then(|| format!("`{text}` is no date such as 2026-01-31"))
 }
 
-/// Whether the condition of a parameter, if it has one, holds.
-fn is_asked(parameter: &Map<String, Value>, all: &Map<String, Value>) -> bool {
+/// Whether the condition of a parameter, if it has one, holds: otherwise nobody is asked for it.
+#[must_use]
+pub fn is_asked(parameter: &Map<String, Value>, all: &Map<String, Value>) -> bool {
     let conditional = parameter.get("conditional").unwrap_or(&Value::Null);
     let Some(condition) = parameter
         .get("condition")

@@ -52,7 +52,8 @@ fn is_sha1(secret: &[u8], body: &[u8], signature: &[u8]) -> bool {
 }
 
 /// Whether two secrets are the same, in a time that tells nothing of where they differ.
-fn same(secret: &[u8], token: &[u8]) -> bool {
+#[must_use]
+pub fn same(secret: &[u8], token: &[u8]) -> bool {
     let of = |text: &[u8]| {
         Hmac::<Sha256>::new_from_slice(secret).map(|mac| mac.chain_update(text).finalize())
     };

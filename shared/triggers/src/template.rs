@@ -56,6 +56,14 @@ pub fn artifacts(template: &str, message: &str) -> Result<Vec<Artifact>, Templat
         .unwrap_or_default())
 }
 
+/// Whether a message format can be read at all.
+///
+/// # Errors
+/// [`TemplateError`]: what is wrong with it.
+pub fn check(template: &str) -> Result<(), TemplateError> {
+    parsed(template).map(|_| ())
+}
+
 #[derive(Debug)]
 enum Node {
     Text(String),
@@ -192,12 +200,16 @@ fn nodes<'a>(
     )))
 }
 
-fn render(template: &str, message: Map<String, Value>) -> Result<String, TemplateError> {
+fn parsed(template: &str) -> Result<Vec<Node>, TemplateError> {
     if template.len() > MAX_TEMPLATE {
         return Err(TemplateError::TooCostly);
     }
     let mut pieces = pieces(template)?.into_iter();
-    let (nodes, _) = nodes(&mut pieces, &[], 0)?;
+    nodes(&mut pieces, &[], 0).map(|(nodes, _)| nodes)
+}
+
+fn render(template: &str, message: Map<String, Value>) -> Result<String, TemplateError> {
+    let nodes = parsed(template)?;
     let mut renderer = Renderer {
         names: message.into_iter().collect(),
         out: String::new(),

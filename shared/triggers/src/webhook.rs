@@ -86,7 +86,7 @@ impl From<Unreadable> for Stop {
     }
 }
 
-type Headers = BTreeMap<String, Vec<String>>;
+pub(crate) type Headers = BTreeMap<String, Vec<String>>;
 
 /// Reads `POST /webhooks/{kind}/{source}`. The names of headers ignore case.
 ///
@@ -166,7 +166,7 @@ fn event_headers(named: Headers) -> BTreeMap<String, Option<Vec<Option<String>>>
 }
 
 /// The same for every delivery of the same event: the sender's id of the delivery, or a hash of what was sent.
-fn event_id(kind: &str, source: &str, headers: &Headers, body: &[u8]) -> String {
+pub(crate) fn event_id(kind: &str, source: &str, headers: &Headers, body: &[u8]) -> String {
     let given = [
         "x-github-delivery",
         "x-gitea-delivery",
@@ -197,7 +197,7 @@ fn first<'a>(headers: &'a Headers, name: &str) -> Option<&'a str> {
 }
 
 /// The body as an object. An empty one is one from Bitbucket, whose pings have none.
-fn posted(raw: &str, source: &str) -> Result<Map<String, Value>, Refused> {
+pub(crate) fn posted(raw: &str, source: &str) -> Result<Map<String, Value>, Refused> {
     if raw.is_empty() && source == "bitbucket" {
         return Ok(Map::new());
     }

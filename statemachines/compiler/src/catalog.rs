@@ -72,6 +72,19 @@ const fn woken(
     }
 }
 
+/// A stage that starts other executions and cancels them if it ends without them.
+const fn parent(
+    name: &'static str,
+    function: &'static str,
+    look_again_seconds: u32,
+    time_limit_seconds: u64,
+) -> StageType {
+    StageType {
+        undo: Undo::Own,
+        ..woken(name, function, look_again_seconds, time_limit_seconds)
+    }
+}
+
 /// Every stage type that compiles, in alphabetical order. Time limits are Orca's task time-outs.
 #[rustfmt::skip]
 pub const STAGE_TYPES: &[StageType] = &[
@@ -127,6 +140,7 @@ pub const STAGE_TYPES: &[StageType] = &[
     polled("findImageFromCluster", "find-image", Undo::Nothing, 10 * MINUTE),
     polled("findImageFromTags", "find-image-from-tags", Undo::Nothing, 10 * MINUTE),
     polled("importDeliveryConfig", "import-delivery-config", Undo::Told, 10 * MINUTE),
+    polled("instanceRefresh", "instance-refresh", Undo::Own, 8 * HOUR),
     polled("jenkins", "jenkins", Undo::Told, 2 * HOUR),
     polled("kayentaCanary", "kayenta-canary", Undo::Nothing, 2 * DAY),
     polled("mapLoadBalancers", "map-load-balancers", Undo::Own, 10 * MINUTE),
@@ -142,7 +156,7 @@ pub const STAGE_TYPES: &[StageType] = &[
     polled("patchManifest", "patch-manifest", Undo::Own, 30 * MINUTE),
     polled("pauseRolloutManifest", "pause-rollout-manifest", Undo::Own, 30 * MINUTE),
     polled("pinServerGroup", "pin-server-group", Undo::Own, 10 * MINUTE),
-    woken("pipeline", "pipeline", 3600, 12 * HOUR),
+    parent("pipeline", "pipeline", 3600, 12 * HOUR),
     polled("publishDeliveryConfig", "import-delivery-config", Undo::Told, 10 * MINUTE),
     polled("rebootInstances", "reboot-instances", Undo::Told, HOUR),
     polled("registerInstancesWithLoadBalancer", "register-instances-with-load-balancer", Undo::Own, HOUR),
@@ -155,7 +169,7 @@ pub const STAGE_TYPES: &[StageType] = &[
     polled("rollingRestartManifest", "rolling-restart-manifest", Undo::Told, 30 * MINUTE),
     polled("runJob", "run-job", Undo::Told, 2 * HOUR),
     polled("runJobManifest", "run-job", Undo::Told, 2 * HOUR),
-    woken("runMultiplePipelines", "run-multiple-pipelines", 3600, DAY),
+    parent("runMultiplePipelines", "run-multiple-pipelines", 3600, DAY),
     polled("savePipeline", "save-pipeline-stage", Undo::Own, 2 * MINUTE),
     polled("savePipelinesFromArtifact", "save-pipelines-from-artifact", Undo::Own, 10 * MINUTE),
     polled("scaleDownCluster", "scale-down-cluster", Undo::Own, 30 * MINUTE),

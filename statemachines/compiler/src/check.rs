@@ -63,8 +63,44 @@ const SECRET_WORDS: &[&str] = &[
     "privatekey",
     "accesskey",
 ];
+/// Words in the name of a header that proves who calls.
+const SECRET_HEADERS: [&str; 3] = ["authorization", "cookie", "token"];
 /// Keys that only name something: a Kubernetes secret's name, a token's kind.
 const HARMLESS_ENDINGS: &[&str] = &["name", "arn", "id", "type", "path", "version"];
+
+/// Ways to refer to a secret.
+const SCHEMES: [&str; 5] = [
+    "ssm:",
+    "secretsmanager:",
+    "encrypted:",
+    "encryptedFile:",
+    "secret://",
+];
+
+/// Whether a header's value is known to be a secret by its name.
+pub(crate) fn is_secret_header(name: &str) -> bool {
+    let lower = name.to_lowercase();
+    SECRET_HEADERS.iter().any(|word| lower.contains(word))
+        || SECRET_WORDS.iter().any(|word| lower.contains(word))
+}
+
+/// Whether a header's value is a reference to a secret, also behind a scheme such as `Bearer`, or an expression.
+pub(crate) fn is_reference(value: &Value) -> bool {
+    match value {
+        Value::String(text) => {
+            refers(text)
+                || text
+                    .split_once(' ')
+                    .is_some_and(|(_, rest)| refers(rest.trim()))
+        }
+        Value::Array(values) => values.iter().all(is_reference),
+        _ => false,
+    }
+}
+
+fn refers(text: &str) -> bool {
+    text.is_empty() || text.contains("${") || SCHEMES.iter().any(|scheme| text.starts_with(scheme))
+}
 
 /// Warns of secrets that are written into a pipeline instead of referred to.
 pub fn secrets(pipeline: &Pipeline, problems: &mut Vec<Problem>) {
@@ -93,18 +129,7 @@ fn secrets_in(object: &Map<String, Value>, path: &str, depth: usize, found: &mut
                     && !HARMLESS_ENDINGS
                         .iter()
                         .any(|ending| lower.ends_with(ending));
-                let refers = text.is_empty()
-                    || text.contains("${")
-                    || [
-                        "ssm:",
-                        "secretsmanager:",
-                        "encrypted:",
-                        "encryptedFile:",
-                        "secret://",
-                    ]
-                    .iter()
-                    .any(|scheme| text.starts_with(scheme));
-                if named && !refers {
+                if named && !refers(text) {
                     found.push(key_path());
                 }
             }

@@ -203,10 +203,10 @@ impl Reduction {
                 .filter(|requisite| !is_cut && ends_early.get(**requisite) != Some(&true))
                 .filter_map(|requisite| position.get(*requisite).copied())
                 .collect();
-            if before.len() < all.len() {
-                if let Some(join) = joins.get_mut(*stage) {
-                    *join = true;
-                }
+            if before.len() < all.len()
+                && let Some(join) = joins.get_mut(*stage)
+            {
+                *join = true;
             }
             before.sort_unstable();
             for requisite in &before {

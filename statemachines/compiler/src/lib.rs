@@ -12,6 +12,7 @@ pub mod lower;
 pub mod names;
 pub mod options;
 pub mod parse;
+pub mod preconfigured;
 pub mod show;
 pub mod validate;
 
@@ -22,7 +23,8 @@ use serde_json::Value;
 pub use document::Document;
 pub use figures::{Events, Figures, Transitions};
 pub use options::{BuiltFunctions, Limits, Mode, Options, SubStage, SubStages};
-pub use show::{picture, plan_json};
+pub use preconfigured::{PreconfiguredWebhook, PreconfiguredWebhooks};
+pub use show::{Around, picture, plan_json};
 
 /// A pipeline that compiled.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use crate::built::BUILT;
+use crate::{built::BUILT, preconfigured::PreconfiguredWebhooks};
 
 /// How to compile.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct Options {
     pub limits: Limits,
     /// Sub-stages that the caller gives stages, by `refId`, beside those that their types have.
     pub sub_stages: BTreeMap<String, SubStages>,
+    /// Webhooks that the installation configures as stage types of their own.
+    pub preconfigured: PreconfiguredWebhooks,
 }
 
 /// Sub-stages of one stage.
@@ -56,6 +58,7 @@ impl Default for Options {
             mode: Mode::Compile,
             limits: Limits::default(),
             sub_stages: BTreeMap::new(),
+            preconfigured: PreconfiguredWebhooks::new(),
         }
     }
 }

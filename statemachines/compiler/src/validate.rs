@@ -102,6 +102,11 @@ fn stage_type<'a>(
         );
         return;
     }
+    if let Some(webhook) = options.preconfigured.get(written) {
+        webhook.check(stage, problems);
+        not_built("webhook", stage, options, problems);
+        return;
+    }
     let Some(known) = catalog::stage_type(written) else {
         let problem = match options.mode {
             Mode::Compile | Mode::Save => Problem::error,
@@ -119,6 +124,10 @@ fn stage_type<'a>(
         };
         if let Some(suggestion) = suggestion {
             problem = problem.with_hint(format!("did you mean `{suggestion}`?"));
+        } else {
+            problem = problem.with_hint(
+                "a preconfigured webhook is a stage type, too: `gennaker webhook save`, or `--webhooks`",
+            );
         }
         problems.push(problem);
         return;

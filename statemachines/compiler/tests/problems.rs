@@ -6,6 +6,9 @@
     clippy::indexing_slicing
 )]
 
+use std::path::Path;
+
+use gennaker_compiler::catalog::{STAGE_TYPES, Undo};
 use gennaker_compiler::{BuiltFunctions, Compiled, Mode, Options, compile};
 use gennaker_domain::deployment::strategy::Condition;
 use gennaker_domain::{Owner, Problem};
@@ -290,6 +293,58 @@ fn secrets_in_plain_text_are_warned_of() {
 }
 
 #[test]
+fn a_function_that_announces_changes_takes_them_back_and_the_catalogue_says_so() {
+    let functions = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../functions");
+    let mut built = 0;
+    for known in STAGE_TYPES {
+        let Ok(entries) = std::fs::read_dir(functions.join(known.function).join("src")) else {
+            continue;
+        };
+        let source: String = entries
+            .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())
+            .collect();
+        let undoes = source.contains("async fn undo(");
+        assert_eq!(known.undo != Undo::Nothing, undoes, "{}", known.name);
+        assert!(undoes || !source.contains(".intend("), "{}", known.name);
+        built += 1;
+    }
+    assert!(built > 30, "{built}");
+}
+
+#[test]
+fn what_needs_too_many_history_events_is_warned_of_and_then_refused() {
+    // Three days of polls are some 1,800 events.
+    let polled = |stages: u64| {
+        let stages: Vec<Value> = (0..stages)
+            .map(|at| {
+                json!({"refId": at, "type": "runJobManifest", "stageTimeoutMs": 259_200_000,
+                    "requisiteStageRefIds": []})
+            })
+            .collect();
+        compile(&json!({"stages": stages}), &Options::default())
+    };
+    let one = polled(1).unwrap();
+    assert!(!codes(&one.warnings).contains(&"many-events"));
+    let (mut warned, mut refused) = (false, false);
+    for stages in 1..30 {
+        match polled(stages) {
+            Ok(compiled) => {
+                let events = compiled.figures.events.max;
+                let is_warned = codes(&compiled.warnings).contains(&"many-events");
+                assert_eq!(is_warned, events > 10_000, "{events}");
+                assert!(events <= 20_000 && !refused);
+                warned |= is_warned;
+            }
+            Err(problems) => {
+                assert!(codes(&problems).contains(&"too-many-events"));
+                refused = true;
+            }
+        }
+    }
+    assert!(warned && refused);
+}
+
+#[test]
 fn unknown_fields_of_a_stage_stay_in_its_context() {
     let compiled =
         compiled(json!({"stages": [{"refId": "1", "type": "wait", "made": {"up": [1, null]}}]}));
@@ -306,7 +361,7 @@ fn the_picture_shows_sub_stages_people_and_figures() {
         {"refId": "2", "type": "deploy", "name": "Ship", "requisiteStageRefIds": ["1"], "continuePipeline": true,
          "clusters": [{"account": "a", "application": "shop", "region": "us-east-1", "strategy": "redblack"}]},
     ]}));
-    let picture = gennaker_compiler::picture(&compiled);
+    let picture = gennaker_compiler::picture(&compiled, &gennaker_compiler::Around::default());
     assert!(picture.starts_with("shop / release: 2 stages"), "{picture}");
     assert!(picture.contains("waits for a person"));
     assert!(picture.contains("2<1>1 disableCluster"), "{picture}");

@@ -93,7 +93,7 @@ fn by_the_rules(stages: &[Naive]) -> Told {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 120, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn functions_definition_and_rules_agree_on_any_graph(stages in stages()) {

@@ -6,6 +6,7 @@ mod outcome;
 mod report;
 mod stage;
 
+use gennaker_domain::deployment::world::KnownClusters;
 pub(crate) use gennaker_domain::window;
 use gennaker_domain::{Plan, Problem};
 use serde_json::Value;
@@ -30,8 +31,26 @@ pub fn simulate(
     at_millis: i64,
     trigger: &Value,
 ) -> Result<Value, Vec<Problem>> {
+    let world = KnownClusters::default();
+    simulate_in(definition, plan, outcomes, at_millis, trigger, &world)
+}
+
+/// The same where only these clusters have server groups: sub-stages for an older server group that is not there are
+/// SKIPPED.
+///
+/// # Errors
+/// Those of [`simulate`].
+pub fn simulate_in(
+    definition: &Value,
+    plan: &Plan,
+    outcomes: &Value,
+    at_millis: i64,
+    trigger: &Value,
+    world: &KnownClusters,
+) -> Result<Value, Vec<Problem>> {
     let outcomes = outcome::Outcomes::read(outcomes)?;
-    let stages = stage::Stages::new(plan, outcomes, at_millis, trigger);
+    let skipped = world.skipped(plan);
+    let stages = stage::Stages::new(plan, outcomes, skipped, at_millis, trigger);
     let run = machine::Machine::new(definition, stages)
         .run()
         .map_err(|problem| vec![*problem])?;

@@ -1,6 +1,6 @@
 //! What stands for the functions: stages that end as they are told, by the rules of the stage runtime.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use gennaker_domain::{
     Execution, ExecutionId, FailurePolicy, Plan, PlanStage, StageRecord, Status,
@@ -34,12 +34,20 @@ pub(crate) struct Stages<'a> {
     execution: Execution,
     trigger: &'a Value,
     outcomes: Outcomes,
+    /// Sub-stages for an older server group that is not there.
+    without_source: BTreeSet<String>,
     /// Stages whose expressions failed.
     failed_expressions: Vec<String>,
 }
 
 impl<'a> Stages<'a> {
-    pub fn new(plan: &'a Plan, outcomes: Outcomes, at: i64, trigger: &'a Value) -> Self {
+    pub fn new(
+        plan: &'a Plan,
+        outcomes: Outcomes,
+        without_source: BTreeSet<String>,
+        at: i64,
+        trigger: &'a Value,
+    ) -> Self {
         let execution = Execution {
             id: ExecutionId::derive(at, &["simulated"]),
             application: plan.application.clone(),
@@ -70,6 +78,7 @@ impl<'a> Stages<'a> {
             execution,
             trigger,
             outcomes,
+            without_source,
             failed_expressions: Vec::new(),
         }
     }
@@ -120,6 +129,13 @@ impl<'a> Stages<'a> {
         });
         if !enabled {
             record.status = Status::Skipped;
+            record.end_time = Some(now);
+            self.records.insert(stage.ref_id.clone(), record);
+            return Answer::Done;
+        }
+        if self.without_source.contains(&stage.ref_id) {
+            record.status = Status::Skipped;
+            record.start_time = Some(now);
             record.end_time = Some(now);
             self.records.insert(stage.ref_id.clone(), record);
             return Answer::Done;

@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use gennaker_domain::deployment::Capacity;
+use gennaker_domain::deployment::alarm_guard::AlarmState;
 use gennaker_domain::{Ending, Plan, PlanStage, Status};
 use gennaker_server_groups::traffic;
 use gennaker_testkit::{Behaviour, Drive, End, Faults, World};
@@ -229,6 +230,13 @@ pub fn scenarios() -> Vec<Scenario> {
             false,
         ),
         one(
+            "deploy, redblack, watched by an alarm",
+            "deploy",
+            json!({"clusters": [cluster("redblack", json!({"alarmGuard": {"alarms": ["shop-5xx"]}}))]}),
+            3,
+            true,
+        ),
+        one(
             "deploy, highlander",
             "deploy",
             json!({"clusters": [cluster("highlander", json!({}))]}),
@@ -260,6 +268,7 @@ pub async fn begin(plan: &Plan) -> (Drive, String) {
     world.add_image("ami-1", "shop-1");
     world.add_image("ami-2", "shop-2");
     world.add_image("ami-3", "shop-3");
+    world.set_alarm("shop-5xx", 0, AlarmState::Ok);
     world.add_group(
         "shop-web-v001",
         "ami-1",

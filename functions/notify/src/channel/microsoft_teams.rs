@@ -49,7 +49,14 @@ fn card(message: &Message) -> Value {
     let actions: Vec<Value> = message
         .link
         .iter()
-        .map(|link| json!({ "type": "Action.OpenUrl", "title": "Open the execution", "url": link }))
+        .map(|link| {
+            // A workflow's webhook gives nothing back: a button that answers would reach nobody.
+            let title = match &message.ask {
+                Some(_) => "See what is asked, and answer",
+                None => "Open the execution",
+            };
+            json!({ "type": "Action.OpenUrl", "title": title, "url": link })
+        })
         .collect();
     json!({
         "type": "message",

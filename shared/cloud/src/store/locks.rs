@@ -104,6 +104,22 @@ impl Store {
             .collect())
     }
 
+    /// Of the clusters that an execution locked, those that nobody has taken over since.
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub async fn locks_of(&self, id: &ExecutionId) -> Result<Vec<String>, CloudError> {
+        let mut own = Vec::new();
+        for name in self.locked_by(id).await? {
+            let item = self.table.get(&lock_key(&name)).await?;
+            let holder = item.and_then(|item| Some(item.get("execution")?.as_str()?.to_owned()));
+            if holder.as_deref() == Some(id.as_str()) {
+                own.push(name);
+            }
+        }
+        Ok(own)
+    }
+
     /// Gives back every lock of an execution; those that another one has taken over stay. Again is the same.
     ///
     /// # Errors

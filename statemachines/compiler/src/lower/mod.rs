@@ -89,6 +89,7 @@ impl Spec {
         self.before
             .iter()
             .flatten()
+            .chain(&self.then)
             .chain(&self.after)
             .chain(&self.on_failure)
             .chain(&self.then)
@@ -240,16 +241,34 @@ fn spec(stage: &Stage, options: &Options, problems: &mut Vec<Problem>) -> Spec {
             deploy::server_group(stage, options, problems)
         }
         "kayentaCanary" => canary::stage(stage, options, problems),
-        _ => Spec::of(&stage.stage_type, &stage.name, stage.context.clone()),
+        _ => plain(stage, options),
     };
-    if options.mode == Mode::Evaluate && !catalog::is_known(&stage.stage_type) {
-        spec.task = Some(NO_SUCH_TYPE);
-    }
     if let Some(given) = options.sub_stages.get(&stage.ref_id) {
         add(&mut spec, given, 0);
     }
     if let Some(window) = window::before(stage, options, problems) {
         spec.before.insert(0, vec![window]);
+    }
+    spec
+}
+
+/// A stage that is one Task, or none if its type does not exist.
+fn plain(stage: &Stage, options: &Options) -> Spec {
+    let written = stage.stage_type.as_str();
+    if let Some(webhook) = options.preconfigured.get(written) {
+        let name = if stage.name == written {
+            &webhook.label
+        } else {
+            &stage.name
+        };
+        return Spec {
+            stage_type: written.to_owned(),
+            ..Spec::of("webhook", name, webhook.context(&stage.context))
+        };
+    }
+    let mut spec = Spec::of(written, &stage.name, stage.context.clone());
+    if options.mode == Mode::Evaluate && !catalog::is_known(written) {
+        spec.task = Some(NO_SUCH_TYPE);
     }
     spec
 }

@@ -11,7 +11,11 @@ use gennaker_domain::{
 use serde_json::{Map, Value, json};
 
 use super::{Spec, deploy::region};
-use crate::{options::Options, parse::Stage, validate::shortened};
+use crate::{
+    options::{Mode, Options},
+    parse::Stage,
+    validate::shortened,
+};
 
 /// Adds the sub-stages of `spec`'s strategy, whose name ignores case; as in Spinnaker, an unknown one is none.
 pub(super) fn plan(
@@ -39,7 +43,7 @@ pub(super) fn plan(
             "strategy-refused",
             "`rollingpush` replaces the instances of the only server group, so that nothing is left to go back to"
                 .to_owned(),
-            "use `redblack`, or `rollingredblack` to move traffic step by step",
+            "use `redblack`, or `rollingredblack` to move traffic step by step; to replace instances where they are, a stage `instanceRefresh`, which rolls back",
         );
         return;
     }
@@ -71,6 +75,21 @@ pub(super) fn plan(
         Ok(planned) => planned,
         // Nothing follows from a place that is not known yet; a stage that deploys nowhere fails when it runs.
         Err(StrategyError::NoRegion | StrategyError::NoCluster) if strategy == Strategy::None => {
+            return;
+        }
+        // Whoever only looks at it sees the rest of the pipeline, too.
+        Err(error @ (StrategyError::NoRegion | StrategyError::NoCluster))
+            if options.mode != Mode::Save =>
+        {
+            problems.push(
+                Problem::warning(
+                    "bad-strategy",
+                    format!("{path}.strategy"),
+                    error.to_string(),
+                )
+                .at_stage(&stage.ref_id)
+                .with_hint("without a place the strategy has no sub-stages; saving refuses it"),
+            );
             return;
         }
         Err(error) => {

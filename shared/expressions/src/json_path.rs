@@ -1,9 +1,8 @@
-//! JSON paths as the original reads them (Jayway), within bounds.
+//! JSON paths as Jayway's JsonPath reads them, which Spinnaker uses, within bounds of time and memory.
 
-use gennaker_expressions::Pattern;
 use serde_json::{Map, Value};
 
-use crate::json::java_text;
+use crate::Pattern;
 
 /// Values that one path may visit; a payload has 10 MB at most, so this is never reached by a sensible one.
 const MAX_VISITS: usize = 1_000_000;
@@ -14,18 +13,12 @@ const MAX_FILTER_DEPTH: usize = 20;
 
 /// A parsed path.
 #[derive(Debug, PartialEq)]
-pub(crate) struct JsonPath(Vec<Step>);
+pub struct JsonPath(Vec<Step>);
 
-/// What a path selects, as constraints see it.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Selection {
-    /// Nothing, or an object.
-    None,
-    /// The text of a single value.
-    Text(String),
-    /// A list: the value of a definite path, or everything that an indefinite one found.
-    List(Vec<Value>),
-}
+/// Why a path found nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct PathError(String);
 
 #[derive(Debug, PartialEq)]
 enum Step {
@@ -75,7 +68,14 @@ struct Reader<'a> {
 
 impl JsonPath {
     /// Parses a path. One without `$` or `@` starts at the root.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, PathError> {
+        Self::read(text).map_err(PathError)
+    }
+
+    fn read(text: &str) -> Result<Self, String> {
         if text.len() > MAX_LENGTH {
             return Err(format!("it has more than {MAX_LENGTH} characters"));
         }
@@ -102,7 +102,8 @@ impl JsonPath {
     }
 
     /// Whether the path names one value at most.
-    fn is_definite(&self) -> bool {
+    #[must_use]
+    pub fn is_definite(&self) -> bool {
         self.0.iter().all(|step| match step {
             Step::Names(_) | Step::Function(_) => true,
             Step::Indices(indices) => indices.len() == 1,
@@ -110,31 +111,32 @@ impl JsonPath {
         })
     }
 
-    /// What the path names in a payload.
-    pub(crate) fn select(&self, payload: &Map<String, Value>) -> Result<Selection, String> {
-        let mut visits = 0;
-        let found = match self.0.split_first() {
-            // Most paths start with a name: then the payload need not be copied to have it as one value.
+    /// Everything that the path names in an object.
+    ///
+    /// # Errors
+    /// If it visits more than a million values.
+    pub fn find(&self, object: &Map<String, Value>) -> Result<Vec<Value>, PathError> {
+        let whole = match self.0.split_first() {
+            // Most paths start with a name: then the object need not be copied to have it as one value.
             Some((Step::Names(names), rest)) if names.len() == 1 && !asks_root(rest) => {
-                let mut found = Vec::new();
-                for inner in names.iter().filter_map(|name| payload.get(name)) {
-                    walk(rest, inner, inner, &mut visits, &mut found)?;
+                let (mut visits, mut found) = (0, Vec::new());
+                for inner in names.iter().filter_map(|name| object.get(name)) {
+                    walk(rest, inner, inner, &mut visits, &mut found).map_err(PathError)?;
                 }
-                found
+                return Ok(found);
             }
-            _ => {
-                let root = Value::Object(payload.clone());
-                self.walk(&root, &root, &mut visits)?
-            }
+            _ => Value::Object(object.clone()),
         };
-        if self.is_definite() {
-            return Ok(match found.into_iter().next() {
-                None | Some(Value::Null | Value::Object(_)) => Selection::None,
-                Some(Value::Array(items)) => Selection::List(items),
-                Some(scalar) => Selection::Text(java_text(&scalar)),
-            });
-        }
-        Ok(Selection::List(found))
+        self.find_in(&whole)
+    }
+
+    /// Everything that the path names in any value.
+    ///
+    /// # Errors
+    /// Those of [`JsonPath::find`].
+    pub fn find_in(&self, value: &Value) -> Result<Vec<Value>, PathError> {
+        let mut visits = 0;
+        self.walk(value, value, &mut visits).map_err(PathError)
     }
 
     fn walk(&self, root: &Value, from: &Value, visits: &mut usize) -> Result<Vec<Value>, String> {
@@ -724,48 +726,45 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn select(path: &str, payload: &Value) -> Result<Selection, String> {
-        JsonPath::parse(path)?.select(payload.as_object().unwrap())
+    fn find(path: &str, value: &Value) -> Result<Vec<Value>, PathError> {
+        JsonPath::parse(path)?.find_in(value)
     }
 
     #[test]
-    fn paths_select_what_they_name() {
-        let payload = json!({
+    fn paths_find_what_they_name() {
+        let value = json!({
             "a": {"b": 2.0, "c": {"d": "x"}}, "x y": "z", "tags": ["red", "blue"],
             "items": [{"name": "x", "n": 1}, {"name": "y", "n": 3}]
         });
-        let list = |items: Value| Ok(Selection::List(items.as_array().unwrap().clone()));
-        let text = |text: &str| Ok(Selection::Text(text.to_owned()));
         for (path, wanted) in [
-            ("$.a.b", text("2.0")),
-            ("a.c.d", text("x")),
-            ("@['x y']", text("z")),
-            ("$.a", Ok(Selection::None)),
-            ("$.nothing", Ok(Selection::None)),
-            ("$.tags", list(json!(["red", "blue"]))),
-            ("$.tags[-1]", text("blue")),
-            ("$.tags[0,1]", list(json!(["red", "blue"]))),
-            ("$.items[0:1].name", list(json!(["x"]))),
-            ("$.items[*].name", list(json!(["x", "y"]))),
-            ("$.items[?(@.n > 1)].name", list(json!(["y"]))),
-            (
-                "$.items[?(@.name == 'x' && !(@.n >= 2))].n",
-                list(json!([1])),
-            ),
-            (
-                "$.items[?(@.name =~ /Y/i || @.missing)].n",
-                list(json!([3])),
-            ),
-            ("$.items[?(@.n in [3, 4])].n", list(json!([3]))),
-            ("$..name", list(json!(["x", "y"]))),
-            ("$.items.length()", text("2")),
+            ("$.a.b", json!([2.0])),
+            ("a.c.d", json!(["x"])),
+            ("@['x y']", json!(["z"])),
+            ("['a'].c['d']", json!(["x"])),
+            ("$.nothing", json!([])),
+            ("$.tags", json!([["red", "blue"]])),
+            ("$.tags[-1]", json!(["blue"])),
+            ("$.tags[0,1]", json!(["red", "blue"])),
+            ("$.items[0:1].name", json!(["x"])),
+            ("$.items[*].name", json!(["x", "y"])),
+            ("$.items[?(@.n > 1)].name", json!(["y"])),
+            ("$.items[?(@.name == 'x' && !(@.n >= 2))].n", json!([1])),
+            ("$.items[?(@.name =~ /Y/i || @.missing)].n", json!([3])),
+            ("$.items[?(@.n in [3, 4])].n", json!([3])),
+            ("$..name", json!(["x", "y"])),
+            ("$.items.length()", json!([2])),
         ] {
-            assert_eq!(select(path, &payload), wanted, "{path}");
+            let found = find(path, &value).unwrap();
+            assert_eq!(Value::Array(found.clone()), wanted, "{path}");
+            let in_object = JsonPath::parse(path)
+                .unwrap()
+                .find(value.as_object().unwrap());
+            assert_eq!(in_object, Ok(found), "{path}");
         }
         for broken in [
             "$[", "$.a..", "x y", "$.", "$a", "$['a", "$[?(", "$.f(1)", " ",
         ] {
-            assert!(select(broken, &payload).is_err(), "{broken}");
+            assert!(find(broken, &value).is_err(), "{broken}");
         }
     }
 
@@ -776,6 +775,6 @@ mod tests {
         assert!(JsonPath::parse(&format!("$[?({}@.a)]", "!".repeat(2000))).is_err());
         assert!(JsonPath::parse(&"$..*".repeat(3000)).is_err());
         let wide = json!({"a": vec![vec![vec![vec![vec![0; 10]; 10]; 10]; 10]; 10]});
-        assert!(select("$..*..*..*..*", &wide).is_err());
+        assert!(find("$..*..*..*..*", &wide).is_err());
     }
 }
