@@ -79,10 +79,8 @@ async fn what_is_not_there_is_told_with_field_place_and_what_exists_before_anyth
         drive.world.add_key_pair("ops");
         drive.world.withdraw_instance_type("t3.none");
         let before = drive.world.template_versions();
-        assert_eq!(
-            failure(drive.to_end(&drive.runtime(stage(&drive)), "1").await),
-            said
-        );
+        let end = failure(drive.to_end(&drive.runtime(stage(&drive)), "1").await);
+        assert_eq!(end, format!("stage `1` (1): {said}"));
         assert_eq!(drive.world.template_versions(), before);
         assert!(drive.world.groups_made().is_empty());
     }
