@@ -1,9 +1,9 @@
 // Measures the report of a canary in a real browser, light, dark and on a phone, and takes a picture of each.
 //
-//     node tests/browser/report.mjs BROWSER PAGE.html PICTURES
+//     node tests/browser/report.mjs "$(.ci/browser)" PAGE.html PICTURES
 //
-// BROWSER is what `.ci/browser` printed. It fails, with every finding, when text runs out
-// of its place, a drawing has no axes or labels, labels cover each other, or a colour is hard to read.
+// It fails, with every finding, when text runs out of its place, a drawing has no axes or labels, labels cover each
+// other, or a colour is hard to read.
 import { mkdirSync } from "node:fs";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";

@@ -292,9 +292,10 @@ impl System {
             "--json",
             "--wait-scale",
             "0.05",
-            "--time-limit",
-            "3m",
         ];
+        if !more.contains(&"--time-limit") {
+            arguments.extend(["--time-limit", "3m"]);
+        }
         if !more.contains(&"--judgment") {
             arguments.push("--approve");
         }

@@ -15,6 +15,9 @@ use gennaker_local::World;
 use gennaker_tests::{Answer, System, deploy, pipeline, system};
 use serde_json::{Value, json};
 
+/// A minute is watched in real time, and two groups come and go.
+const PATIENT: [&str; 2] = ["--time-limit", "10m"];
+
 /// The cloud, in which instances of `slow-*` are healthy and answer slowly.
 fn cloud() -> &'static System {
     static WORLD: OnceLock<()> = OnceLock::new();
@@ -149,7 +152,7 @@ fn a_canary_that_passes_lets_the_release_go_on_and_leaves_nothing_behind() {
         ),
         deploy("2", &["1"], "good", "web-v2", &json!({})),
     ];
-    let answer = cloud().run(&pipeline("good", &stages), &[]);
+    let answer = cloud().run(&pipeline("good", &stages), &PATIENT);
     ended(&answer, "SUCCEEDED");
     for stage in ["1", "1<1<1", "1<1<2<1", "1<1<3<1", "1>1<1", "1>1<5", "2"] {
         assert_eq!(answer.stage(stage), "SUCCEEDED", "{stage}: {answer:#?}");
@@ -194,7 +197,7 @@ fn a_canary_that_answers_slowly_stops_the_release_and_is_taken_away() {
         ),
         deploy("2", &["1"], "slow", "slow-web-v2", &json!({})),
     ];
-    let answer = cloud().run(&pipeline("slow", &stages), &[]);
+    let answer = cloud().run(&pipeline("slow", &stages), &PATIENT);
     ended(&answer, "TERMINAL");
     assert_eq!(answer.stage("1"), "TERMINAL", "{answer:#?}");
     assert_eq!(answer.stage("2"), "NOT_STARTED");
@@ -253,7 +256,7 @@ fn a_release_whose_canary_fails_afterwards_is_rolled_back() {
             json!({
                 "type": "rollbackCluster", "name": "Roll back", "cluster": "back-prod", "credentials": "prod", "cloudProvider": "aws",
                 "regions": ["us-east-1"], "targetHealthyRollbackPercentage": 100, "moniker": { "app": "back", "cluster": "back-prod", "stack": "prod" },
-                "stageEnabled": { "type": "expression", "expression": "${#stage('Canary')['status'].toString() != 'SUCCEEDED'}" },
+                "stageEnabled": { "type": "expression", "expression": "#stage('Canary')['status'].toString() != 'SUCCEEDED'" },
             }),
         ),
         failed(
@@ -265,7 +268,7 @@ fn a_release_whose_canary_fails_afterwards_is_rolled_back() {
             }),
         ),
     ];
-    let answer = cloud().run(&pipeline("back", &stages), &[]);
+    let answer = cloud().run(&pipeline("back", &stages), &PATIENT);
     ended(&answer, "TERMINAL");
     let statuses = ["1", "2", "3", "4"].map(|stage| answer.stage(stage));
     assert_eq!(
@@ -293,7 +296,7 @@ fn a_canary_without_data_fails_and_the_release_does_not_go_on() {
         ),
         deploy("2", &["1"], "nothing", "web-v2", &json!({})),
     ];
-    let answer = cloud().run(&pipeline("nothing", &stages), &[]);
+    let answer = cloud().run(&pipeline("nothing", &stages), &PATIENT);
     ended(&answer, "TERMINAL");
     let reason = answer.summary()["reason"].as_str().unwrap();
     assert!(reason.contains("Missing data for latency"), "{reason}");
@@ -316,7 +319,7 @@ fn a_canary_that_is_cancelled_in_the_middle_leaves_nothing_behind() {
         ),
         deploy("2", &["1"], "cancelled", "web-v2", &json!({})),
     ];
-    let running = system.start_run(&pipeline("cancelled", &stages), &[]);
+    let running = system.start_run(&pipeline("cancelled", &stages), &PATIENT);
     let judged = || {
         let listed =
             system.gennaker(&["execution", "list", "--application", "cancelled", "--json"]);

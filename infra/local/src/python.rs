@@ -11,17 +11,19 @@ use crate::{Error, Progress, Step};
 
 /// What is installed. Both emulators move fast, so every version is pinned; nothing else is installed, because
 /// pip's resolver slows down with each further name.
-pub const PINS: [&str; 3] = [
+pub const PINS: [&str; 4] = [
     "ministack==1.5.33",
     "moto[server]==5.2.5",
     "aws-sam-translator==1.115.0",
+    // The protocol of the SDK's CloudWatch, which ministack reads only with this beside it.
+    "cbor2==6.2.1",
 ];
 
 /// How often it is looked whether another process has made the environment.
 const LOCK_TICK: Duration = Duration::from_millis(50);
 
 /// About how many packages pip collects for [`PINS`], for the progress bar.
-const PACKAGES: u64 = 46;
+const PACKAGES: u64 = 47;
 
 /// The scripts of this crate: they are written next to the environment, so that an installed binary has them too.
 const SCRIPTS: [(&str, &str); 6] = [
