@@ -295,7 +295,7 @@ fn waits_end_when_their_time_is_out() {
     ));
     let execution = system().ended(&system().start_execution("timeout-asks/asks", &[]));
     assert_eq!(execution["status"], "TERMINAL");
-    failed(&execution, "1", "TERMINAL", "longer than its time-out");
+    failed(&execution, "1", "TERMINAL", "nobody decided within");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use gennaker_domain::deployment::Capacity;
 use gennaker_domain::deployment::alarm_guard::AlarmState;
 use gennaker_domain::{Ending, Owner, Plan, Status};
 use gennaker_server_groups::traffic;
-use gennaker_testkit::{Behaviour, Drive, End, Faults, World};
+use gennaker_testkit::{Behaviour, Drive, End, Faults, Strike, World, fault_everywhere};
 use serde_json::{Value, json};
 
 /// A deploy's cluster `shop-<stack>`.
@@ -273,6 +273,43 @@ async fn a_pipeline_that_a_deployment_waits_for_works_under_its_lock_and_so_do_i
     let grandchild = a.another(&second, by(&child)).await.unwrap();
     let answer = call(&grandchild, &second, CREATE).await.unwrap();
     assert!(answer.1.contains("created"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn dies_at_every_call_and_takes_over_a_lock_whose_holder_has_ended() {
+    let resize = |name: &str| {
+        let context = json!({
+            "credentials": "prod", "region": "us-east-1", "cluster": "shop-web",
+            "serverGroupName": "shop-web-v001", "action": "scale_up", "scaleNum": 1,
+        });
+        plan_of(name, "resizeServerGroup", context)
+    };
+    fault_everywhere(|strike: Option<Strike>| async move {
+        let (first, second) = (resize("first"), resize("second"));
+        let a = begin(&first).await;
+        assert!(call(&a, &first, "1").await.is_some());
+        let b = a.another(&second, json!({})).await.unwrap();
+        let now = a.world.now();
+        a.store()
+            .settle(a.run(), Status::Terminal, now)
+            .await
+            .unwrap();
+        let before = b.faults.calls().len();
+        if let Some((at, moment, fault)) = strike {
+            b.faults.plan(before + at, moment, fault);
+        }
+        assert_eq!(to_end(&b, &second, "1").await, End::Done, "{strike:?}");
+        let group = b.world.group("shop-web-v001").unwrap();
+        assert_eq!(
+            group.capacity,
+            Capacity::new(4, 5, 8).unwrap(),
+            "{strike:?}"
+        );
+        let locked = b.store().locked_by(&b.run().execution).await.unwrap();
+        assert_eq!(locked, ["prod/us-east-1/shop-web"], "{strike:?}");
+        b.faults.calls().len() - before
+    })
+    .await;
 }
 
 #[tokio::test]

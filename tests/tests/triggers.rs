@@ -166,6 +166,9 @@ fn the_end_of_a_build_starts_its_pipeline_and_the_end_of_that_one_the_next_once(
     the_one("tr-next");
 }
 
+/// Path, headers and body of a request, and the status that it is refused with.
+type Refused<'a> = (&'a str, Vec<(&'a str, &'a str)>, &'a [u8], u16);
+
 /// What the public API must refuse, each with its status and within bounded time.
 #[test]
 fn forged_large_deep_and_unreadable_webhooks_are_refused() {
@@ -183,7 +186,7 @@ fn forged_large_deep_and_unreadable_webhooks_are_refused() {
     let of_another = push_of("tr-bad").replace("main", "next");
     let large = vec![b' '; 10 * 1024 * 1024];
     let deep = format!("{}1{}", "{\"a\":".repeat(100_000), "}".repeat(100_000));
-    let cases: [(&str, Vec<(&str, &str)>, &[u8], u16); 10] = [
+    let cases: [Refused; 10] = [
         (
             github,
             vec![JSON, ("x-hub-signature-256", &forged)],

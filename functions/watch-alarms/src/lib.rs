@@ -53,12 +53,7 @@ impl Stage for WatchAlarms {
                 (left + 999) / 1_000
             ),
             memory: invocation.memory.clone(),
-            // A minute at most: an alarm that goes off costs no more time than that.
-            poll: Some(
-                Poll::after(waited)
-                    .min(Poll::within(left))
-                    .min(Poll::OneMinute),
-            ),
+            poll: Some(Poll::after(waited).min(Poll::within(left))),
         })
     }
 }

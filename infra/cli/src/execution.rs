@@ -13,7 +13,7 @@ use crate::input;
 use crate::installation::{Installation, execution_id};
 use crate::output::{Output, bare, elapsed, plain, table};
 use crate::saved::{find, invoke};
-use crate::surroundings::{now_millis, user};
+use crate::surroundings::now_millis;
 use crate::view::{Screen, Seen, Snapshot};
 
 /// How often a watched execution is read: each look is two queries on the table.
@@ -105,7 +105,7 @@ pub(crate) async fn run(
             }
             let event = json!({
                 "restart": { "execution": snapshot.execution.id, "stage": stage, "afterRun": snapshot.execution.run },
-                "user": user(),
+                "user": installation.user().await?,
             });
             let answer = invoke(installation, "start", &event).await?;
             said(output, &answer, "run")
@@ -153,10 +153,11 @@ pub(crate) async fn decision(
     mut event: Value,
 ) -> Result<Value, Failure> {
     let id = execution_id(id)?;
+    let user = installation.user().await?;
     if let Some(object) = event.as_object_mut() {
         object.retain(|_, value| !value.is_null());
         object.insert("execution".to_owned(), json!(id));
-        object.entry("user").or_insert_with(|| user().into());
+        object.entry("user").or_insert_with(|| user.into());
     }
     invoke(installation, "decide", &event).await
 }
@@ -181,7 +182,7 @@ pub(crate) async fn start(
     let event = json!({
         "application": pipeline.application,
         "pipeline": pipeline.id,
-        "user": user(),
+        "user": installation.user().await?,
         // Two starts by hand of the same content are two executions.
         "trigger": {
             "type": "manual",

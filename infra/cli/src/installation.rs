@@ -5,9 +5,11 @@ use std::sync::Arc;
 use gennaker_cloud::dynamodb::DynamoDb;
 use gennaker_cloud::{Connection, Store};
 use gennaker_domain::{Execution, ExecutionId, Plan, Problem};
+use gennaker_http::{AddressPolicy, HttpClient, caller};
 use serde_json::Value;
 
 use crate::failure::Failure;
+use crate::surroundings::{now_millis, user};
 use crate::view::Snapshot;
 
 /// An installation of Gennaker.
@@ -76,6 +78,17 @@ impl Installation {
             plan,
             records,
         })
+    }
+
+    /// Who runs the command: ARN of the credentials, as AWS says; in a local cloud, where everybody has the same ones, the
+    /// person at this machine.
+    pub(crate) async fn user(&self) -> Result<String, Failure> {
+        // Whoever sets an endpoint talks to an emulator.
+        if self.connection.config().endpoint_url().is_some() {
+            return Ok(user());
+        }
+        let http = HttpClient::new(AddressPolicy::public());
+        Ok(caller(&http, &self.connection, now_millis()).await?)
     }
 
     /// What started an execution.

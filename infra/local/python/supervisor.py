@@ -234,7 +234,8 @@ class Supervisor:
                 | {
                     "GATEWAY_PORT": str(port),
                     "BIND_HOST": "127.0.0.1",
-                    "MINISTACK_HOST": "127.0.0.1",
+                    # In the addresses of HTTP APIs, where a name may stand before it.
+                    "MINISTACK_HOST": "localhost",
                     "MINISTACK_ACCOUNT_ID": ACCOUNT,
                     "MINISTACK_REGION": REGION,
                     "SFN_WAIT_SCALE": repr(self.spec["wait_scale"]),

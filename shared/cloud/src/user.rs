@@ -1,6 +1,7 @@
 //! People, as an installation knows them: their roles, and the names that they have elsewhere.
 
 use gennaker_domain::approval::Person;
+use gennaker_domain::approval::rules::without_session;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -20,7 +21,8 @@ pub struct User {
     /// E-mail address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
-    /// ARN of the role or the user in AWS; of an assumed role without its session.
+    /// ARN in AWS: of a user, of an assumed role (whoever has the role), or of one session of it (`…/ROLE/ada@example.com`,
+    /// where single sign-on names the sessions).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arn: Option<String>,
 }
@@ -81,7 +83,12 @@ impl User {
     /// Those of the table.
     pub async fn called(store: &Store, name: &str) -> Result<Option<Self>, CloudError> {
         if name.starts_with("arn:") {
-            return Self::of_identity(store, Identity::Arn, name).await;
+            let session = Self::of_identity(store, Identity::Arn, name).await?;
+            let role = without_session(name);
+            return match session {
+                None if role != name => Self::of_identity(store, Identity::Arn, role).await,
+                found => Ok(found),
+            };
         }
         if let Some(user) = Self::find(store, name).await? {
             return Ok(Some(user));
@@ -187,20 +194,8 @@ impl Identity {
         match self {
             Self::Slack => Key::identity("slack", value),
             Self::Email => Key::identity("email", &value.to_lowercase()),
-            Self::Arn => Key::identity("arn", &without_session(value)),
+            Self::Arn => Key::identity("arn", value),
         }
-    }
-}
-
-/// `arn:aws:sts::1:assumed-role/NAME/SESSION` is whoever holds the role `NAME`: the same for every session.
-#[must_use]
-pub fn without_session(arn: &str) -> String {
-    match arn.split_once(":assumed-role/") {
-        Some((front, rest)) => {
-            let role = rest.split('/').next().unwrap_or(rest);
-            format!("{front}:assumed-role/{role}")
-        }
-        None => arn.to_owned(),
     }
 }
 
@@ -218,18 +213,4 @@ fn user_of(name: &str, item: Item) -> Result<User, CloudError> {
         name: name.to_owned(),
         ..user
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_session_of_a_role_is_the_same_person() {
-        let role = "arn:aws:sts::123456789012:assumed-role/deployer";
-        assert_eq!(without_session(&format!("{role}/ada")), role);
-        assert_eq!(without_session(role), role);
-        let user = "arn:aws:iam::123456789012:user/ada";
-        assert_eq!(without_session(user), user);
-    }
 }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod aws;
+pub mod caller;
 pub mod client;
 pub mod error;
 pub mod message;
@@ -13,6 +14,7 @@ pub mod signing;
 
 use async_trait::async_trait;
 
+pub use caller::caller;
 pub use client::{HttpClient, Resolve, SystemResolver};
 pub use error::HttpError;
 pub use message::{Limits, Method, Request, Response};

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use gennaker_cloud::Connection;
 use gennaker_domain::Intent;
-use gennaker_domain::error_name::Poll;
 use gennaker_lambda::{Invocation, Stage, StageError, Step, Undo};
 
 use crate::cluster_lock::{self, Held};
@@ -43,12 +42,7 @@ impl<S: Stage> Stage for Guarded<S> {
                 if invocation.waited() >= minutes.saturating_mul(60_000) {
                     return Ok(Step::failed(format!("waited {minutes} minutes: {reason}")));
                 }
-                return Ok(Step::Waiting {
-                    reason,
-                    memory: invocation.memory.clone(),
-                    // Whoever waits is to go on soon after the other one is done.
-                    poll: Some(Poll::after(invocation.waited()).min(Poll::OneMinute)),
-                });
+                return Ok(Step::waiting(invocation, reason));
             }
         };
         if let Some(watch) = alarms::over(invocation)?

@@ -83,11 +83,30 @@ impl Person {
     }
 
     fn is(&self, name: &str) -> bool {
-        self.name
-            .iter()
-            .chain(&self.aliases)
-            .any(|own| own.trim().eq_ignore_ascii_case(name.trim()))
+        let own = |name: &str| {
+            self.name
+                .iter()
+                .chain(&self.aliases)
+                .any(|own| own.trim().eq_ignore_ascii_case(name))
+        };
+        own(name.trim()) || own(without_session(name.trim()))
     }
+}
+
+/// An assumed role's ARN without the session: `arn:aws:sts::1:assumed-role/NAME` of `…/NAME/SESSION`. Any other text as it
+/// is.
+#[must_use]
+pub fn without_session(arn: &str) -> &str {
+    const FRONT: &str = ":assumed-role/";
+    let Some(at) = arn.find(FRONT).filter(|_| arn.starts_with("arn:")) else {
+        return arn;
+    };
+    let role = at + FRONT.len();
+    let end = arn
+        .get(role..)
+        .and_then(|rest| rest.find('/'))
+        .map_or(arn.len(), |slash| role + slash);
+    arn.get(..end).unwrap_or(arn)
 }
 
 fn has(roles: &[String], role: &str) -> bool {
@@ -414,6 +433,30 @@ mod tests {
         }
         assert_eq!(rules.allow(&ada, Some("bob"), Choice::Continue), Ok(()));
         assert_eq!(rules.allow(&ada, None, Choice::Continue), Ok(()));
+    }
+
+    #[test]
+    fn every_session_of_a_role_is_whoever_has_the_role_as_a_name() {
+        let role = "arn:aws:sts::123456789012:assumed-role/deployer";
+        let session = format!("{role}/ada");
+        assert_eq!(without_session(&session), role);
+        for text in [
+            role,
+            "arn:aws:iam::123456789012:user/ada",
+            "ada",
+            "x:assumed-role/a/b",
+            "",
+        ] {
+            assert_eq!(without_session(text), text);
+        }
+        let rules = rules(json!({"preventSelfApproval": true})).unwrap();
+        let own = |alias: &str| Person {
+            aliases: vec![alias.to_owned()],
+            ..person("ada", &[])
+        };
+        let allow = |person: &Person| rules.allow(person, Some(&session), Choice::Continue);
+        assert!(allow(&own(role)).is_err() && allow(&own(&session)).is_err());
+        assert_eq!(allow(&own(&format!("{role}/bob"))), Ok(()));
     }
 
     #[test]
