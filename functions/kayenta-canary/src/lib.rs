@@ -8,7 +8,7 @@ pub mod stores;
 
 use async_trait::async_trait;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use gennaker_cloud::Connection;
+use gennaker_cloud::{CloudError, Connection};
 use gennaker_domain::error_name::Poll;
 use gennaker_domain::{Status, canary};
 use gennaker_judge::{CanaryConfig, Judgement, MetricPair, Mode, Thresholds};
@@ -74,6 +74,12 @@ fn unread(metric: &str, error: FetchError) -> StageError {
     match error {
         FetchError::Configuration { field, message } => {
             StageError::invalid(format!("metrics[{metric}].query.{field}"), message)
+        }
+        FetchError::Cloud(CloudError::Unreadable { what, message }) => {
+            StageError::Cloud(CloudError::Unreadable {
+                what: format!("{what} about metric {metric}"),
+                message,
+            })
         }
         FetchError::Cloud(error) => StageError::Cloud(error),
     }
