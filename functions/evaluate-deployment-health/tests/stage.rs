@@ -114,5 +114,5 @@ async fn a_monitor_without_a_record_is_told() {
     )];
     let drive = Drive::new(Behaviour::default(), plan).await.unwrap();
     let end = run(&drive, &MemoryHttp::new()).await;
-    assert!(matches!(end, End::Failed(reason) if reason.contains("MONITOR#nobody")));
+    assert!(matches!(end, End::Failed(reason) if reason.contains("gennaker monitor save")));
 }
