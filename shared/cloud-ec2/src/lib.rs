@@ -432,12 +432,11 @@ impl Ec2 for AwsEc2 {
     }
 
     async fn instance_types(&self, names: &[String]) -> Result<Vec<String>, CloudError> {
-        let mut wanted: Vec<String> = names
-            .iter()
-            .map(|name| match name.split_once('.') {
-                Some((family, _)) => format!("{}.*", literal(family)),
-                None => literal(name),
-            })
+        // The types themselves too: the emulators' filters know no wildcards.
+        let families = names.iter().filter_map(|name| name.split_once('.'));
+        let mut wanted: Vec<String> = families
+            .map(|(family, _)| format!("{}.*", literal(family)))
+            .chain(names.iter().map(|name| literal(name)))
             .collect();
         wanted.sort();
         wanted.dedup();

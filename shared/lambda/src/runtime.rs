@@ -615,10 +615,9 @@ impl<S: Stage> Runtime<S> {
             .as_ref()
             .map_or("", |failure| failure.reason.as_str());
         tracing::info!(execution = %run.execution, run = run.number, stage = stage.ref_id, status = %record.status, reason, "stage complete");
-        let mut records = situation.records.clone();
-        records.insert(stage.ref_id.clone(), record.clone());
+        // As they are after this one was written: of two stages that end at once, the one that was written last sees both.
         let situation = Situation {
-            records,
+            records: self.store.stages(&run.execution).await?,
             ..situation.clone_refs()
         };
         if record.status.is_halt() && self.counts_failures {
