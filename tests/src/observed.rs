@@ -144,29 +144,18 @@ impl System {
         assert_eq!(versions, created, "versions of {own} in {region}");
     }
 
-    /// The names of all launch templates, page by page.
+    /// The names of all launch templates, which the emulator gives in one page.
     fn templates(&self, region: &str) -> BTreeSet<String> {
-        let mut names = BTreeSet::new();
-        let mut token = Value::Null;
-        loop {
-            let mut parameters = json!({});
-            if token.is_string() {
-                parameters["NextToken"] = token;
-            }
-            let answer = self
-                .cloud
-                .call_in(region, "ec2", "describe_launch_templates", parameters)
-                .unwrap();
-            let page = answer["LaunchTemplates"].as_array().unwrap();
-            let named = page
-                .iter()
-                .filter_map(|one| one["LaunchTemplateName"].as_str());
-            names.extend(named.map(str::to_owned));
-            token = answer["NextToken"].clone();
-            if !token.is_string() || page.is_empty() {
-                return names;
-            }
-        }
+        let all = json!({ "MaxResults": 200 });
+        let answer = self
+            .cloud
+            .call_in(region, "ec2", "describe_launch_templates", all)
+            .unwrap();
+        let found = answer["LaunchTemplates"].as_array().unwrap().iter();
+        found
+            .filter_map(|one| one["LaunchTemplateName"].as_str())
+            .map(str::to_owned)
+            .collect()
     }
 
     /// [`Self::is_left_in`] us-east-1.

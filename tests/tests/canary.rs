@@ -18,13 +18,13 @@ use serde_json::{Value, json};
 /// A minute is watched in real time, and two groups come and go.
 const PATIENT: [&str; 2] = ["--time-limit", "10m"];
 
-/// The cloud, in which instances of `slow-*` are healthy and answer slowly.
+/// The cloud, in which instances of `late-*` are healthy and answer slowly.
 fn cloud() -> &'static System {
     static WORLD: OnceLock<()> = OnceLock::new();
     let system = system();
     WORLD.get_or_init(|| {
         let world = json!({ "images": [
-            { "name": "slow-*", "degraded": true, "bootSeconds": 1 },
+            { "name": "late-*", "degraded": true, "bootSeconds": 1 },
             { "name": "*", "bootSeconds": 1 },
         ] });
         let world = World::parse(&world.to_string(), "the canaries' world").unwrap();
@@ -193,9 +193,9 @@ fn a_canary_that_answers_slowly_stops_the_release_and_is_taken_away() {
             &[],
             "slow",
             &a_minute(),
-            &deployments("slow", "slow-web-v2"),
+            &deployments("slow", "late-web-v2"),
         ),
-        deploy("2", &["1"], "slow", "slow-web-v2", &json!({})),
+        deploy("2", &["1"], "slow", "late-web-v2", &json!({})),
     ];
     let answer = cloud().run(&pipeline("slow", &stages), &PATIENT);
     ended(&answer, "TERMINAL");
@@ -242,7 +242,7 @@ fn a_release_whose_canary_fails_afterwards_is_rolled_back() {
         stage
     };
     let stages = [
-        deploy("1", &[], "back", "slow-web-v2", &json!({})),
+        deploy("1", &[], "back", "late-web-v2", &json!({})),
         canary(
             "2",
             &["1"],

@@ -381,7 +381,7 @@ fn a_stop_behind_our_back_in_the_middle_of_a_rolling_release_leaves_what_was_bef
         .unwrap();
     let ended = system.settles(&id, 1, "CANCELED");
     let reason = ended["ending"]["reason"].as_str().unwrap();
-    assert!(reason.contains("behind our back"), "{reason}");
+    assert!(reason.contains("stopped in Step Functions"), "{reason}");
     system.is_left("behind-prod", &[serving(&group("behind", "v000"), size)], 1);
     assert_eq!(system.explained(&id)["left"], json!([]));
 }

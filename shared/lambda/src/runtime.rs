@@ -645,12 +645,19 @@ impl<S: Stage> Runtime<S> {
         status: Status,
         at: i64,
     ) -> Result<(), Refusal> {
-        let why = match &record.failure {
-            Some(failure) => failure.reason.clone(),
-            None if record.status.is_halt() => record.status.to_string(),
-            None => format!("a stage that is {status} ends the execution"),
+        // The last sub-stage of a group ends the execution for what went wrong before it.
+        let (failed, why) = match &record.failure {
+            Some(failure) => (stage, failure.reason.clone()),
+            None => match cause(situation, stage) {
+                Some((failed, reason)) => (failed, reason.to_owned()),
+                None if record.status.is_halt() => (stage, record.status.to_string()),
+                None => (
+                    stage,
+                    format!("a stage that is {status} ends the execution"),
+                ),
+            },
         };
-        let reason = format!("stage `{}` ({}): {why}", stage.name, stage.ref_id);
+        let reason = format!("stage `{}` ({}): {why}", failed.name, failed.ref_id);
         self.end(situation, stage, status, reason, at).await
     }
 
@@ -925,6 +932,20 @@ fn ended_unstarted(stage: &PlanStage, run: &Run, now: i64) -> StageRecord {
         end_time: Some(now),
         ..StageRecord::not_started(&stage.ref_id)
     }
+}
+
+/// The first failure among the stages of the same top-level stage, and its reason.
+fn cause<'a>(situation: &'a Situation, stage: &PlanStage) -> Option<(&'a PlanStage, &'a str)> {
+    let plan = &situation.plan;
+    let top = plan.top_level(&stage.ref_id)?;
+    let failed = plan.stages.iter().filter_map(|other| {
+        let record = situation.records.get(&other.ref_id)?;
+        let failure = record.failure.as_ref()?;
+        let same = plan.top_level(&other.ref_id)?.ref_id == top.ref_id;
+        same.then_some((record.end_time, other, failure.reason.as_str()))
+    });
+    let first = failed.min_by_key(|(end, _, _)| end.unwrap_or(i64::MAX));
+    first.map(|(_, other, reason)| (other, reason))
 }
 
 /// Adds to the context of a deployment's sub-stage what is known only now; the condition for which it is skipped, if
