@@ -467,7 +467,9 @@ fn what_is_forged_stale_or_too_much_is_refused_at_the_real_address() {
     let now = now_seconds();
     let deep = format!("payload={}", "[".repeat(50_000)).into_bytes();
     let huge = vec![b'a'; 10 * 1024 * 1024];
-    let cases: [(&str, &[u8], u64, &str, &[u16]); 5] = [
+    // What, body, time of the signature, secret, status.
+    type Case<'a> = (&'a str, &'a [u8], u64, &'a str, &'a [u16]);
+    let cases: [Case<'_>; 5] = [
         ("forged", b"payload=%7B%7D", now, "another", &[401]),
         ("stale", b"payload=%7B%7D", now - 400, SLACK_SECRET, &[401]),
         ("deeply nested", &deep, now, SLACK_SECRET, &[400]),
