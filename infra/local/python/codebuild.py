@@ -349,8 +349,8 @@ class Build:
 
     def run_shell(self, script, environment, shell):
         reader, writer = os.pipe()
-        # fd 3 in the shell: `sh -c 'exec 3>&N'` keeps it independent of which number the pipe has here.
-        command = [shutil.which(shell) or "/bin/sh", "-c", f'exec 3>&{writer}; . "$0"', script]
+        # fd 3 in the shell, whichever number the pipe has here: `3>&10` is no syntax of dash, /dev/fd/10 is.
+        command = [shutil.which(shell) or "/bin/sh", "-c", f'exec 3>/dev/fd/{writer}; . "$0"', script]
         self.process = subprocess.Popen(
             command,
             cwd=self.source_directory,
