@@ -210,7 +210,7 @@ impl Stage for RollbackCluster {
             let ref_id = sub_stage.ref_id.clone();
             let progress = if text("type") == "wait" {
                 let seconds = planned.get("waitTime").and_then(Value::as_i64).unwrap_or(0);
-                in_line.wait(&ref_id, seconds)
+                in_line.wait(sub_stage, seconds)
             } else {
                 let snapshot = planned
                     .get_key_value("sourceServerGroupCapacitySnapshot")

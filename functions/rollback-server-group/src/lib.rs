@@ -232,7 +232,7 @@ impl Stages {
             let own_ref = sub_stage.ref_id.clone();
             if stage_type == "wait" {
                 let seconds = own.get("waitTime").and_then(Value::as_i64).unwrap_or(0);
-                match in_line.wait(&own_ref, seconds) {
+                match in_line.wait(sub_stage, seconds) {
                     Progress::Done => continue,
                     progress => return Ok(progress),
                 }
@@ -285,7 +285,7 @@ impl Stages {
                 Some(run) => in_line.run(stage, run).await?,
                 None => {
                     let seconds = own.get("waitTime").and_then(Value::as_i64).unwrap_or(0);
-                    in_line.wait(&stage.ref_id, seconds)
+                    in_line.wait(stage, seconds)
                 }
             };
             if progress != Progress::Done {

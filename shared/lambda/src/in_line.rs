@@ -286,9 +286,14 @@ impl<'a> InLine<'a> {
         }
     }
 
-    /// Waits in line until `seconds` are over.
+    /// Waits in line until `seconds` are over. What comes after it has it among its ancestors.
     #[must_use]
-    pub fn wait(&mut self, ref_id: &str, seconds: i64) -> Progress {
+    pub fn wait(&mut self, stage: PlanStage, seconds: i64) -> Progress {
+        let ref_id = stage.ref_id.clone();
+        let ref_id = ref_id.as_str();
+        if self.plan.stage(ref_id).is_none() {
+            self.plan.stages.push(stage);
+        }
         let now = self.invocation.now;
         let began = self
             .memory
