@@ -216,9 +216,11 @@ impl Plan {
             } else {
                 Vec::new()
             };
+            // As in Orca: what is around a stage comes after everything that came before it inside.
             let parent = stage
                 .parent
                 .as_deref()
+                .filter(|_| stage.requisites.is_empty())
                 .map(|parent| (parent, Reached::Around));
             for next in before.chain(requisites).chain(parent).chain(children) {
                 if !seen.iter().any(|(before, _)| *before == next.0) {
