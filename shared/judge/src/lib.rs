@@ -27,7 +27,7 @@ pub use config::{
 pub use error::{JudgeError, Problem, Severity};
 pub use judge::{CONFIDENCE, Mode, TOLERANCE, judge};
 pub use judgement::{
-    Classification, GroupScore, JUDGE_NAME, Judgement, MetricResult, Score, Verdict, double,
+    Classification, GroupScore, JUDGE_NAME, Judgement, MetricResult, Points, Score, Verdict, double,
 };
 pub use lint::{lint, lint_config};
 pub use pairs::{MAX_POINTS, MAX_POINTS_IN_ALL, MetricPair, MetricPairs};
