@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::arguments;
 use crate::failure::Failure;
 use crate::installation::Installation;
-use crate::output::{Output, plain, table};
+use crate::output::{Output, plain};
 
 /// Runs the command.
 pub(crate) async fn run(
@@ -109,8 +109,5 @@ fn print(masters: &[BuildMaster], output: &Output) -> Result<(), Failure> {
             ]
         })
         .collect();
-    for line in table(&rows) {
-        output.line(&line)?;
-    }
-    Ok(())
+    output.table(&rows)
 }
