@@ -14,6 +14,7 @@ pub mod functions;
 pub mod iam;
 pub mod instance_refresh;
 pub mod key;
+mod listed;
 pub mod load_balancing;
 pub mod metrics;
 pub mod notification;
