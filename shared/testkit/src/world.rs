@@ -1378,6 +1378,7 @@ impl Clouds for World {
             load_balancing: Arc::new(self.in_region(region)),
             instance_refreshes: Arc::new(self.in_region(region)),
             alarms: Arc::new(self.in_region(region)),
+            sight: None,
         }
     }
 }
