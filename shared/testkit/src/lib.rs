@@ -23,4 +23,4 @@ pub use platform::{
 pub use saving::Saving;
 pub use scheduler::MemoryScheduler;
 pub use strike::at_every_call;
-pub use world::{Behaviour, Effect, Operation, World};
+pub use world::{Behaviour, Effect, Operation, Process, World};
