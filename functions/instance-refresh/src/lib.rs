@@ -154,6 +154,7 @@ impl InstanceRefresh {
         let token = launch_template::token(&[&run, &invocation.stage.ref_id, name]);
         let tags = BTreeMap::from([("spinnaker:cluster".to_owned(), cluster.clone())]);
         let description = description(invocation, name);
+        invocation.may_change()?;
         Ok(ec2
             .create_template_version(
                 &launch_template::name(&cluster),

@@ -125,6 +125,15 @@ impl Store {
         }
     }
 
+    /// The same store over another table, made of this one's. Plans that are kept are kept for both.
+    #[must_use]
+    pub fn over(&self, table: impl FnOnce(Arc<dyn Table>) -> Arc<dyn Table>) -> Self {
+        Self {
+            table: table(Arc::clone(&self.table)),
+            plans: Arc::clone(&self.plans),
+        }
+    }
+
     /// The table itself, for families of items that have a module of their own.
     #[must_use]
     pub fn table(&self) -> &Arc<dyn Table> {

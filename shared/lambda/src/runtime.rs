@@ -363,6 +363,7 @@ impl<S: Stage> Runtime<S> {
             started,
             prefix: &self.prefix,
             store: &self.store,
+            look: None,
             scope: &scope,
             within: None,
         };
@@ -865,6 +866,7 @@ impl<S: Stage> Runtime<S> {
             started: record.start_time.unwrap_or(call.now),
             prefix: &self.prefix,
             store: &self.store,
+            look: None,
             scope: &scope,
             within: None,
         };
