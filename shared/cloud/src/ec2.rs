@@ -192,6 +192,12 @@ pub trait Ec2: Send + Sync {
         &self,
         template: &TemplateVersion,
     ) -> Result<Option<String>, CloudError>;
+
+    /// Deletes a version of a launch template, and the template if it has no other. Answers whether it is gone: the
+    /// default version of a template that has others stays. One that is not there is gone.
+    /// (`ec2:DescribeLaunchTemplateVersions`, `ec2:DeleteLaunchTemplateVersions`, `ec2:DeleteLaunchTemplate`)
+    async fn delete_template_version(&self, template: &TemplateVersion)
+    -> Result<bool, CloudError>;
 }
 
 /// The calls of [`Ec2`], with the IAM actions that they need.
@@ -207,6 +213,7 @@ pub mod calls {
         CREATE_TEMPLATE_VERSION = "create_template_version" => ["ec2:CreateLaunchTemplate", "ec2:CreateLaunchTemplateVersion", "ec2:CreateTags"];
         TEMPLATE_DATA = "template_data" => ["ec2:DescribeLaunchTemplateVersions"];
         TEMPLATE_IMAGE = "template_image" => ["ec2:DescribeLaunchTemplateVersions"];
+        DELETE_TEMPLATE_VERSION = "delete_template_version" => ["ec2:DescribeLaunchTemplateVersions", "ec2:DeleteLaunchTemplateVersions", "ec2:DeleteLaunchTemplate"];
     }
 }
 

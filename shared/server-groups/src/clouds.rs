@@ -7,8 +7,11 @@ use gennaker_cloud::alarms::AwsAlarms;
 use gennaker_cloud::auto_scaling::AwsAutoScaling;
 use gennaker_cloud::instance_refresh::AwsInstanceRefreshes;
 use gennaker_cloud::load_balancing::AwsLoadBalancing;
-use gennaker_cloud::{Account, Alarms, AutoScaling, Connection, InstanceRefreshes, LoadBalancing};
+use gennaker_cloud::{
+    Account, Alarms, AutoScaling, Connection, InstanceProfiles, InstanceRefreshes, LoadBalancing,
+};
 use gennaker_domain::Run;
+use gennaker_http::AwsInstanceProfiles;
 use gennaker_lambda::{Invocation, StageError};
 
 /// One account and region with its ports.
@@ -26,6 +29,8 @@ pub struct Place {
     pub instance_refreshes: Arc<dyn InstanceRefreshes>,
     /// CloudWatch's alarms there.
     pub alarms: Arc<dyn Alarms>,
+    /// The account's instance profiles.
+    pub instance_profiles: Arc<dyn InstanceProfiles>,
 }
 
 impl std::fmt::Debug for Place {
@@ -68,6 +73,7 @@ impl Clouds for AwsClouds {
             load_balancing: Arc::new(AwsLoadBalancing::new(&connection)),
             instance_refreshes: Arc::new(AwsInstanceRefreshes::new(&connection)),
             alarms: Arc::new(AwsAlarms::new(&connection)),
+            instance_profiles: Arc::new(AwsInstanceProfiles::new(&connection)),
         }
     }
 }

@@ -7,7 +7,7 @@ use gennaker_cloud::instance_refresh::{
     DesiredConfiguration, InstanceRefresh, InstanceRefreshes, RefreshPreferences,
 };
 
-use super::{State, World, refused};
+use super::{Effect, State, World, refused};
 
 /// A refresh that was started.
 #[derive(Clone, Debug)]
@@ -247,6 +247,7 @@ impl InstanceRefreshes for World {
                 target: desired.map(|desired| desired.template.clone()),
                 preferences: preferences.clone(),
             });
+            state.note(self.region(), name, Effect::Refreshed);
             Ok(id)
         })
     }
