@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 use gennaker_cloud::iam::Call;
 use gennaker_cloud::{
     account, alarms, auto_scaling, code_build, ec2, functions, instance_profile, instance_refresh,
-    load_balancing, metrics, notification, registry, scheduler, step_functions, table,
+    load_balancing, metrics, notification, quotas, registry, scheduler, step_functions, table,
 };
 use gennaker_http::{object, secret};
 use gennaker_lambda::{tell, wake};
@@ -21,7 +21,7 @@ use regex::Regex;
 use crate::workspace;
 
 /// What a port is called where it is used, and its calls.
-const PORTS: [(&str, &[Call]); 20] = [
+const PORTS: [(&str, &[Call]); 21] = [
     ("account", account::calls::ALL),
     ("alarms", alarms::calls::ALL),
     ("auto_scaling", auto_scaling::calls::ALL),
@@ -34,6 +34,7 @@ const PORTS: [(&str, &[Call]); 20] = [
     ("notifications", notification::calls::ALL),
     ("objects", object::calls::ALL),
     ("profiles", instance_profile::calls::ALL),
+    ("quotas", quotas::calls::ALL),
     ("registry", registry::calls::ALL),
     ("scheduler", scheduler::calls::ALL),
     ("secrets", secret::calls::ALL),

@@ -30,7 +30,7 @@ use gennaker_server_groups::{
 use serde_json::{Map, Value, json};
 
 use crate::config::Config;
-use crate::readiness::Readiness as WayBack;
+use crate::readiness::{Deployed, Readiness as WayBack};
 
 /// Spinnaker's time-out of the wait for healthy instances: two hours.
 const TIME_LIMIT_MILLIS: i64 = 2 * 60 * 60 * 1_000;
@@ -250,8 +250,8 @@ impl Stage for CreateServerGroup {
         monitor_is_known(invocation).await?;
         match self.conceive(invocation, &config, &place).await? {
             Conceived::Birth(birth) => {
-                let source = birth.source_name();
-                if let WayBack::Refused(why) = self.way_back(invocation, &place, source).await? {
+                let way_back = self.way_back(invocation, &config, &place, &birth);
+                if let WayBack::Refused(why) = way_back.await? {
                     return Ok(Step::failed(why));
                 }
                 self.create(invocation, &config, &place, birth).await
@@ -658,14 +658,21 @@ impl CreateServerGroup {
     async fn way_back(
         &self,
         invocation: &Invocation<'_>,
+        config: &Config,
         place: &Place,
-        source: Option<&str>,
+        birth: &Birth,
     ) -> Result<WayBack, StageError> {
         let ec2 = self
             .ec2
             .ec2(&place.account, &place.region, invocation.run)
             .await;
-        readiness::of(invocation, place, &*ec2, source).await
+        let is_mixed = config.mixed_instances.is_some() || config.spot_price.is_some();
+        let deployed = Deployed {
+            source: birth.source_name(),
+            instance_type: (!is_mixed).then_some(config.instance_type.as_str()),
+            size: birth.capacity.desired(),
+        };
+        readiness::of(invocation, place, &*ec2, &deployed).await
     }
 
     /// Waits until the group is healthy.
@@ -715,8 +722,8 @@ impl CreateServerGroup {
         let (reason, seen) = match readiness(&health, seen, self.healthy_polls) {
             Readiness::Ready => {
                 // Again: what comes next takes traffic from the old group.
-                let source = birth.source_name();
-                return Ok(match self.way_back(invocation, place, source).await? {
+                let way_back = self.way_back(invocation, config, place, birth);
+                return Ok(match way_back.await? {
                     WayBack::Ready => succeeded(config, birth, observed, None),
                     WayBack::Warned(why) => succeeded(config, birth, observed, Some(why)),
                     WayBack::Refused(why) => Step::failed(why),

@@ -478,6 +478,29 @@ impl Ec2 for AwsEc2 {
         }
     }
 
+    async fn vcpus(&self, types: &[String]) -> Result<BTreeMap<String, u32>, CloudError> {
+        // By filter: one that is not there is refused by name.
+        let filter = sdk::Filter::builder()
+            .name("instance-type")
+            .set_values(Some(types.to_vec()))
+            .build();
+        let output = self
+            .client
+            .describe_instance_types()
+            .filters(filter)
+            .send()
+            .await
+            .map_err(|error| from_sdk("ec2:DescribeInstanceTypes", &types.join(", "), &error))?;
+        let cores = |one: &sdk::InstanceTypeInfo| {
+            let count = one.v_cpu_info()?.default_v_cpus()?;
+            Some((
+                one.instance_type()?.as_str().to_owned(),
+                u32::try_from(count).ok()?,
+            ))
+        };
+        Ok(output.instance_types().iter().filter_map(cores).collect())
+    }
+
     async fn template_version(
         &self,
         name: &str,

@@ -55,6 +55,7 @@ pub const ACTIONS: &[(&str, &[&str])] = &[
             "ec2:DeleteLaunchTemplateVersions",
             "ec2:DescribeImages",
             "ec2:DescribeInstanceTypeOfferings",
+            "ec2:DescribeInstanceTypes",
             "ec2:DescribeKeyPairs",
             "ec2:DescribeLaunchTemplateVersions",
             "ec2:DescribeSecurityGroups",
@@ -65,6 +66,7 @@ pub const ACTIONS: &[(&str, &[&str])] = &[
             "iam:GetInstanceProfile",
             "iam:ListInstanceProfiles",
             "iam:PassRole",
+            "servicequotas:GetServiceQuota",
         ],
     ),
     (
@@ -93,6 +95,7 @@ pub const ACTIONS: &[(&str, &[&str])] = &[
             "ec2:DeleteLaunchTemplateVersions",
             "ec2:DescribeImages",
             "ec2:DescribeInstanceTypeOfferings",
+            "ec2:DescribeInstanceTypes",
             "ec2:DescribeKeyPairs",
             "ec2:DescribeLaunchTemplateVersions",
             "ec2:DescribeSecurityGroups",
@@ -103,6 +106,7 @@ pub const ACTIONS: &[(&str, &[&str])] = &[
             "iam:GetInstanceProfile",
             "iam:ListInstanceProfiles",
             "iam:PassRole",
+            "servicequotas:GetServiceQuota",
         ],
     ),
     (
@@ -271,6 +275,7 @@ pub const ACTIONS: &[(&str, &[&str])] = &[
             "ec2:DeleteLaunchTemplateVersions",
             "ec2:DescribeImages",
             "ec2:DescribeInstanceTypeOfferings",
+            "ec2:DescribeInstanceTypes",
             "ec2:DescribeKeyPairs",
             "ec2:DescribeLaunchTemplateVersions",
             "ec2:DescribeSecurityGroups",
@@ -282,6 +287,7 @@ pub const ACTIONS: &[(&str, &[&str])] = &[
             "iam:GetInstanceProfile",
             "iam:ListInstanceProfiles",
             "iam:PassRole",
+            "servicequotas:GetServiceQuota",
         ],
     ),
     (
@@ -314,6 +320,7 @@ pub const ACTIONS: &[(&str, &[&str])] = &[
             "ec2:DeleteLaunchTemplateVersions",
             "ec2:DescribeImages",
             "ec2:DescribeInstanceTypeOfferings",
+            "ec2:DescribeInstanceTypes",
             "ec2:DescribeKeyPairs",
             "ec2:DescribeLaunchTemplateVersions",
             "ec2:DescribeSecurityGroups",
@@ -325,6 +332,7 @@ pub const ACTIONS: &[(&str, &[&str])] = &[
             "iam:GetInstanceProfile",
             "iam:ListInstanceProfiles",
             "iam:PassRole",
+            "servicequotas:GetServiceQuota",
         ],
     ),
     (

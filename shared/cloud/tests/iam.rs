@@ -6,10 +6,10 @@ use std::path::Path;
 use gennaker_cloud::iam::Call;
 use gennaker_cloud::{
     alarms, auto_scaling, code_build, ec2, functions, instance_profile, instance_refresh,
-    load_balancing, metrics, notification, registry, scheduler, step_functions, table,
+    load_balancing, metrics, notification, quotas, registry, scheduler, step_functions, table,
 };
 
-const PORTS: [(&str, &str, &[Call]); 14] = [
+const PORTS: [(&str, &str, &[Call]); 15] = [
     ("alarms", "Alarms", alarms::calls::ALL),
     ("auto_scaling", "AutoScaling", auto_scaling::calls::ALL),
     ("code_build", "CodeBuild", code_build::calls::ALL),
@@ -32,6 +32,7 @@ const PORTS: [(&str, &str, &[Call]); 14] = [
     ),
     ("metrics", "Metrics", metrics::calls::ALL),
     ("notification", "Notifications", notification::calls::ALL),
+    ("quotas", "Quotas", quotas::calls::ALL),
     ("registry", "Registry", registry::calls::ALL),
     ("scheduler", "Scheduler", scheduler::calls::ALL),
     (

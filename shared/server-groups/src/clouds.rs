@@ -9,9 +9,10 @@ use gennaker_cloud::instance_refresh::AwsInstanceRefreshes;
 use gennaker_cloud::load_balancing::AwsLoadBalancing;
 use gennaker_cloud::{
     Account, Alarms, AutoScaling, Connection, InstanceProfiles, InstanceRefreshes, LoadBalancing,
+    Quotas,
 };
 use gennaker_domain::Run;
-use gennaker_http::AwsInstanceProfiles;
+use gennaker_http::{AwsInstanceProfiles, AwsQuotas};
 use gennaker_lambda::{Invocation, StageError};
 
 /// One account and region with its ports.
@@ -29,6 +30,8 @@ pub struct Place {
     pub instance_refreshes: Arc<dyn InstanceRefreshes>,
     /// CloudWatch's alarms there.
     pub alarms: Arc<dyn Alarms>,
+    /// The account's quotas there.
+    pub quotas: Arc<dyn Quotas>,
     /// The account's instance profiles.
     pub instance_profiles: Arc<dyn InstanceProfiles>,
 }
@@ -73,6 +76,7 @@ impl Clouds for AwsClouds {
             load_balancing: Arc::new(AwsLoadBalancing::new(&connection)),
             instance_refreshes: Arc::new(AwsInstanceRefreshes::new(&connection)),
             alarms: Arc::new(AwsAlarms::new(&connection)),
+            quotas: Arc::new(AwsQuotas::new(&connection)),
             instance_profiles: Arc::new(AwsInstanceProfiles::new(&connection)),
         }
     }

@@ -14,7 +14,7 @@ use gennaker_cloud::auto_scaling::{
 use gennaker_cloud::code_build::{Build, CodeBuild};
 use gennaker_cloud::ec2::{Ec2, Ec2Clouds, Image, LaunchData, SecurityGroup, Subnet};
 use gennaker_cloud::load_balancing::{LoadBalancing, TargetGroup, TargetHealth};
-use gennaker_cloud::{Account, CloudError, InstanceProfiles};
+use gennaker_cloud::{Account, CloudError, InstanceProfiles, Quotas};
 use gennaker_domain::Run;
 use gennaker_domain::deployment::Capacity;
 use gennaker_domain::deployment::alarm_guard::AlarmState;
@@ -145,6 +145,8 @@ struct State {
     subnets: Vec<Subnet>,
     security_groups: Vec<SecurityGroup>,
     key_pairs: Vec<String>,
+    /// How many vCPUs the account may run; none is as many as it likes.
+    vcpu_quota: Option<u64>,
     /// Instance profiles that are not there; all others are.
     missing_profiles: BTreeSet<String>,
     /// Instance types that the region does not offer; of all others there are enough.
@@ -621,6 +623,11 @@ impl World {
     /// Adds a key pair.
     pub fn add_key_pair(&self, name: &str) {
         self.lock().key_pairs.push(name.to_owned());
+    }
+
+    /// The account may run so many vCPUs of each kind.
+    pub fn set_vcpu_quota(&self, vcpus: u64) {
+        self.lock().vcpu_quota = Some(vcpus);
     }
 
     /// The account has no instance profile of this name.
@@ -1325,6 +1332,13 @@ impl Ec2 for World {
         )
     }
 
+    async fn vcpus(&self, types: &[String]) -> Result<BTreeMap<String, u32>, CloudError> {
+        self.call("ec2:DescribeInstanceTypes", &types.join(", "), |_| {
+            // As many as `t3.small` has.
+            Ok(types.iter().map(|name| (name.clone(), 2)).collect())
+        })
+    }
+
     async fn template_version(
         &self,
         name: &str,
@@ -1426,6 +1440,15 @@ impl Ec2 for World {
 }
 
 #[async_trait]
+impl Quotas for World {
+    async fn of_ec2(&self, code: &str, _now: i64) -> Result<Option<u64>, CloudError> {
+        self.call("servicequotas:GetServiceQuota", code, |state| {
+            Ok(state.vcpu_quota)
+        })
+    }
+}
+
+#[async_trait]
 impl InstanceProfiles for World {
     async fn exists(&self, name: &str, _now: i64) -> Result<bool, CloudError> {
         self.call("iam:GetInstanceProfile", name, |state| {
@@ -1459,6 +1482,7 @@ impl Clouds for World {
             instance_refreshes: Arc::new(self.in_region(region)),
             alarms: Arc::new(self.in_region(region)),
             instance_profiles: Arc::new(self.in_region(region)),
+            quotas: Arc::new(self.in_region(region)),
         }
     }
 }
