@@ -4,7 +4,7 @@ use gennaker_domain::ExecutionId;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{COMPRESSION, Store, base64, from_text, object, unbase64};
+use super::{Store, from_text, object, packed};
 use crate::{CloudError, Item, Key, Write};
 
 /// A canary configuration, without its content.
@@ -162,9 +162,7 @@ impl Store {
         stage: &str,
         data: &Value,
     ) -> Result<(), CloudError> {
-        let packed = zstd::encode_all(data.to_string().as_bytes(), COMPRESSION)
-            .map_err(|error| unreadable(stage, error.to_string()))?;
-        let text = base64(&packed);
+        let text = packed::pack(&report_of(stage), data)?;
         let parts: Vec<&str> = text
             .as_bytes()
             .chunks(PART)
@@ -214,13 +212,7 @@ impl Store {
         if head.get("digest").and_then(Value::as_str) != Some(digest(&text).as_str()) {
             return Ok(Some(CanaryReport::Changing));
         }
-        let packed =
-            unbase64(&text).ok_or_else(|| unreadable(stage, "is not base64".to_owned()))?;
-        let json = zstd::decode_all(packed.as_slice())
-            .map_err(|error| unreadable(stage, error.to_string()))?;
-        serde_json::from_slice(&json)
-            .map(|data| Some(CanaryReport::Kept(data)))
-            .map_err(|error| unreadable(stage, error.to_string()))
+        packed::unpack(&report_of(stage), &text).map(|data| Some(CanaryReport::Kept(data)))
     }
 
     /// The canary stages of an execution that have judged something, by `refId`.
@@ -278,12 +270,9 @@ impl Store {
 }
 
 fn digest(text: &str) -> String {
-    base64(&Sha256::digest(text.as_bytes()))
+    aws_smithy_types::base64::encode(Sha256::digest(text.as_bytes()))
 }
 
-fn unreadable(stage: &str, message: String) -> CloudError {
-    CloudError::Unreadable {
-        what: format!("report of canary stage `{stage}`"),
-        message,
-    }
+fn report_of(stage: &str) -> String {
+    format!("report of canary stage `{stage}`")
 }
