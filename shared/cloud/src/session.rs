@@ -387,11 +387,18 @@ fn partition(region: &str) -> &'static str {
 fn resource(action: &str, account_id: &str, region: &str) -> String {
     let partition = partition(region);
     match action.split_once(':') {
-        Some((_, name)) if name.starts_with("Describe") || name.starts_with("Get") => {
+        Some((_, name))
+            if ["Describe", "Get", "List"]
+                .iter()
+                .any(|read| name.starts_with(read)) =>
+        {
             "*".to_owned()
         }
         Some(("autoscaling", _)) => {
             format!("arn:{partition}:autoscaling:{region}:{account_id}:autoScalingGroup:*")
+        }
+        Some(("cloudwatch", _)) => {
+            format!("arn:{partition}:cloudwatch:{region}:{account_id}:alarm:*")
         }
         Some(("elasticloadbalancing", _)) => {
             format!("arn:{partition}:elasticloadbalancing:{region}:{account_id}:targetgroup/*")
