@@ -232,11 +232,8 @@ impl Sight {
     /// All groups of the region were listed.
     pub(crate) fn note_all(&self, groups: &[Group]) {
         let names: Vec<String> = groups.iter().map(|group| group.name.clone()).collect();
-        let answered: Vec<(String, Group)> = names
-            .iter()
-            .cloned()
-            .zip(groups.iter().cloned())
-            .collect();
+        let answered: Vec<(String, Group)> =
+            names.iter().cloned().zip(groups.iter().cloned()).collect();
         let mut seen = locked(&self.seen);
         self.note(&mut seen.groups, &names, &answered);
         seen.membership = Some(self.entry(names));
