@@ -130,8 +130,15 @@ impl Task {
                 _ => seconds,
             };
             if let Waiting::Woken { look_again_seconds } = &mut task.waiting {
-                *look_again_seconds =
-                    (*look_again_seconds).min(u32::try_from(seconds).unwrap_or(u32::MAX));
+                let every = u64::from(*look_again_seconds).max(1);
+                let parts = match known.time_limit_seconds {
+                    0 => 1,
+                    // Equal ones, the last of which ends with the time-out: an hour and a half is looked at after its
+                    // half and at its end, not after one hour and after two.
+                    _ => seconds.div_ceil(every).max(1),
+                };
+                let every = every.min(seconds.div_ceil(parts));
+                *look_again_seconds = u32::try_from(every).unwrap_or(u32::MAX);
             }
         }
         task
