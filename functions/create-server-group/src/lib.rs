@@ -723,7 +723,7 @@ impl CreateServerGroup {
             }
             Readiness::Wait { reason, seen } => (reason, seen),
         };
-        if invocation.waited() > TIME_LIMIT_MILLIS
+        if invocation.spent() > TIME_LIMIT_MILLIS
             && !invocation.context.contains_key("stageTimeoutMs")
         {
             return Ok(Step::Failed {

@@ -220,7 +220,7 @@ impl Decide {
                 }
             }
             Request::Pause(paused) => {
-                let changed = self.store.set_paused(&id, paused).await?;
+                let changed = self.store.set_paused(&id, paused, user, now).await?;
                 if !paused {
                     // Those that sleep would look again only when their time runs out. Also when nothing changed: the
                     // call that changed it may have died here.

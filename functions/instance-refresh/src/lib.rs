@@ -480,7 +480,7 @@ impl Stage for InstanceRefresh {
             });
         }
         let reason = waiting.join("; ");
-        if invocation.waited() > TIME_LIMIT_HOURS.saturating_mul(HOUR_MILLIS)
+        if invocation.spent() > TIME_LIMIT_HOURS.saturating_mul(HOUR_MILLIS)
             && !context.contains_key("stageTimeoutMs")
         {
             return Ok(Step::failed(format!(

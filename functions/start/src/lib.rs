@@ -206,6 +206,7 @@ impl Start {
             run: u32::from(!limited),
             ending: None,
             paused: false,
+            pauses: Vec::new(),
             canceled: false,
             build_time: now,
             start_time: (!limited).then_some(now),

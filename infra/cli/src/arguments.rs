@@ -642,6 +642,9 @@ pub(crate) struct Run {
     /// Accounts that exist, beside those that the pipeline names.
     #[arg(long, value_name = "FILE")]
     pub accounts: Option<PathBuf>,
+    /// Preconfigured webhooks that the pipeline may use as stage types; saved in the local cloud, as `webhook save` does.
+    #[arg(long, value_name = "FILE")]
+    pub webhooks: Option<PathBuf>,
     /// Scales polls and retries; literal waits end at their scaled time.
     #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = wait_scale)]
     pub wait_scale: f64,

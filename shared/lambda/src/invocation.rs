@@ -146,10 +146,17 @@ impl Invocation<'_> {
         Ok(self.store.table().get(&key).await?.is_some())
     }
 
-    /// Milliseconds since the stage started.
+    /// Milliseconds since the stage started: what a wait of so long counts.
     #[must_use]
     pub fn waited(&self) -> i64 {
         self.now.saturating_sub(self.started)
+    }
+
+    /// Milliseconds since the stage started, less those during which the execution was paused: what a time limit counts.
+    #[must_use]
+    pub fn spent(&self) -> i64 {
+        self.waited()
+            .saturating_sub(self.execution.paused_millis(self.started, self.now))
     }
 
     /// Announces a change before its first mutating call, with what its undo needs to know. True if this try wrote
