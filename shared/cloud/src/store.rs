@@ -22,6 +22,7 @@ pub mod canaries;
 pub mod children;
 pub mod locks;
 pub mod pipelines;
+pub mod registries;
 pub mod slots;
 pub mod subscriptions;
 pub mod upkeep;
