@@ -24,6 +24,7 @@ pub mod locks;
 mod packed;
 pub mod pauses;
 pub mod pipelines;
+pub mod registries;
 pub mod slots;
 pub mod subscriptions;
 pub mod upkeep;

@@ -237,7 +237,8 @@ pub(crate) fn decoded(encoded: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// The end of a build of Travis, as Igor tells it: of the repository, and of its branch, its tags or its pull requests.
+/// The end of a build of Travis, as Igor tells it: of the repository, and of its branch, its tags or the pull requests to a
+/// branch.
 fn travis(master: &str, body: &Value) -> Vec<Found> {
     let result = match text(body, "/state") {
         Some("passed") => "SUCCESS",
@@ -255,13 +256,13 @@ fn travis(master: &str, body: &Value) -> Vec<Found> {
         return Vec::new();
     };
     let slug = format!("{owner}/{name}");
-    let part = match text(body, "/type") {
-        Some("pull_request") => Some("pull_requests"),
-        _ if text(body, "/tag").is_some() => Some("tags"),
-        _ => text(body, "/branch"),
+    let branch = text(body, "/branch");
+    let branched = match text(body, "/type") {
+        Some("pull_request") => branch.map(|branch| format!("{slug}/pull_request_{branch}")),
+        _ if text(body, "/tag").is_some() => Some(format!("{slug}/tags")),
+        _ => branch.map(|branch| format!("{slug}/{branch}")),
     };
     let url = text(body, "/build_url");
-    let branched = part.map(|part| format!("{slug}/{part}"));
     branched
         .iter()
         .chain([&slug])
@@ -417,6 +418,15 @@ mod tests {
         for job in ["shop/api", "shop/api/main"] {
             let trigger = json!({"type": "travis", "master": "t", "job": job});
             assert_eq!(matched("travis", "t", &payload, trigger), 1, "{job}");
+        }
+        for (field, value, job) in [
+            ("type", "pull_request", "shop/api/pull_request_main"),
+            ("tag", "v1", "shop/api/tags"),
+        ] {
+            let mut other = payload.clone();
+            other[field] = json!(value);
+            let trigger = json!({"type": "travis", "master": "t", "job": job});
+            assert_eq!(matched("travis", "t", &other, trigger), 1, "{job}");
         }
         let form = format!(
             "payload={}",
