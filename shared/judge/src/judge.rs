@@ -149,6 +149,24 @@ struct Finding {
 }
 
 impl Finding {
+    /// Two sides that cannot be compared, and why if that is told.
+    fn uncompared(reason: String, critical: bool) -> Self {
+        let failed = "Metric Classification Failed".to_owned();
+        let reason = if reason.is_empty() {
+            failed
+        } else {
+            format!("{failed}: {reason}")
+        };
+        Self {
+            classification: Classification::Error,
+            reason: Some(reason),
+            ratio: None,
+            interval: None,
+            effect: None,
+            critical,
+        }
+    }
+
     /// A finding without a comparison: the ratio is 1.0.
     fn early(classification: Classification, reason: Option<String>, critical: bool) -> Self {
         Self {
@@ -211,6 +229,9 @@ fn classify(
             Finding::early(Classification::Nodata, reason, analysis.critical)
         };
     }
+    if !compatible && let Err(reason) = finite(canary, baseline) {
+        return Finding::uncompared(reason, analysis.critical);
+    }
     if canary.sorted == baseline.sorted {
         let reason = "The Canary and Baseline data are identical".to_owned();
         return Finding::early(Classification::Pass, Some(reason), false);
@@ -221,22 +242,25 @@ fn classify(
     }
     let compared = match noise {
         Some(noise) => compare_as_original(canary, baseline, constants, analysis, noise)
-            .map_err(|_| "Metric Classification Failed".to_owned()),
-        None => compare(canary, baseline, constants, analysis, looks)
-            .map_err(|reason| format!("Metric Classification Failed: {reason}")),
+            .map_err(|_| String::new()),
+        None => compare(canary, baseline, constants, analysis, looks),
     };
     match compared {
         Ok(comparison) => decide(name, comparison, analysis),
-        Err(reason) => Finding {
-            classification: Classification::Error,
-            reason: Some(reason),
-            ratio: None,
-            interval: None,
-            effect: None,
-            // The original never fails a critical metric that it could not compare.
-            critical: analysis.critical && !compatible,
-        },
+        // The original never fails a critical metric that it could not compare.
+        Err(reason) => Finding::uncompared(reason, analysis.critical && !compatible),
     }
+}
+
+/// An infinite value is like no other one, not even another infinite one: nothing can be said of such a series.
+fn finite(canary: &Prepared, baseline: &Prepared) -> Result<(), String> {
+    for (side, prepared) in [("canary", canary), ("baseline", baseline)] {
+        let infinite = prepared.values.iter().filter(|v| v.is_infinite()).count();
+        if infinite > 0 {
+            return Err(format!("{infinite} infinite values in the {side}"));
+        }
+    }
+    Ok(())
 }
 
 struct Comparison {
@@ -298,12 +322,6 @@ fn compare(
     analysis: &Analysis,
     looks: Option<Sequential>,
 ) -> Result<Comparison, String> {
-    for (side, prepared) in [("canary", canary), ("baseline", baseline)] {
-        let infinite = prepared.values.iter().filter(|v| v.is_infinite()).count();
-        if infinite > 0 {
-            return Err(format!("{infinite} infinite values in the {side}"));
-        }
-    }
     let (m, n) = (canary.values.len(), baseline.values.len());
     if m + n == 2 {
         return Err("one canary point against one baseline point proves nothing".to_owned());

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use gennaker_metrics::cloudwatch::{self, What};
-use gennaker_metrics::source::{parse, query_text, request};
+use gennaker_metrics::source::{check, parse, query_text, request};
 use gennaker_metrics::{Account, Credentials, MAX_SERIES, Method, Scope, Source};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -461,6 +461,44 @@ fn cloudwatch_is_asked_for_a_metric_or_an_expression_over_several() {
             .unwrap_err()
             .to_string();
         assert!(told.contains(part), "{told}");
+    }
+}
+
+#[test]
+fn a_query_is_checked_without_a_scope_as_far_as_it_can_be() {
+    for (query, told) in [
+        (
+            json!({ "type": "stackdriver" }),
+            "`stackdriver` is not served",
+        ),
+        (
+            json!({ "type": "prometheus", "resourceType": "aws_ec2_instance" }),
+            "metricName: is missing",
+        ),
+        (
+            json!({ "type": "cloudwatch", "metricName": "x" }),
+            "namespace: is missing",
+        ),
+        (
+            json!({ "type": "cloudwatch", "expression": "a", "metrics": [{ "id": "a" }] }),
+            "metrics[0].namespace: is missing",
+        ),
+        (json!({ "type": "newrelic" }), "select: is missing"),
+        (json!({ "type": "signalfx" }), "metricName: is missing"),
+        (json!({ "type": "graphite" }), "metricName: is missing"),
+        (json!({ "type": "datadog" }), "metricName: is missing"),
+    ] {
+        let error = check(&Value::Null, &query).unwrap_err().to_string();
+        assert!(error.contains(told), "{query}: {error}");
+    }
+    // A stage's scopes may bind these.
+    for query in [
+        json!({ "type": "datadog", "customInlineTemplate": "avg:x{$\\{whose}}" }),
+        json!({ "type": "prometheus", "customInlineTemplate": "PromQL:up{${labels}}" }),
+        json!({ "namespace": "shop", "metricName": "${which}" }),
+        json!({ "type": "newrelic", "select": "count(*) FROM T" }),
+    ] {
+        check(&Value::Null, &query).unwrap();
     }
 }
 

@@ -209,6 +209,37 @@ pub fn query_text(
     }
 }
 
+/// What can be said of a metric's query before anybody knows whose metrics it asks for: whether its store is served, and
+/// whether it has the fields that every such query has.
+///
+/// # Errors
+/// [`MetricsError::Query`] with the field. Nothing is said about names that a stage's scopes may bind.
+pub fn check(templates: &Value, query: &Value) -> Result<Source, MetricsError> {
+    let source = Source::of(query)?;
+    let keys = ["_scope_key", "_location_key", "resourceType"];
+    let scope = Scope {
+        scope: "canary".to_owned(),
+        location: "us-east-1".to_owned(),
+        start: 0,
+        end: 60_000,
+        step: 60,
+        extended: keys.map(|key| (key.to_owned(), key.to_owned())).into(),
+    };
+    let made = match source {
+        Source::CloudWatch => crate::cloudwatch::queries(templates, query, &scope).map(drop),
+        _ => query_text(source, templates, query, &scope, &Account::default()).map(drop),
+    };
+    match made {
+        Err(MetricsError::Query { field, reason }) if reason == MISSING => {
+            Err(MetricsError::Query { field, reason })
+        }
+        _ => Ok(source),
+    }
+}
+
+/// What is said of a field that is not there.
+pub(crate) const MISSING: &str = "is missing";
+
 /// The request that asks for `text`.
 ///
 /// # Errors
@@ -280,7 +311,7 @@ impl<'a> Fields<'a> {
 
     fn required(&self, name: &str) -> Result<&'a str, MetricsError> {
         self.text(name)
-            .ok_or_else(|| MetricsError::query(name, "is missing"))
+            .ok_or_else(|| MetricsError::query(name, MISSING))
     }
 
     fn texts(&self, name: &str) -> Result<Vec<&'a str>, MetricsError> {
