@@ -362,9 +362,12 @@ impl Simulation {
                 let arn = group.target_groups.first().cloned().unwrap_or_default();
                 self.world.healthy_in(&arn, &group) == 3
             });
-            let old_is_out = old.is_none_or(|old| gennaker_server_groups::traffic::is_disabled(&old));
+            let old_is_out =
+                old.is_none_or(|old| gennaker_server_groups::traffic::is_disabled(&old));
             if !serves || !old_is_out {
-                wrong.push(format!("cluster app{number}-web is not as its strategy leaves it"));
+                wrong.push(format!(
+                    "cluster app{number}-web is not as its strategy leaves it"
+                ));
             }
         }
         wrong
@@ -420,7 +423,10 @@ fn print(extent: Extent, before: &Log, after: &Log) {
         }
     }
     for quota in &QUOTAS {
-        println!("{}: {}/s, {} at once: {}", quota.of, quota.per_second, quota.bucket, quota.source);
+        println!(
+            "{}: {}/s, {} at once: {}",
+            quota.of, quota.per_second, quota.bucket, quota.source
+        );
     }
 }
 

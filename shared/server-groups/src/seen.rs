@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use gennaker_cloud::auto_scaling::{Group, GroupDetails, NewGroup, WarmPool};
-use gennaker_cloud::instance_refresh::{
-    DesiredConfiguration, InstanceRefresh, RefreshPreferences,
-};
+use gennaker_cloud::instance_refresh::{DesiredConfiguration, InstanceRefresh, RefreshPreferences};
 use gennaker_cloud::load_balancing::{TargetGroup, TargetHealth};
 use gennaker_cloud::{Alarms, AutoScaling, CloudError, InstanceRefreshes, LoadBalancing};
 use gennaker_domain::deployment::Capacity;
