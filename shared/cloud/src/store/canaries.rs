@@ -1,13 +1,11 @@
 //! Canary configurations, and the accounts of metric stores.
 
-use std::io;
-
 use gennaker_domain::ExecutionId;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{COMPRESSION, Store, base64, from_text, object, unbase64};
+use super::{Store, from_text, object, packed};
 use crate::{CloudError, Item, Key, Write};
 
 /// A canary configuration, without its content.
@@ -165,9 +163,9 @@ impl Store {
         stage: &str,
         data: &(impl Serialize + Sync),
     ) -> Result<(), CloudError> {
-        let packed = packed(data).map_err(|error| unreadable(stage, error.to_string()))?;
-        // Of what is too large nothing is kept, but that it is.
-        let text = base64(&packed.unwrap_or_default());
+        // Base64 writes four characters for three bytes. Of what is too large nothing is kept, but that it is.
+        let room = MOST_PARTS * PART / 4 * 3;
+        let text = packed::pack_within(&report_of(stage), data, room)?.unwrap_or_default();
         let parts: Vec<&str> = text
             .as_bytes()
             .chunks(PART)
@@ -210,13 +208,7 @@ impl Store {
         if head.get("digest").and_then(Value::as_str) != Some(digest(&text).as_str()) {
             return Ok(Some(CanaryReport::Changing));
         }
-        let packed =
-            unbase64(&text).ok_or_else(|| unreadable(stage, "is not base64".to_owned()))?;
-        let json = zstd::decode_all(packed.as_slice())
-            .map_err(|error| unreadable(stage, error.to_string()))?;
-        serde_json::from_slice(&json)
-            .map(|data| Some(CanaryReport::Kept(data)))
-            .map_err(|error| unreadable(stage, error.to_string()))
+        packed::unpack(&report_of(stage), &text).map(|data| Some(CanaryReport::Kept(data)))
     }
 
     /// The canary stages of an execution that have judged something, by `refId`.
@@ -273,76 +265,10 @@ impl Store {
     }
 }
 
-/// The data as JSON, compressed; none if they need more than [`MOST_PARTS`]. The JSON never stands in memory.
-fn packed(data: &impl Serialize) -> io::Result<Option<Vec<u8>>> {
-    // Base64 writes four characters for three bytes.
-    let mut room = Room {
-        bytes: Vec::new(),
-        left: MOST_PARTS * PART / 4 * 3,
-    };
-    let mut encoder = zstd::Encoder::new(&mut room, COMPRESSION)?;
-    let written = serde_json::to_writer(&mut encoder, data)
-        .map_err(io::Error::from)
-        .and_then(|()| encoder.finish().map(drop));
-    match written {
-        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Ok(None),
-        written => written.map(|()| Some(room.bytes)),
-    }
-}
-
-/// Bytes, up to a number of them.
-struct Room {
-    bytes: Vec<u8>,
-    left: usize,
-}
-
-impl io::Write for Room {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.left = self
-            .left
-            .checked_sub(bytes.len())
-            .ok_or(io::ErrorKind::FileTooLarge)?;
-        self.bytes.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 fn digest(text: &str) -> String {
-    base64(&Sha256::digest(text.as_bytes()))
+    aws_smithy_types::base64::encode(Sha256::digest(text.as_bytes()))
 }
 
-fn unreadable(stage: &str, message: String) -> CloudError {
-    CloudError::Unreadable {
-        what: format!("report of canary stage `{stage}`"),
-        message,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn data_are_kept_compressed_and_those_that_do_not_fit_are_not_kept() {
-        let kept = packed(&json!({ "pairs": [1, 2] })).unwrap().unwrap();
-        assert_eq!(
-            zstd::decode_all(kept.as_slice()).unwrap(),
-            br#"{"pairs":[1,2]}"#
-        );
-        // Numbers that no compression makes shorter than half of their text.
-        let mut state = 1_u64;
-        let noise: Vec<u64> = (0..1_500_000)
-            .map(|_| {
-                state = state
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1);
-                state
-            })
-            .collect();
-        assert_eq!(packed(&noise).unwrap(), None);
-    }
+fn report_of(stage: &str) -> String {
+    format!("report of canary stage `{stage}`")
 }
