@@ -414,7 +414,7 @@ pub(crate) enum BuildService {
     /// Save a Jenkins or Travis that is asked for builds that ended (triggers name it in `master`), or a registry that is
     /// asked for new tags (docker triggers name it in `account`).
     #[command(
-        after_help = "Examples:\n  gennaker build-service save --name ci --type jenkins --address https://ci.example.com --user spin --token ssm:/gennaker/ci-token\n  gennaker build-service save --name hub --type docker --address https://registry-1.docker.io --repository shop/api --user spin --token ssm:/gennaker/hub"
+        after_help = "Example:\n  gennaker build-service save --name ci --type jenkins --address https://ci.example.com --user spin --token ssm:/gennaker/ci-token\n  gennaker build-service save --name hub --type docker --address https://registry-1.docker.io --repository shop/api --user spin --token ssm:/gennaker/hub"
     )]
     Save {
         /// Its name.

@@ -422,9 +422,11 @@ mod tests {
 
     #[test]
     fn more_points_than_are_read_are_counted_and_not_kept() {
-        let mut series = Series::default();
-        series.values = vec![1.0; MAX_POINTS];
-        series.count = MAX_POINTS;
+        let mut series = Series {
+            values: vec![1.0; MAX_POINTS],
+            count: MAX_POINTS,
+            ..Series::default()
+        };
         series.add(&json!(2));
         series.add(&json!("x"));
         assert_eq!(series.values.len(), MAX_POINTS);
