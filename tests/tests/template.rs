@@ -208,6 +208,7 @@ fn under_an_accounts_role_a_function_may_do_what_it_may_do_in_its_own_account() 
         "ec2",
         "elasticloadbalancing",
         "iam",
+        "servicequotas",
     ];
     let granted = |text: &str| -> BTreeSet<String> {
         text.split(|c: char| !(c.is_ascii_alphanumeric() || c == ':'))

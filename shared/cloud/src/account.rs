@@ -25,6 +25,13 @@ pub struct Account {
     pub regions: Vec<String>,
 }
 
+/// The way into an [`Account`], with the IAM action that it needs.
+pub mod calls {
+    crate::iam::calls! { "Account":
+        CONNECTION = "connection" => ["sts:AssumeRole"];
+    }
+}
+
 impl Account {
     /// The account of that name, or none.
     ///
@@ -91,7 +98,7 @@ impl Account {
 
     /// A connection to the account in a region: its role assumed, with the run's name as the session's, so that
     /// CloudTrail tells which execution did what, and with a policy that allows what the function does and no more.
-    /// Makes no call; the first one assumes the role.
+    /// Makes no call; the first one assumes the role. (`sts:AssumeRole`)
     pub async fn connection(&self, from: &Connection, region: &str, run: &Run) -> Connection {
         // At most 64 characters; a run has 26, a hyphen and a number.
         self.assumed(from, region, format!("gennaker-{run}")).await

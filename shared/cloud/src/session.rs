@@ -45,12 +45,17 @@ pub const ACTIONS: &[(&str, &[&str])] = &[
             "autoscaling:ResumeProcesses",
             "autoscaling:SuspendProcesses",
             "autoscaling:UpdateAutoScalingGroup",
+            "cloudwatch:DeleteAlarms",
             "cloudwatch:DescribeAlarms",
+            "cloudwatch:PutMetricAlarm",
             "ec2:CreateLaunchTemplate",
             "ec2:CreateLaunchTemplateVersion",
             "ec2:CreateTags",
+            "ec2:DeleteLaunchTemplate",
+            "ec2:DeleteLaunchTemplateVersions",
             "ec2:DescribeImages",
             "ec2:DescribeInstanceTypeOfferings",
+            "ec2:DescribeInstanceTypes",
             "ec2:DescribeKeyPairs",
             "ec2:DescribeLaunchTemplateVersions",
             "ec2:DescribeSecurityGroups",
@@ -58,7 +63,10 @@ pub const ACTIONS: &[(&str, &[&str])] = &[
             "ec2:RunInstances",
             "elasticloadbalancing:DescribeTargetGroups",
             "elasticloadbalancing:DescribeTargetHealth",
+            "iam:GetInstanceProfile",
+            "iam:ListInstanceProfiles",
             "iam:PassRole",
+            "servicequotas:GetServiceQuota",
         ],
     ),
     (
@@ -77,12 +85,17 @@ pub const ACTIONS: &[(&str, &[&str])] = &[
             "autoscaling:ResumeProcesses",
             "autoscaling:SuspendProcesses",
             "autoscaling:UpdateAutoScalingGroup",
+            "cloudwatch:DeleteAlarms",
             "cloudwatch:DescribeAlarms",
+            "cloudwatch:PutMetricAlarm",
             "ec2:CreateLaunchTemplate",
             "ec2:CreateLaunchTemplateVersion",
             "ec2:CreateTags",
+            "ec2:DeleteLaunchTemplate",
+            "ec2:DeleteLaunchTemplateVersions",
             "ec2:DescribeImages",
             "ec2:DescribeInstanceTypeOfferings",
+            "ec2:DescribeInstanceTypes",
             "ec2:DescribeKeyPairs",
             "ec2:DescribeLaunchTemplateVersions",
             "ec2:DescribeSecurityGroups",
@@ -90,7 +103,10 @@ pub const ACTIONS: &[(&str, &[&str])] = &[
             "ec2:RunInstances",
             "elasticloadbalancing:DescribeTargetGroups",
             "elasticloadbalancing:DescribeTargetHealth",
+            "iam:GetInstanceProfile",
+            "iam:ListInstanceProfiles",
             "iam:PassRole",
+            "servicequotas:GetServiceQuota",
         ],
     ),
     (
@@ -101,10 +117,12 @@ pub const ACTIONS: &[(&str, &[&str])] = &[
             "autoscaling:DeleteAutoScalingGroup",
             "autoscaling:DeleteTags",
             "autoscaling:DescribeAutoScalingGroups",
+            "autoscaling:DescribePolicies",
             "autoscaling:DetachLoadBalancerTargetGroups",
             "autoscaling:ResumeProcesses",
             "autoscaling:SuspendProcesses",
             "autoscaling:UpdateAutoScalingGroup",
+            "cloudwatch:DeleteAlarms",
             "cloudwatch:DescribeAlarms",
             "elasticloadbalancing:DescribeTargetHealth",
             "elasticloadbalancing:RegisterTargets",
@@ -181,13 +199,14 @@ pub const ACTIONS: &[(&str, &[&str])] = &[
             "ec2:CreateLaunchTemplate",
             "ec2:CreateLaunchTemplateVersion",
             "ec2:CreateTags",
+            "ec2:DeleteLaunchTemplate",
+            "ec2:DeleteLaunchTemplateVersions",
             "ec2:DescribeImages",
             "ec2:DescribeLaunchTemplateVersions",
             "ec2:RunInstances",
             "iam:PassRole",
         ],
     ),
-    ("kayenta-canary", &["cloudwatch:GetMetricData"]),
     (
         "modify-aws-scaling-process",
         &[
@@ -246,12 +265,17 @@ pub const ACTIONS: &[(&str, &[&str])] = &[
             "autoscaling:ResumeProcesses",
             "autoscaling:SuspendProcesses",
             "autoscaling:UpdateAutoScalingGroup",
+            "cloudwatch:DeleteAlarms",
             "cloudwatch:DescribeAlarms",
+            "cloudwatch:PutMetricAlarm",
             "ec2:CreateLaunchTemplate",
             "ec2:CreateLaunchTemplateVersion",
             "ec2:CreateTags",
+            "ec2:DeleteLaunchTemplate",
+            "ec2:DeleteLaunchTemplateVersions",
             "ec2:DescribeImages",
             "ec2:DescribeInstanceTypeOfferings",
+            "ec2:DescribeInstanceTypes",
             "ec2:DescribeKeyPairs",
             "ec2:DescribeLaunchTemplateVersions",
             "ec2:DescribeSecurityGroups",
@@ -260,7 +284,10 @@ pub const ACTIONS: &[(&str, &[&str])] = &[
             "elasticloadbalancing:DescribeTargetGroups",
             "elasticloadbalancing:DescribeTargetHealth",
             "elasticloadbalancing:RegisterTargets",
+            "iam:GetInstanceProfile",
+            "iam:ListInstanceProfiles",
             "iam:PassRole",
+            "servicequotas:GetServiceQuota",
         ],
     ),
     (
@@ -283,12 +310,17 @@ pub const ACTIONS: &[(&str, &[&str])] = &[
             "autoscaling:ResumeProcesses",
             "autoscaling:SuspendProcesses",
             "autoscaling:UpdateAutoScalingGroup",
+            "cloudwatch:DeleteAlarms",
             "cloudwatch:DescribeAlarms",
+            "cloudwatch:PutMetricAlarm",
             "ec2:CreateLaunchTemplate",
             "ec2:CreateLaunchTemplateVersion",
             "ec2:CreateTags",
+            "ec2:DeleteLaunchTemplate",
+            "ec2:DeleteLaunchTemplateVersions",
             "ec2:DescribeImages",
             "ec2:DescribeInstanceTypeOfferings",
+            "ec2:DescribeInstanceTypes",
             "ec2:DescribeKeyPairs",
             "ec2:DescribeLaunchTemplateVersions",
             "ec2:DescribeSecurityGroups",
@@ -297,7 +329,10 @@ pub const ACTIONS: &[(&str, &[&str])] = &[
             "elasticloadbalancing:DescribeTargetGroups",
             "elasticloadbalancing:DescribeTargetHealth",
             "elasticloadbalancing:RegisterTargets",
+            "iam:GetInstanceProfile",
+            "iam:ListInstanceProfiles",
             "iam:PassRole",
+            "servicequotas:GetServiceQuota",
         ],
     ),
     (
@@ -319,10 +354,12 @@ pub const ACTIONS: &[(&str, &[&str])] = &[
             "autoscaling:DeleteAutoScalingGroup",
             "autoscaling:DeleteTags",
             "autoscaling:DescribeAutoScalingGroups",
+            "autoscaling:DescribePolicies",
             "autoscaling:DetachLoadBalancerTargetGroups",
             "autoscaling:ResumeProcesses",
             "autoscaling:SuspendProcesses",
             "autoscaling:UpdateAutoScalingGroup",
+            "cloudwatch:DeleteAlarms",
             "cloudwatch:DescribeAlarms",
             "elasticloadbalancing:DescribeTargetHealth",
             "elasticloadbalancing:RegisterTargets",
@@ -350,11 +387,18 @@ fn partition(region: &str) -> &'static str {
 fn resource(action: &str, account_id: &str, region: &str) -> String {
     let partition = partition(region);
     match action.split_once(':') {
-        Some((_, name)) if name.starts_with("Describe") || name.starts_with("Get") => {
+        Some((_, name))
+            if ["Describe", "Get", "List"]
+                .iter()
+                .any(|read| name.starts_with(read)) =>
+        {
             "*".to_owned()
         }
         Some(("autoscaling", _)) => {
             format!("arn:{partition}:autoscaling:{region}:{account_id}:autoScalingGroup:*")
+        }
+        Some(("cloudwatch", _)) => {
+            format!("arn:{partition}:cloudwatch:{region}:{account_id}:alarm:*")
         }
         Some(("elasticloadbalancing", _)) => {
             format!("arn:{partition}:elasticloadbalancing:{region}:{account_id}:targetgroup/*")

@@ -197,7 +197,9 @@ pub(crate) fn coerced_double(value: &Value) -> Result<Option<f64>, String> {
                 .map_err(|_| format!("must be a number, is \"{text}\"")),
             _ => Err(format!("must be a number, is \"{text}\"")),
         },
-        other => Err(format!("must be a number, is `{other}`")),
+        Value::Array(_) => Err("must be a number, is a list".to_owned()),
+        Value::Object(_) => Err("must be a number, is an object".to_owned()),
+        Value::Bool(flag) => Err(format!("must be a number, is `{flag}`")),
     }
 }
 

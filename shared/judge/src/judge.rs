@@ -1,9 +1,6 @@
 //! Judging: each metric pair is classified, the classifications are scored.
 
-use crate::config::{
-    Analysis, CanaryConfig, Direction, EffectMeasure, NanStrategy, Thresholds, coerced_double,
-    coerced_text,
-};
+use crate::config::{Analysis, CanaryConfig, Direction, EffectMeasure, NanStrategy, Thresholds};
 use crate::error::JudgeError;
 use crate::judgement::{Classification, Judgement, MetricResult};
 use crate::mann_whitney::{
@@ -11,11 +8,11 @@ use crate::mann_whitney::{
     interval as original_interval,
 };
 use crate::noise::JavaRandom;
+use crate::pairs::MetricPair;
 use crate::ranks::sorted;
 use crate::score::score;
 use crate::sequential::Sequential;
 use crate::statistics::{Summary, mean, outlier_fences_of_sorted, ratio_of_means, summary_of};
-use serde_json::Value;
 
 /// Confidence level of the interval, fixed in the original.
 pub const CONFIDENCE: f64 = 0.98;
@@ -33,108 +30,6 @@ pub enum Mode {
         /// Seed of the noise that the original adds when both sides are constant.
         seed: i64,
     },
-}
-
-/// Baseline and canary of one metric.
-#[derive(Debug, Clone, PartialEq)]
-pub struct MetricPair {
-    /// The metric's name in the configuration.
-    pub name: String,
-    /// An id that the result repeats.
-    pub id: Option<String>,
-    /// Tags that the result repeats, an object.
-    pub tags: Option<Value>,
-    /// Values of the baseline (`control`) in time order, NaN where a point is missing.
-    pub baseline: Vec<f64>,
-    /// Values of the canary (`experiment`), likewise; the lengths may differ.
-    pub canary: Vec<f64>,
-}
-
-impl MetricPair {
-    /// Reads one pair: `{"name","id","tags","values":{"control":[…],"experiment":[…]}}`.
-    ///
-    /// A missing point is `"NaN"` or null; compatible with the original null is 0.0.
-    ///
-    /// # Errors
-    /// [`JudgeError::Pairs`] with a path below `path` when the name or a series is missing or a point is no number.
-    pub fn parse(value: &Value, path: &str, mode: Mode) -> Result<Self, JudgeError> {
-        let refuse = |inner: &str, reason: String| JudgeError::Pairs {
-            path: format!("{path}{inner}"),
-            reason,
-        };
-        let name = value
-            .get("name")
-            .and_then(coerced_text)
-            .ok_or_else(|| refuse(".name", "a pair needs the name of its metric".to_owned()))?;
-        let series = |key: &str| {
-            let points = value
-                .get("values")
-                .and_then(|values| values.get(key))
-                .and_then(Value::as_array)
-                .ok_or_else(|| {
-                    let reason = format!("metric `{name}` needs a list of values");
-                    refuse(&format!(".values.{key}"), reason)
-                })?;
-            let missing = match mode {
-                Mode::Default => f64::NAN,
-                Mode::KayentaCompatible { .. } => 0.0,
-            };
-            points
-                .iter()
-                .enumerate()
-                .map(|(index, point)| match coerced_double(point) {
-                    Ok(number) => Ok(number.unwrap_or(missing)),
-                    Err(reason) => Err(refuse(
-                        &format!(".values.{key}[{index}]"),
-                        format!("metric `{name}`: {reason}"),
-                    )),
-                })
-                .collect::<Result<Vec<f64>, _>>()
-        };
-        let id = value.get("id").filter(|id| !id.is_null());
-        let id = match id.map(coerced_text) {
-            Some(None) => return Err(refuse(".id", "must be a string".to_owned())),
-            given => given.flatten(),
-        };
-        let tags = match value.get("tags").filter(|tags| !tags.is_null()) {
-            None => None,
-            Some(Value::Object(tags)) => Some(
-                tags.iter()
-                    .map(|(key, tag)| {
-                        let text = coerced_text(tag).map_or(Value::Null, Value::from);
-                        (key.clone(), text)
-                    })
-                    .collect(),
-            ),
-            Some(_) => return Err(refuse(".tags", "must be an object".to_owned())),
-        };
-        Ok(Self {
-            baseline: series("control")?,
-            canary: series("experiment")?,
-            name,
-            id,
-            tags,
-        })
-    }
-
-    /// Reads a list of pairs, or an object `{"pairs":[…]}`.
-    ///
-    /// # Errors
-    /// As [`MetricPair::parse`], for the first pair that is wrong.
-    pub fn parse_list(value: &Value, mode: Mode) -> Result<Vec<Self>, JudgeError> {
-        let (list, path) = match value.get("pairs") {
-            Some(pairs) => (pairs, "$.pairs"),
-            None => (value, "$"),
-        };
-        let list = list.as_array().ok_or_else(|| JudgeError::Pairs {
-            path: path.to_owned(),
-            reason: "must be a list of metric pairs".to_owned(),
-        })?;
-        list.iter()
-            .enumerate()
-            .map(|(index, pair)| Self::parse(pair, &format!("{path}[{index}]"), mode))
-            .collect()
-    }
 }
 
 /// Judges the pairs of one canary. The same arguments give the same judgement, noise included.

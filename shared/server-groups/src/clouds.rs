@@ -9,9 +9,11 @@ use gennaker_cloud::auto_scaling::AwsAutoScaling;
 use gennaker_cloud::instance_refresh::AwsInstanceRefreshes;
 use gennaker_cloud::load_balancing::AwsLoadBalancing;
 use gennaker_cloud::{
-    Account, Alarms, AutoScaling, Connection, InstanceRefreshes, LoadBalancing, Look,
+    Account, Alarms, AutoScaling, Connection, InstanceProfiles, InstanceRefreshes, LoadBalancing,
+    Look, Quotas,
 };
 use gennaker_domain::Run;
+use gennaker_http::{AwsInstanceProfiles, AwsQuotas};
 use gennaker_lambda::{Invocation, StageError};
 
 use crate::observations::{Observations, Sight};
@@ -34,6 +36,10 @@ pub struct Place {
     pub alarms: Arc<dyn Alarms>,
     /// What the ports share with other calls; none where nothing is kept.
     pub sight: Option<Sight>,
+    /// The account's quotas there.
+    pub quotas: Arc<dyn Quotas>,
+    /// The account's instance profiles.
+    pub instance_profiles: Arc<dyn InstanceProfiles>,
 }
 
 impl std::fmt::Debug for Place {
@@ -88,6 +94,8 @@ fn connected(account: &Account, region: &str, connection: &Connection) -> Place 
         load_balancing: Arc::new(AwsLoadBalancing::new(connection)),
         instance_refreshes: Arc::new(AwsInstanceRefreshes::new(connection)),
         alarms: Arc::new(AwsAlarms::new(connection)),
+        quotas: Arc::new(AwsQuotas::new(connection)),
+        instance_profiles: Arc::new(AwsInstanceProfiles::new(connection)),
         sight: None,
     }
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use gennaker_cloud::auto_scaling::{Group, GroupDetails, NewGroup, WarmPool};
+use gennaker_cloud::alarms::Copying;
+use gennaker_cloud::auto_scaling::{CopiedScaling, Group, GroupDetails, NewGroup, WarmPool};
 use gennaker_cloud::instance_refresh::{DesiredConfiguration, InstanceRefresh, RefreshPreferences};
 use gennaker_cloud::load_balancing::{TargetGroup, TargetHealth};
 use gennaker_cloud::{Alarms, AutoScaling, CloudError, InstanceRefreshes, LoadBalancing};
@@ -19,7 +20,7 @@ use crate::observations::{Changed, Sight};
 /// reads goes through `reading`, whose session all executions share.
 pub(crate) fn place(acting: Place, reading: Option<Place>, sight: &Sight) -> Place {
     let reading = reading.unwrap_or_else(|| acting.clone());
-    let (account, region) = (acting.account.clone(), acting.region.clone());
+    let whole = acting.clone();
     let port = Port {
         reads: reading,
         changes: acting,
@@ -27,13 +28,13 @@ pub(crate) fn place(acting: Place, reading: Option<Place>, sight: &Sight) -> Pla
     };
     let port = Arc::new(port);
     Place {
-        account,
-        region,
         auto_scaling: port.clone(),
         load_balancing: port.clone(),
         instance_refreshes: port.clone(),
         alarms: port,
         sight: Some(sight.clone()),
+        // Quotas and instance profiles are asked for once, before anything is changed.
+        ..whole
     }
 }
 
@@ -163,9 +164,13 @@ impl AutoScaling for Port {
         self.reads.auto_scaling.details(name).await
     }
 
-    async fn copy_scaling(&self, from: &str, to: &str) -> Result<usize, CloudError> {
+    async fn copy_scaling(&self, from: &str, to: &str) -> Result<CopiedScaling, CloudError> {
         let call = self.changes.auto_scaling.copy_scaling(from, to);
         self.change(of_group(to), call).await
+    }
+
+    async fn policy_alarms(&self, name: &str) -> Result<Vec<String>, CloudError> {
+        self.reads.auto_scaling.policy_alarms(name).await
     }
 
     async fn enable_metrics(&self, name: &str, metrics: &[String]) -> Result<(), CloudError> {
@@ -235,6 +240,16 @@ impl Alarms for Port {
             self.sight.note_alarms(&known.ask, &answered);
         }
         Ok(known.with(names, answered))
+    }
+
+    async fn copy(&self, names: &[String], copying: &Copying) -> Result<(), CloudError> {
+        let call = self.changes.alarms.copy(names, copying);
+        self.change(of_group(&copying.to), call).await
+    }
+
+    async fn delete(&self, names: &[String]) -> Result<(), CloudError> {
+        let call = self.changes.alarms.delete(names);
+        self.change(Changed::default(), call).await
     }
 }
 

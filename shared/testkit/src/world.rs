@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use gennaker_cloud::auto_scaling::{
-    AutoScaling, Group, GroupDetails, GroupInstance, NAMES_PER_CALL, NewGroup, TemplateVersion,
-    WarmPool,
+    AutoScaling, CopiedScaling, Group, GroupDetails, GroupInstance, NAMES_PER_CALL, NewGroup,
+    TemplateVersion, WarmPool,
 };
 use gennaker_cloud::code_build::{Build, CodeBuild};
 use gennaker_cloud::ec2::{Ec2, Ec2Clouds, Image, LaunchData, SecurityGroup, Subnet};
 use gennaker_cloud::load_balancing::{LoadBalancing, TargetGroup, TargetHealth};
-use gennaker_cloud::{Account, CloudError};
+use gennaker_cloud::{Account, CloudError, InstanceProfiles, Quotas};
 use gennaker_domain::Run;
 use gennaker_domain::deployment::Capacity;
 use gennaker_domain::deployment::alarm_guard::AlarmState;
@@ -73,6 +73,8 @@ struct StoredGroup {
     details: GroupDetails,
     /// Names of scaling policies and scheduled actions.
     scaling: BTreeSet<String>,
+    /// Names of the alarms that its scaling policies go by.
+    alarms: BTreeSet<String>,
     warm_pool: Option<WarmPool>,
     warm_pool_gone_at: Option<i64>,
     /// What new instances are launched from while an instance refresh is at work.
@@ -94,6 +96,8 @@ pub enum Effect {
     PartlyDisabled(usize),
     /// In traffic again.
     Enabled,
+    /// An instance refresh of it began.
+    Refreshed,
     /// Its deletion began.
     Destroyed,
 }
@@ -120,6 +124,7 @@ struct Version {
     token: String,
     image: String,
     data: LaunchData,
+    deleted: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -147,6 +152,10 @@ struct State {
     subnets: Vec<Subnet>,
     security_groups: Vec<SecurityGroup>,
     key_pairs: Vec<String>,
+    /// How many vCPUs the account may run; none is as many as it likes.
+    vcpu_quota: Option<u64>,
+    /// Instance profiles that are not there; all others are.
+    missing_profiles: BTreeSet<String>,
     /// Instance types that the region does not offer; of all others there are enough.
     unoffered: BTreeSet<String>,
     /// By target group and instance: taken out by hand.
@@ -223,6 +232,7 @@ impl State {
                     let number: usize = template.version.parse().ok()?;
                     versions.get(number.checked_sub(1)?)
                 })
+                .filter(|version| !version.deleted)
                 .map(|version| version.image.clone())
                 .unwrap_or_default();
             while running < wanted && !suspended("Launch") {
@@ -397,6 +407,14 @@ impl State {
             }
         }
         targets
+    }
+
+    /// A version of a launch template that was not deleted.
+    fn version(&self, template: &TemplateVersion) -> Option<&Version> {
+        let number: usize = template.version.parse().ok()?;
+        let versions = self.templates.get(&template.id)?;
+        let version = versions.get(number.checked_sub(1)?)?;
+        (!version.deleted).then_some(version)
     }
 
     fn add_image(&mut self, id: &str, name: &str) {
@@ -579,13 +597,8 @@ impl World {
     #[must_use]
     pub fn launch_data(&self, name: &str) -> Option<LaunchData> {
         let template = self.group(name)?.launch_template?;
-        let number: usize = template.version.parse().ok()?;
         let state = self.lock();
-        let version = state
-            .templates
-            .get(&template.id)?
-            .get(number.checked_sub(1)?);
-        version.map(|version| version.data.clone())
+        state.version(&template).map(|version| version.data.clone())
     }
 
     /// The images that a group's living instances run, sorted; no call, never a fault.
@@ -655,6 +668,16 @@ impl World {
         self.lock().key_pairs.push(name.to_owned());
     }
 
+    /// The account may run so many vCPUs of each kind.
+    pub fn set_vcpu_quota(&self, vcpus: u64) {
+        self.lock().vcpu_quota = Some(vcpus);
+    }
+
+    /// The account has no instance profile of this name.
+    pub fn remove_instance_profile(&self, name: &str) {
+        self.lock().missing_profiles.insert(name.to_owned());
+    }
+
     /// The region offers an instance type no more.
     pub fn withdraw_instance_type(&self, name: &str) {
         self.lock().unoffered.insert(name.to_owned());
@@ -663,6 +686,15 @@ impl World {
     /// An image is deregistered: nothing launches from it any more.
     pub fn deregister_image(&self, id: &str) {
         self.lock().images.retain(|image| image.id != id);
+    }
+
+    /// A group launches what another one launches, from now on.
+    pub fn share_template(&self, of: &str, with: &str) {
+        let template = self.group(of).and_then(|group| group.launch_template);
+        let key = self.key(with);
+        if let Some(stored) = self.lock().groups.get_mut(&key) {
+            stored.group.launch_template = template;
+        }
     }
 
     /// All versions of a group's launch template are deleted.
@@ -726,6 +758,7 @@ impl World {
                     instance_type: "t3.small".to_owned(),
                     ..LaunchData::default()
                 },
+                deleted: false,
             }],
         );
         // What runs was registered when it was launched.
@@ -742,6 +775,7 @@ impl World {
                     ..GroupDetails::default()
                 },
                 scaling: BTreeSet::new(),
+                alarms: BTreeSet::new(),
                 warm_pool: None,
                 warm_pool_gone_at: None,
                 launching: None,
@@ -825,7 +859,9 @@ impl World {
     /// How many versions the launch templates have, over all.
     #[must_use]
     pub fn template_versions(&self) -> usize {
-        self.lock().templates.values().map(Vec::len).sum()
+        let state = self.lock();
+        let versions = state.templates.values().flatten();
+        versions.filter(|version| !version.deleted).count()
     }
 
     /// One call: the fault before, the effect, the fault after. `resource` is the group, where one is changed.
@@ -943,6 +979,7 @@ impl AutoScaling for World {
                         placement_group: new.placement_group.clone(),
                     },
                     scaling: BTreeSet::new(),
+                    alarms: BTreeSet::new(),
                     warm_pool: None,
                     warm_pool_gone_at: None,
                     launching: None,
@@ -1122,19 +1159,36 @@ impl AutoScaling for World {
         })
     }
 
-    async fn copy_scaling(&self, from: &str, to: &str) -> Result<usize, CloudError> {
+    async fn copy_scaling(&self, from: &str, to: &str) -> Result<CopiedScaling, CloudError> {
         const OPERATION: &str = "autoscaling:PutScalingPolicy";
         self.call(OPERATION, to, |state| {
-            let scaling = state
+            let (scaling, alarms) = state
                 .groups
                 .get(&self.key(from))
-                .map(|stored| stored.scaling.clone())
+                .map(|stored| (stored.scaling.clone(), stored.alarms.clone()))
                 .unwrap_or_default();
             state.group_mut(OPERATION, &self.key(to))?;
             if let Some(stored) = state.groups.get_mut(&self.key(to)) {
                 stored.scaling.extend(scaling.iter().cloned());
             }
-            Ok(scaling.len())
+            let policy = |group: &str| format!("policy of {group}");
+            Ok(CopiedScaling {
+                count: scaling.len(),
+                policies: alarms
+                    .first()
+                    .map(|_| (policy(from), policy(to)))
+                    .into_iter()
+                    .collect(),
+                alarms: alarms.into_iter().collect(),
+            })
+        })
+    }
+
+    async fn policy_alarms(&self, name: &str) -> Result<Vec<String>, CloudError> {
+        self.call("autoscaling:DescribePolicies", name, |state| {
+            let stored = state.groups.get(&self.key(name));
+            let alarms = stored.map(|stored| stored.alarms.iter().cloned().collect());
+            Ok(alarms.unwrap_or_default())
         })
     }
 
@@ -1324,6 +1378,13 @@ impl Ec2 for World {
         )
     }
 
+    async fn vcpus(&self, types: &[String]) -> Result<BTreeMap<String, u32>, CloudError> {
+        self.call("ec2:DescribeInstanceTypes", &types.join(", "), |_| {
+            // As many as `t3.small` has.
+            Ok(types.iter().map(|name| (name.clone(), 2)).collect())
+        })
+    }
+
     async fn template_version(
         &self,
         name: &str,
@@ -1331,10 +1392,11 @@ impl Ec2 for World {
     ) -> Result<Option<TemplateVersion>, CloudError> {
         let id = format!("lt-{name}");
         self.call("ec2:DescribeLaunchTemplateVersions", name, |state| {
-            let position = state
-                .templates
-                .get(&id)
-                .and_then(|versions| versions.iter().position(|v| v.description == description));
+            let position = state.templates.get(&id).and_then(|versions| {
+                versions
+                    .iter()
+                    .position(|v| !v.deleted && v.description == description)
+            });
             Ok(position.map(|position| TemplateVersion {
                 id: id.clone(),
                 version: (position + 1).to_string(),
@@ -1361,6 +1423,7 @@ impl Ec2 for World {
                         token: token.to_owned(),
                         image: data.image.clone(),
                         data: data.clone(),
+                        deleted: false,
                     });
                     versions.len() - 1
                 }
@@ -1379,13 +1442,7 @@ impl Ec2 for World {
         self.call(
             "ec2:DescribeLaunchTemplateVersions",
             &template.id,
-            |state| {
-                let number: usize = template.version.parse().unwrap_or(0);
-                Ok(number
-                    .checked_sub(1)
-                    .and_then(|at| state.templates.get(&template.id)?.get(at))
-                    .map(|version| version.data.clone()))
-            },
+            |state| Ok(state.version(template).map(|version| version.data.clone())),
         )
     }
 
@@ -1396,14 +1453,59 @@ impl Ec2 for World {
         self.call(
             "ec2:DescribeLaunchTemplateVersions",
             &template.id,
-            |state| {
-                let number: usize = template.version.parse().unwrap_or(0);
-                Ok(number
-                    .checked_sub(1)
-                    .and_then(|at| state.templates.get(&template.id)?.get(at))
-                    .map(|version| version.image.clone()))
-            },
+            |state| Ok(state.version(template).map(|version| version.image.clone())),
         )
+    }
+
+    async fn delete_template_version(
+        &self,
+        template: &TemplateVersion,
+    ) -> Result<bool, CloudError> {
+        self.call("ec2:DeleteLaunchTemplateVersions", &template.id, |state| {
+            let Some(versions) = state.templates.get_mut(&template.id) else {
+                return Ok(true);
+            };
+            let left = versions.iter().filter(|version| !version.deleted).count();
+            match template.version.as_str() {
+                // The first is the default one.
+                "1" if left > 1 => return Ok(false),
+                "1" => drop(state.templates.remove(&template.id)),
+                number => {
+                    let at = number
+                        .parse()
+                        .ok()
+                        .and_then(|number: usize| number.checked_sub(1));
+                    if let Some(version) = at.and_then(|at| versions.get_mut(at)) {
+                        version.deleted = true;
+                    }
+                }
+            }
+            Ok(true)
+        })
+    }
+}
+
+#[async_trait]
+impl Quotas for World {
+    async fn of_ec2(&self, code: &str, _now: i64) -> Result<Option<u64>, CloudError> {
+        self.call("servicequotas:GetServiceQuota", code, |state| {
+            Ok(state.vcpu_quota)
+        })
+    }
+}
+
+#[async_trait]
+impl InstanceProfiles for World {
+    async fn exists(&self, name: &str, _now: i64) -> Result<bool, CloudError> {
+        self.call("iam:GetInstanceProfile", name, |state| {
+            Ok(!state.missing_profiles.contains(name))
+        })
+    }
+
+    async fn names(&self, _now: i64) -> Result<Vec<String>, CloudError> {
+        self.call("iam:ListInstanceProfiles", "all instance profiles", |_| {
+            Ok(vec!["BaseIAMRole".to_owned()])
+        })
     }
 }
 
@@ -1425,6 +1527,8 @@ impl Clouds for World {
             load_balancing: Arc::new(self.in_region(region)),
             instance_refreshes: Arc::new(self.in_region(region)),
             alarms: Arc::new(self.in_region(region)),
+            instance_profiles: Arc::new(self.in_region(region)),
+            quotas: Arc::new(self.in_region(region)),
             sight: None,
         }
     }

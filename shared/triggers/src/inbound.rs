@@ -37,6 +37,11 @@ pub fn events(
     if body.len() > MAX_BODY {
         return Err(Refused::TooLarge(body.len()));
     }
+    if source.starts_with("aws.") {
+        // A sender must not speak as ECR: that a digest was pushed there, AWS alone says.
+        let reason = format!("`{source}` is AWS, which sends no webhooks");
+        return Ok(vec![Received::NothingToDo(reason)]);
+    }
     let raw = std::str::from_utf8(body).map_err(|error| Refused::Body(error.to_string()))?;
     let form = (kind == "travis").then(|| form_payload(raw)).flatten();
     let posted = Value::Object(posted(form.as_deref().unwrap_or(raw), source)?);
@@ -208,7 +213,12 @@ fn form_payload(raw: &str) -> Option<String> {
     let field = raw
         .split('&')
         .find_map(|pair| pair.strip_prefix("payload="))?;
-    let text = field.replace('+', " ");
+    decoded(field)
+}
+
+/// A text as forms and queries encode it.
+pub(crate) fn decoded(encoded: &str) -> Option<String> {
+    let text = encoded.replace('+', " ");
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, more)) = rest.split_first() {
@@ -359,6 +369,11 @@ mod tests {
             assert_eq!(matched("docker", "other", &body, trigger), 0);
         }
         assert!(heard("docker", "hub", "{}").is_empty());
+        let host = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
+        let forged = json!({"events": [{"action": "push", "request": {"host": host},
+            "target": {"repository": "shop/api", "tag": "v1", "digest": "sha256:a"}}]});
+        assert_eq!(heard("docker", host, &forged.to_string()).len(), 1);
+        assert!(heard("docker", "aws.ecr", &forged.to_string()).is_empty());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The stores that are asked over HTTP. CloudWatch is asked through its SDK: see [`crate::cloudwatch`].
 
+mod answer;
 mod datadog;
 mod graphite;
 mod newrelic;
@@ -248,11 +249,11 @@ pub fn parse(
                 "cloudwatch is asked by its SDK",
             ));
         }
-        Source::Prometheus => prometheus::parse(&json(source, body)?)?,
-        Source::Datadog => datadog::parse(&json(source, body)?)?,
-        Source::NewRelic => newrelic::parse(&json(source, body)?, scope)?,
+        Source::Prometheus => prometheus::parse(body)?,
+        Source::Datadog => datadog::parse(body)?,
+        Source::NewRelic => newrelic::parse(body, scope)?,
         Source::SignalFx => signalfx::parse(body, query, scope)?,
-        Source::Graphite => graphite::parse(&json(source, body)?)?,
+        Source::Graphite => graphite::parse(body)?,
     };
     Ok(if found.is_empty() {
         vec![scope.nothing()]
@@ -330,29 +331,6 @@ impl<'a> Fields<'a> {
             .iter()
             .filter(|(name, _)| !name.starts_with('_'))
             .map(|(name, value)| (name.as_str(), value.as_str()))
-    }
-}
-
-fn json(source: Source, body: &str) -> Result<Value, MetricsError> {
-    serde_json::from_str(body).map_err(|error| {
-        MetricsError::answer(
-            source.as_str(),
-            format!("what is no JSON ({error}): `{}`", beginning(body)),
-        )
-    })
-}
-
-/// What is shown of an answer that nobody expected.
-fn beginning(body: &str) -> String {
-    let shown: String = body
-        .chars()
-        .take(80)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    if shown.len() < body.len() {
-        format!("{shown}…")
-    } else {
-        shown
     }
 }
 
