@@ -305,7 +305,8 @@ impl System {
 }
 
 /// A file of this JSON. It stays: a command that still runs may not have read it yet.
-fn file(content: &Value) -> String {
+#[must_use]
+pub fn file(content: &Value) -> String {
     let mut file = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
     file.write_all(content.to_string().as_bytes()).unwrap();
     let (_, path) = file.keep().unwrap();

@@ -237,7 +237,7 @@ impl Stage for Bake {
             return Ok(succeeded(invocation, &recipe, &images));
         }
         let reason = waiting.join("; ");
-        if invocation.waited() > TIME_LIMIT_MILLIS
+        if invocation.spent() > TIME_LIMIT_MILLIS
             && !invocation.context.contains_key("stageTimeoutMs")
         {
             return Ok(Step::failed(format!("not done after one hour: {reason}")));

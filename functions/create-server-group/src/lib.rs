@@ -398,15 +398,7 @@ impl CreateServerGroup {
         place: &Place,
     ) -> Result<Conceived, StageError> {
         let invalid = |field: &str, message: String| StageError::invalid(field, message);
-        let all: Vec<Group> = place
-            .auto_scaling
-            .all_groups()
-            .await?
-            .into_iter()
-            .filter(|group| {
-                naming::parse(&group.name).cluster.as_deref() == Some(config.cluster.as_str())
-            })
-            .collect();
+        let all = observe::all_cluster_groups(place, &config.cluster).await?;
         // The name of a group that is being deleted is taken until it is gone.
         let (deleting, there): (Vec<Group>, Vec<Group>) =
             all.into_iter().partition(|group| group.deleting);
@@ -746,7 +738,7 @@ impl CreateServerGroup {
             }
             Readiness::Wait { reason, seen } => (reason, seen),
         };
-        if invocation.waited() > TIME_LIMIT_MILLIS
+        if invocation.spent() > TIME_LIMIT_MILLIS
             && !invocation.context.contains_key("stageTimeoutMs")
         {
             return Ok(Step::Failed {

@@ -9,7 +9,7 @@ use gennaker_cloud::{Key, StepFunctions, Store};
 use gennaker_decide::Decide;
 use gennaker_domain::{Execution, StageRecord, Status};
 use gennaker_testkit::{
-    Faults, MemoryFunctions, MemoryStepFunctions, MemoryTable, at_every_call, sample,
+    Faults, MemoryFunctions, MemoryStepFunctions, MemoryTable, NamedCallers, at_every_call, sample,
 };
 use serde_json::{Value, json};
 
@@ -53,7 +53,8 @@ async fn world() -> World {
             Arc::new(step_functions.clone()),
             Arc::new(functions.clone()),
             "g",
-        ),
+        )
+        .with_callers(Arc::new(NamedCallers)),
         faults,
         store,
         step_functions,
@@ -228,6 +229,48 @@ async fn a_pause_and_a_resume_take_effect_once() {
     assert_eq!(world.ask(json!({"pause": true})).await["changed"], true);
     assert_eq!(world.ask(json!({"pause": true})).await["changed"], false);
     assert_eq!(world.ask(json!({"resume": true})).await["changed"], true);
+    assert_eq!(world.ask(json!({"resume": true})).await["changed"], false);
+}
+
+#[tokio::test]
+async fn a_crash_at_any_call_notes_each_pause_once() {
+    at_every_call(async |strike| {
+        let world = world().await;
+        let armed = strike.arm(&world.faults);
+        let clock = std::cell::Cell::new(10);
+        for (asked, user) in [("pause", "ada"), ("resume", "bob"), ("pause", "cyd")] {
+            let mut event = world.event(&json!({asked: true}));
+            event["user"] = json!(user);
+            armed
+                .until_answered(async || {
+                    clock.set(clock.get() + 10);
+                    world.decide.decide(&event, clock.get()).await
+                })
+                .await;
+        }
+        let calls = armed.finish();
+        let seen = world
+            .store
+            .execution(&world.execution.id)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!((seen.status, seen.paused), (Status::Paused, true));
+        let who: Vec<_> = seen
+            .pauses
+            .iter()
+            .map(|pause| (pause.paused_by.as_str(), pause.resumed_by.as_deref()))
+            .collect();
+        assert_eq!(who, [("ada", Some("bob")), ("cyd", None)]);
+        let mut times = seen
+            .pauses
+            .iter()
+            .flat_map(|pause| [Some(pause.pause_time), pause.resume_time])
+            .flatten();
+        assert!(times.clone().is_sorted() && times.all(|at| at <= clock.get()));
+        calls
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -236,7 +279,7 @@ async fn a_resume_calls_the_stages_whose_tasks_sleep() {
     assert!(
         world
             .store
-            .set_paused(&world.execution.id, true)
+            .set_paused(&world.execution.id, true, "ada", 5)
             .await
             .unwrap()
     );

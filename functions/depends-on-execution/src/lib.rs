@@ -78,7 +78,7 @@ impl Stage for DependsOnExecution {
             return Ok(step);
         }
         let reason = format!("waits for `{}` ({id}, {})", watched.name, watched.status);
-        if invocation.waited() >= DEFAULT_TIMEOUT_MILLIS
+        if invocation.spent() >= DEFAULT_TIMEOUT_MILLIS
             && !invocation.context.contains_key("stageTimeoutMs")
         {
             return Ok(Step::failed(format!("two hours have passed: {reason}")));

@@ -81,7 +81,7 @@ impl Stage for DestroyServerGroup {
             return Ok(Step::succeeded());
         }
         let reason = waiting.join("; ");
-        if invocation.waited() > TIME_LIMIT_MILLIS
+        if invocation.spent() > TIME_LIMIT_MILLIS
             && !invocation.context.contains_key("stageTimeoutMs")
         {
             return Ok(Step::failed(format!("not done after 30 minutes: {reason}")));

@@ -131,7 +131,7 @@ impl Stage for DisableServerGroup {
             return Ok(Step::succeeded());
         }
         let reason = waiting.join("; ");
-        if invocation.waited() > TIME_LIMIT_MILLIS
+        if invocation.spent() > TIME_LIMIT_MILLIS
             && !invocation.context.contains_key("stageTimeoutMs")
         {
             return Ok(Step::failed(format!("not done after 2 hours: {reason}")));

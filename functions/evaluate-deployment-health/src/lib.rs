@@ -43,7 +43,7 @@ impl Stage for EvaluateDeploymentHealth {
         let invocation = &invocation.with_context(&context);
         let definition = self.monitors.definition(invocation).await?;
         let limit = definition.max_analysis_minutes.saturating_mul(60_000);
-        if invocation.waited() > limit {
+        if invocation.spent() > limit {
             let reason = format!(
                 "deployment monitor `{}` has not decided after {} minutes",
                 definition.name, definition.max_analysis_minutes

@@ -141,6 +141,7 @@ impl World {
             run: 1,
             ending: None,
             paused: false,
+            pauses: Vec::new(),
             canceled: false,
             build_time: 1_000,
             start_time: Some(1_000),

@@ -157,7 +157,7 @@ impl Stage for FindImage {
         };
         tracing::info!(execution = %invocation.run.execution, stage = invocation.stage.ref_id, found = %found, "images");
         match found {
-            ImagesFound::Wait { .. } if invocation.waited() > TIME_LIMIT_MILLIS => {
+            ImagesFound::Wait { .. } if invocation.spent() > TIME_LIMIT_MILLIS => {
                 Ok(Step::failed(format!("{found}, after 10 minutes")))
             }
             ImagesFound::Wait { .. } => Ok(Step::waiting(invocation, found.to_string())),

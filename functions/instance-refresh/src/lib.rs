@@ -154,6 +154,7 @@ impl InstanceRefresh {
         let token = launch_template::token(&[&run, &invocation.stage.ref_id, name]);
         let tags = BTreeMap::from([("spinnaker:cluster".to_owned(), cluster.clone())]);
         let description = description(invocation, name);
+        invocation.may_change()?;
         Ok(ec2
             .create_template_version(
                 &launch_template::name(&cluster),
@@ -479,7 +480,7 @@ impl Stage for InstanceRefresh {
             });
         }
         let reason = waiting.join("; ");
-        if invocation.waited() > TIME_LIMIT_HOURS.saturating_mul(HOUR_MILLIS)
+        if invocation.spent() > TIME_LIMIT_HOURS.saturating_mul(HOUR_MILLIS)
             && !context.contains_key("stageTimeoutMs")
         {
             return Ok(Step::failed(format!(

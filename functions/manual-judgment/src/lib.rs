@@ -197,7 +197,7 @@ fn is_late(invocation: &Invocation<'_>) -> bool {
     } else {
         0
     };
-    invocation.waited() > limit.saturating_sub(early)
+    invocation.spent() > limit.saturating_sub(early)
 }
 
 /// What a time-out means: Spinnaker's `markSuccessfulOnTimeout`.

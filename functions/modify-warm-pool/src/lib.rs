@@ -234,7 +234,7 @@ impl Stage for ModifyWarmPool {
             return Ok(Step::succeeded());
         }
         let reason = waiting.join("; ");
-        if invocation.waited() > TIME_LIMIT_MILLIS && !context.contains_key("stageTimeoutMs") {
+        if invocation.spent() > TIME_LIMIT_MILLIS && !context.contains_key("stageTimeoutMs") {
             return Ok(Step::failed(format!("not done after 20 minutes: {reason}")));
         }
         Ok(Step::waiting(invocation, reason))

@@ -94,7 +94,7 @@ impl Stage for MonitorPipeline {
         }
         Ok(match child::outcome(monitor, &watched) {
             Outcome::Running { reason } => {
-                if invocation.waited() >= MONITOR_LIMIT_MILLIS
+                if invocation.spent() >= MONITOR_LIMIT_MILLIS
                     && !invocation.context.contains_key("stageTimeoutMs")
                 {
                     Step::failed(format!("12 hours have passed: {reason}"))

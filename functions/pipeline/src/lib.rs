@@ -51,7 +51,7 @@ impl Pipeline {
         let mut about = about(id, &watched.name);
         let mut outcome = child::outcome(Monitor::Child, std::slice::from_ref(&watched));
         if let Outcome::Running { .. } = outcome
-            && invocation.waited() >= MONITOR_LIMIT_MILLIS
+            && invocation.spent() >= MONITOR_LIMIT_MILLIS
             && !invocation.context.contains_key("stageTimeoutMs")
         {
             self.children.cancel(invocation, id).await?;

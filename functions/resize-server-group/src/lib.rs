@@ -158,7 +158,7 @@ impl Stage for ResizeServerGroup {
             });
         }
         let reason = waiting.join("; ");
-        if invocation.waited() > TIME_LIMIT_MILLIS
+        if invocation.spent() > TIME_LIMIT_MILLIS
             && !invocation.context.contains_key("stageTimeoutMs")
         {
             return Ok(Step::failed(format!("not done after 2 hours: {reason}")));

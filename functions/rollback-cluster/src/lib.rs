@@ -134,7 +134,7 @@ impl RollbackCluster {
         if !there {
             let missing = server_group.unwrap_or(&cluster);
             let reason = format!("`{missing}` not found in {}", regions.join(", "));
-            return if invocation.waited() < LOOKED_FOR_MILLIS {
+            return if invocation.spent() < LOOKED_FOR_MILLIS {
                 Ok(Candidates::Wait(reason))
             } else {
                 Err(StageError::invalid("cluster", reason))

@@ -216,7 +216,7 @@ impl Stage for RunMultiplePipelines {
                 .map(|(name, id, child)| format!("{name} ({id}, {})", child.status))
                 .collect();
             if !open.is_empty() {
-                if invocation.waited() >= DEFAULT_TIMEOUT_MILLIS
+                if invocation.spent() >= DEFAULT_TIMEOUT_MILLIS
                     && !invocation.context.contains_key("stageTimeoutMs")
                 {
                     self.cancel(invocation, level, &memory).await?;

@@ -120,7 +120,7 @@ impl Stage for ScaleDownCluster {
             });
         }
         let reason = waiting.join("; ");
-        if invocation.waited() > TIME_LIMIT_MILLIS
+        if invocation.spent() > TIME_LIMIT_MILLIS
             && !invocation.context.contains_key("stageTimeoutMs")
         {
             return Ok(Step::failed(format!("not done after 30 minutes: {reason}")));

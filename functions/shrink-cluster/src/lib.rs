@@ -73,7 +73,7 @@ impl Stage for ShrinkCluster {
                 )]),
             });
         }
-        if invocation.waited() > TIME_LIMIT_MILLIS
+        if invocation.spent() > TIME_LIMIT_MILLIS
             && !invocation.context.contains_key("stageTimeoutMs")
         {
             return Ok(Step::failed(format!(

@@ -243,7 +243,7 @@ impl Webhook {
         config: &Config,
         mut progress: Progress,
     ) -> Result<Step, StageError> {
-        if invocation.waited() > CALL_LIMIT_MILLIS && !has_own_timeout(invocation) {
+        if invocation.spent() > CALL_LIMIT_MILLIS && !has_own_timeout(invocation) {
             return Ok(progress.failed("the webhook was not accepted within 5 minutes"));
         }
         let attempt = progress.attempts + 1;
@@ -377,7 +377,12 @@ impl Webhook {
             let reason = format!("{} s until the job is looked at", (left + 999) / 1_000);
             return Ok(progress.waiting(reason, Some(Poll::within(left).min(Poll::OneMinute))));
         }
-        if waited.saturating_sub(pause) > MONITOR_LIMIT_MILLIS && !has_own_timeout(invocation) {
+        let watched = waited.saturating_sub(pause).saturating_sub(
+            invocation
+                .execution
+                .paused_millis(since.saturating_add(pause), invocation.now),
+        );
+        if watched > MONITOR_LIMIT_MILLIS && !has_own_timeout(invocation) {
             return Ok(progress.failed("the job did not end within an hour"));
         }
         let (headers, hidden) =
@@ -484,7 +489,7 @@ enum Called {
 /// What a call without an answer means.
 fn unanswered(invocation: &Invocation<'_>, config: &Config, error: &HttpError) -> Called {
     let patient = match error {
-        HttpError::NoConnection { .. } => invocation.waited() < CONNECT_LIMIT_MILLIS,
+        HttpError::NoConnection { .. } => invocation.spent() < CONNECT_LIMIT_MILLIS,
         error => error.is_passing(),
     };
     if !patient {

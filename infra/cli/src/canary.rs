@@ -4,7 +4,8 @@ use std::path::Path;
 
 use gennaker_domain::{Problem, Severity};
 use gennaker_judge::{
-    JudgeError, Mode, Verdict, evaluate_case, judge_values, judge_with_report, power_values,
+    JudgeError, MetricPairs, Mode, Verdict, evaluate_case, judge_values, judge_with_report,
+    power_values,
 };
 use serde_json::{Value, json};
 
@@ -17,6 +18,8 @@ use crate::{canary_metrics, canary_report, canary_saved};
 
 /// Seed of the noise that the original adds; a verdict never depends on the clock.
 const COMPATIBLE: Mode = Mode::KayentaCompatible { seed: 0 };
+/// Bytes of a file of metrics: 20 million points, the most that are read, of 20 digits and a comma each.
+const MAX_METRICS: u64 = 20_000_000 * 21;
 
 /// Runs the command.
 pub(crate) async fn run(command: Canary, prefix: &str, output: &Output) -> Result<(), Failure> {
@@ -100,16 +103,17 @@ fn judge(
     report: Option<&Path>,
     output: &Output,
 ) -> Result<(), Failure> {
-    let (config, metrics) = (input::json(config)?, input::json(metrics)?);
+    let config = input::json(config)?;
+    let metrics = input::streamed(metrics, MAX_METRICS, MetricPairs::read)?;
     let judgement = match report {
-        None => judge_values(&config, &metrics, thresholds, mode).map_err(refused)?,
+        None => judge_values(&config, metrics, thresholds, mode).map_err(refused)?,
         Some(path) => {
             let title = config
                 .get("name")
                 .and_then(Value::as_str)
                 .unwrap_or("Canary");
             let (judgement, page) =
-                judge_with_report(&config, &metrics, thresholds, mode, title).map_err(refused)?;
+                judge_with_report(&config, metrics, thresholds, mode, title).map_err(refused)?;
             std::fs::write(path, page).map_err(|error| {
                 Failure::environment(format!("`{}` cannot be written: {error}", path.display()))
             })?;

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use gennaker_cloud::User;
-use gennaker_compiler::Mode;
+use gennaker_compiler::{Mode, PreconfiguredWebhooks};
 use gennaker_domain::approval::Rules;
 use gennaker_domain::{Execution, ExecutionId, PlanStage, Status};
 use gennaker_expressions::{Context, Options, evaluate};
@@ -15,7 +15,7 @@ use crate::accounts;
 use crate::arguments::{Answer, Judgment, Run};
 use crate::cluster::{Named, clusters_json, lines, named};
 use crate::event::{self, Event};
-use crate::execution::{Attendant, attend, decision, start, verdict};
+use crate::execution::{Attendant, attend, decision, decision_of, start, verdict};
 use crate::failure::Failure;
 use crate::input;
 use crate::installation::Installation;
@@ -24,6 +24,7 @@ use crate::output::{Output, bare, plain};
 use crate::saved::save_pipeline;
 use crate::surroundings::now_millis;
 use crate::view::{Seen, Snapshot};
+use crate::webhooks;
 
 /// What AWS charges for a state transition of a standard machine, in us-east-1.
 pub(crate) const USD_PER_TRANSITION: f64 = 0.000_025;
@@ -45,10 +46,18 @@ pub(crate) async fn run(arguments: Run, prefix: &str, output: &Output) -> Result
     let world = local::world(arguments.world.as_deref())?;
     names.extend(accounts::of_world(&world));
     let text = pipeline.to_string();
+    let webhooks = arguments.webhooks.as_deref().map(input::json).transpose()?;
+    let found = local::found().await?;
     // Refused before anything is started.
-    let no_webhooks = gennaker_compiler::PreconfiguredWebhooks::new();
-    crate::pipeline::compile_pipeline(&text, prefix, None, Mode::Save, no_webhooks)?;
-    let (ground, wait_scale) = match local::found().await? {
+    let mut known = match &found {
+        Some(ground) => webhooks::of_installation(&ground.installation(prefix).await).await?,
+        None => PreconfiguredWebhooks::new(),
+    };
+    if let Some(file) = &webhooks {
+        known.extend(webhooks::of_file(file)?);
+    }
+    crate::pipeline::compile_pipeline(&text, prefix, None, Mode::Save, known)?;
+    let (ground, wait_scale) = match found {
         Some(ground) => {
             // The world that is there stays what it is, unless another one is given.
             if arguments.world.is_some() {
@@ -75,6 +84,7 @@ pub(crate) async fn run(arguments: Run, prefix: &str, output: &Output) -> Result
         pipeline,
         event,
         names,
+        webhooks,
         wait_scale,
     };
     let outcome = try_out(&ground, trial, arguments, prefix, output).await;
@@ -87,6 +97,8 @@ struct Trial {
     pipeline: Value,
     event: Option<Event>,
     names: BTreeSet<String>,
+    /// Webhooks that are stage types of their own, as the file has them.
+    webhooks: Option<Value>,
     wait_scale: f64,
 }
 
@@ -103,6 +115,7 @@ async fn try_out(
         pipeline,
         event,
         mut names,
+        webhooks,
         wait_scale,
     } = trial;
     let resolved = resolved(&pipeline, &arguments.parameters, event.as_ref());
@@ -116,6 +129,9 @@ async fn try_out(
     let installation = ground.installation(prefix).await;
     names.extend(accounts::named(&resolved));
     accounts::register(&names, &installation).await?;
+    if let Some(file) = &webhooks {
+        webhooks::save(file, &installation).await?;
+    }
     let saved = match save_pipeline(&text, None, &installation, output).await {
         // Files that were copied from each other have the same id: a run needs none of its own.
         Err(Failure::Input { problems })
@@ -407,9 +423,10 @@ impl Hand<'_> {
         };
         for approver in self.approvers(&approval.question.rules).await? {
             let event = json!({
-                "decision": answer.0.as_str(), "stage": stage.ref_id, "input": answer.1, "user": approver,
+                "decision": answer.0.as_str(), "stage": stage.ref_id, "input": answer.1,
             });
-            decision(self.installation, execution.id.as_str(), event).await?;
+            let id = execution.id.as_str();
+            decision_of(self.installation, id, event, Some(&approver)).await?;
         }
         Ok(given.is_none())
     }

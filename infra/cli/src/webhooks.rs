@@ -27,6 +27,30 @@ pub(crate) async fn of_installation(
     of_file(&Value::Array(installation.store.webhooks().await?))
 }
 
+/// Saves the webhooks and the accounts of a file. All of it is checked before any of it is written.
+pub(crate) async fn save(file: &Value, installation: &Installation) -> Result<(), Failure> {
+    let webhooks = of_file(file)?;
+    let accounts = preconfigured::accounts(file).map_err(refused)?;
+    if webhooks.is_empty() && accounts.is_empty() {
+        return Err(Failure::input(
+            Problem::error("no-webhook", "$", "there is no webhook in it").with_hint(
+                "such as {\"type\": \"smokeTest\", \"label\": \"Smoke test\", \"url\": \"https://ci.example.com\"}",
+            ),
+        ));
+    }
+    for (_, given) in preconfigured::entries(file) {
+        let stage_type = text(given, "type");
+        installation.store.save_webhook(&stage_type, given).await?;
+    }
+    for account in &accounts {
+        installation
+            .store
+            .save_webhook_account(&account.name, &account.json)
+            .await?;
+    }
+    Ok(())
+}
+
 /// Runs the command.
 pub(crate) async fn run(command: Webhook, prefix: &str, output: &Output) -> Result<(), Failure> {
     if let Webhook::Evaluate { cases } = &command {
@@ -36,25 +60,7 @@ pub(crate) async fn run(command: Webhook, prefix: &str, output: &Output) -> Resu
     let store = &installation.store;
     match command {
         Webhook::Save { file } => {
-            let file = input::json(&file)?;
-            // All of it is checked before any of it is written.
-            let webhooks = of_file(&file)?;
-            let accounts = preconfigured::accounts(&file).map_err(refused)?;
-            if webhooks.is_empty() && accounts.is_empty() {
-                return Err(Failure::input(
-                    Problem::error("no-webhook", "$", "there is no webhook in it").with_hint(
-                        "such as {\"type\": \"smokeTest\", \"label\": \"Smoke test\", \"url\": \"https://ci.example.com\"}",
-                    ),
-                ));
-            }
-            for (_, given) in preconfigured::entries(&file) {
-                store.save_webhook(&text(given, "type"), given).await?;
-            }
-            for account in &accounts {
-                store
-                    .save_webhook_account(&account.name, &account.json)
-                    .await?;
-            }
+            save(&input::json(&file)?, &installation).await?;
         }
         Webhook::Delete { stage_type } => store.delete_webhook(&stage_type).await?,
         Webhook::List | Webhook::Evaluate { .. } => {}

@@ -100,14 +100,25 @@ impl Account {
     /// CloudTrail tells which execution did what, and with a policy that allows what the function does and no more.
     /// Makes no call; the first one assumes the role. (`sts:AssumeRole`)
     pub async fn connection(&self, from: &Connection, region: &str, run: &Run) -> Connection {
+        // At most 64 characters; a run has 26, a hyphen and a number.
+        self.assumed(from, region, format!("gennaker-{run}")).await
+    }
+
+    /// The same for whoever only reads, for all executions: a session of the function (`gennaker-reads`), assumed once
+    /// an hour and not once a call.
+    pub async fn reading_connection(&self, from: &Connection, region: &str) -> Connection {
+        self.assumed(from, region, "gennaker-reads".to_owned())
+            .await
+    }
+
+    async fn assumed(&self, from: &Connection, region: &str, session: String) -> Connection {
         let there = from.in_region(region);
         let Some(role) = &self.role else {
             return there;
         };
         let mut provider = AssumeRoleProvider::builder(role)
             .configure(there.config())
-            // At most 64 characters; a run has 26, a hyphen and a number.
-            .session_name(format!("gennaker-{run}"));
+            .session_name(session);
         if let Some(policy) = from.session_policy(&self.account_id, region) {
             provider = provider.policy(policy);
         }

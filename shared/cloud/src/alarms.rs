@@ -11,6 +11,9 @@ use crate::connection::Lazy;
 use crate::error::from_sdk;
 use crate::{CloudError, Connection};
 
+/// Names that one `DescribeAlarms` takes.
+pub const NAMES_PER_CALL: usize = 100;
+
 /// Alarms of CloudWatch.
 #[async_trait]
 pub trait Alarms: Send + Sync {

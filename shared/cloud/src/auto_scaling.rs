@@ -10,8 +10,9 @@ use gennaker_domain::deployment::Capacity;
 use crate::error::from_sdk;
 use crate::{CloudError, Connection, Lazy};
 
-/// Names that one `DescribeAutoScalingGroups` takes.
-const NAMES_PER_CALL: usize = 50;
+/// Names that one `DescribeAutoScalingGroups` takes: fifty, or as many as it may answer at once (`MaxRecords`), at most
+/// a hundred.
+pub const NAMES_PER_CALL: usize = 100;
 
 /// An Auto Scaling group as AWS describes it.
 #[derive(Clone, Debug, Default, PartialEq)]

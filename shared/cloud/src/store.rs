@@ -22,7 +22,9 @@ pub mod canaries;
 pub mod children;
 pub mod locks;
 mod packed;
+pub mod pauses;
 pub mod pipelines;
+pub mod registries;
 pub mod slots;
 pub mod subscriptions;
 pub mod upkeep;
@@ -122,6 +124,15 @@ impl Store {
         Self {
             table,
             plans: Arc::default(),
+        }
+    }
+
+    /// The same store over another table, made of this one's. Plans that are kept are kept for both.
+    #[must_use]
+    pub fn over(&self, table: impl FnOnce(Arc<dyn Table>) -> Arc<dyn Table>) -> Self {
+        Self {
+            table: table(Arc::clone(&self.table)),
+            plans: Arc::clone(&self.plans),
         }
     }
 
@@ -304,25 +315,6 @@ impl Store {
         let write = Write::set(Key::execution(id), object(json!({ "canceled": true })))
             .only_if(Condition::item());
         held(self.table.write(write).await).map(|_| ())
-    }
-
-    /// Sets or clears the pause flag of a running execution. False if it is not running or already so.
-    ///
-    /// # Errors
-    /// Those of the table.
-    pub async fn set_paused(&self, id: &ExecutionId, paused: bool) -> Result<bool, CloudError> {
-        let (from, to) = if paused {
-            (Status::Running, Status::Paused)
-        } else {
-            (Status::Paused, Status::Running)
-        };
-        let write = Write::set(
-            Key::execution(id),
-            object(json!({ "paused": paused, "status": to.as_str() })),
-        )
-        .only_if(Condition::equals("status", from.as_str()))
-        .only_if(Condition::Absent("ending".to_owned()));
-        held(self.table.write(write).await)
     }
 
     /// Gives the execution its final status. False if it was settled before or is on another run. It stays in the index

@@ -33,6 +33,9 @@ pub struct Execution {
     /// Paused by a person: stages answer `Waiting` and do nothing.
     #[serde(default)]
     pub paused: bool,
+    /// Its pauses, oldest first, [`Pause::KEPT`] at most. The last one has no end while the execution is paused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pauses: Vec<Pause>,
     /// Somebody asked to cancel it, be it after its end: Spinnaker shows that beside the status, which stays.
     #[serde(default)]
     pub canceled: bool,
@@ -56,6 +59,52 @@ impl Execution {
                 ending.status == Status::Canceled && plan.stage(&ending.by).is_none()
             })
     }
+
+    /// Milliseconds between two times during which it was paused.
+    ///
+    /// Orca remembers only the last pause, and counts all of it or nothing; here each one counts as far as it lies between.
+    /// A pause that the execution's end cut off counts for nothing: what a restart runs began after it.
+    #[must_use]
+    pub fn paused_millis(&self, from: i64, to: i64) -> i64 {
+        let within = |pause: &Pause| {
+            let end = match pause.resume_time {
+                Some(end) => end.min(to),
+                None if self.open_pause() == Some(pause) => to,
+                None => return 0,
+            };
+            end.saturating_sub(pause.pause_time.max(from)).max(0)
+        };
+        self.pauses.iter().map(within).fold(0, i64::saturating_add)
+    }
+
+    /// The pause that goes on.
+    #[must_use]
+    pub fn open_pause(&self) -> Option<&Pause> {
+        self.pauses
+            .last()
+            .filter(|pause| self.paused && pause.resume_time.is_none())
+    }
+}
+
+/// One pause of an execution, with Orca's names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pause {
+    /// Who paused it.
+    pub paused_by: String,
+    /// When, UTC milliseconds.
+    pub pause_time: i64,
+    /// Who resumed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed_by: Option<String>,
+    /// When.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume_time: Option<i64>,
+}
+
+impl Pause {
+    /// How many pauses of an execution are kept: some ten kilobytes. The time of older ones counts as worked again.
+    pub const KEPT: usize = 100;
 }
 
 /// Why and how an execution ends.
@@ -157,5 +206,44 @@ impl StageRecord {
             skipped_by: None,
             failure: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn execution(paused: bool, pauses: &[(i64, Option<i64>)]) -> Execution {
+        let pauses: Vec<Value> = pauses
+            .iter()
+            .map(|(from, to)| json!({ "pausedBy": "ada", "pauseTime": from, "resumeTime": to }))
+            .collect();
+        serde_json::from_value(json!({
+            "id": ExecutionId::derive(1, &["pauses"]), "application": "shop", "pipeline": "release",
+            "pipelineId": "p", "revision": 1, "planHash": "", "stateMachine": "", "status": "RUNNING",
+            "run": 1, "buildTime": 1, "paused": paused, "pauses": pauses,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn only_what_lies_between_two_times_counts_as_paused() {
+        let twice = execution(false, &[(100, Some(200)), (500, Some(600))]);
+        assert_eq!(twice.paused_millis(0, 1_000), 200);
+        assert_eq!(twice.paused_millis(150, 550), 50 + 50);
+        assert_eq!(twice.paused_millis(200, 500), 0);
+        assert_eq!(twice.paused_millis(600, 100), 0, "a time that is none");
+    }
+
+    #[test]
+    fn a_pause_that_goes_on_counts_until_now_and_one_that_an_end_cut_off_does_not() {
+        let open = execution(true, &[(100, None)]);
+        assert_eq!(open.paused_millis(0, 150), 50);
+        assert_eq!(open.open_pause().map(|pause| pause.pause_time), Some(100));
+        let cut_off = execution(false, &[(100, None)]);
+        assert_eq!(cut_off.paused_millis(0, 150), 0);
+        let again = execution(true, &[(100, None), (300, None)]);
+        assert_eq!(again.paused_millis(0, 350), 50);
     }
 }

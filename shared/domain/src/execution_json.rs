@@ -34,6 +34,7 @@ pub fn execution_json(
         "startTime": execution.start_time,
         "endTime": execution.end_time,
         "canceled": execution.was_canceled(plan),
+        "paused": paused_json(execution),
         "limitConcurrent": plan.limit_concurrent,
         "keepWaitingPipelines": plan.keep_waiting_pipelines,
         "maxConcurrentExecutions": plan.max_concurrent_executions,
@@ -55,6 +56,24 @@ pub fn execution_json(
         object.insert("ending".to_owned(), json!(ending));
     }
     json
+}
+
+/// The last pause, as Orca shows it; null if there was none.
+fn paused_json(execution: &Execution) -> Value {
+    let Some(last) = execution.pauses.last() else {
+        return Value::Null;
+    };
+    // Zero while it goes on, as in Orca.
+    let paused_millis = last
+        .resume_time
+        .map_or(0, |end| end.saturating_sub(last.pause_time));
+    json!({
+        "pausedBy": last.paused_by,
+        "pauseTime": last.pause_time,
+        "resumedBy": last.resumed_by,
+        "resumeTime": last.resume_time,
+        "pausedMs": paused_millis,
+    })
 }
 
 /// Id of a stage in Spinnaker's JSON.
@@ -156,4 +175,39 @@ fn tasks(stage: &PlanStage, record: Option<(Status, Option<i64>, Option<i64>)>) 
         "loopStart": false,
         "loopEnd": false,
     }])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ExecutionId;
+
+    #[test]
+    fn the_last_pause_is_shown_as_orca_shows_it() {
+        let plan: Plan = serde_json::from_value(json!({
+            "schema": 1, "application": "shop", "pipeline": "p", "pipelineId": "p", "spelEvaluator": "v4", "stages": [],
+        }))
+        .unwrap();
+        let shown = |pauses: Value| {
+            let execution: Execution = serde_json::from_value(json!({
+                "id": ExecutionId::derive(1, &["pauses"]), "application": "shop", "pipeline": "p", "pipelineId": "p",
+                "revision": 1, "planHash": "", "stateMachine": "", "status": "RUNNING", "run": 1, "buildTime": 1,
+                "pauses": pauses,
+            }))
+            .unwrap();
+            execution_json(&plan, &execution, &Records::new(), &Value::Null)["paused"].clone()
+        };
+        assert_eq!(shown(json!([])), Value::Null);
+        assert_eq!(
+            shown(json!([
+                {"pausedBy": "ada", "pauseTime": 10, "resumedBy": "bob", "resumeTime": 30},
+                {"pausedBy": "cyd", "pauseTime": 40, "resumedBy": "dan", "resumeTime": 45},
+            ])),
+            json!({"pausedBy": "cyd", "pauseTime": 40, "resumedBy": "dan", "resumeTime": 45, "pausedMs": 5})
+        );
+        assert_eq!(
+            shown(json!([{"pausedBy": "ada", "pauseTime": 10}])),
+            json!({"pausedBy": "ada", "pauseTime": 10, "resumedBy": null, "resumeTime": null, "pausedMs": 0})
+        );
+    }
 }

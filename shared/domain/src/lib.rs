@@ -20,7 +20,7 @@ pub mod rollup;
 pub mod status;
 pub mod window;
 
-pub use execution::{Ending, Execution, Failure, Lease, StageRecord};
+pub use execution::{Ending, Execution, Failure, Lease, Pause, StageRecord};
 pub use ids::{ExecutionId, IdError, Run};
 pub use intent::Intent;
 pub use plan::{Owner, Plan, PlanStage, Predecessor};

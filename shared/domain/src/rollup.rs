@@ -7,7 +7,7 @@
 //! or STOPPED, and the status is final after them.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
@@ -73,6 +73,10 @@ pub struct Rollup<'a> {
     progress: RefCell<Vec<Option<Progress>>>,
     /// Top-level stages that have not started and never will, with the stage that halted.
     never: OnceCell<HashMap<usize, usize>>,
+    /// Those of them whose turn is over.
+    passed: OnceCell<HashSet<usize>>,
+    /// By top-level stage, those that start after it.
+    dependants: OnceCell<Vec<Vec<usize>>>,
 }
 
 impl<'a> Rollup<'a> {
@@ -99,6 +103,8 @@ impl<'a> Rollup<'a> {
             index,
             children,
             never: OnceCell::new(),
+            passed: OnceCell::new(),
+            dependants: OnceCell::new(),
         }
     }
 
@@ -359,24 +365,30 @@ impl<'a> Rollup<'a> {
             .min()
     }
 
-    /// Top-level stages that never start, because something they start after halted.
-    fn never(&self) -> &HashMap<usize, usize> {
-        self.never.get_or_init(|| {
-            let mut dependants: Vec<Vec<usize>> = vec![Vec::new(); self.plan.stages.len()];
-            let mut work = Vec::new();
-            for (at, stage) in self.plan.stages.iter().enumerate() {
-                if stage.parent.is_some() {
-                    continue;
-                }
+    /// By top-level stage, those that start after it.
+    fn dependants(&self) -> &Vec<Vec<usize>> {
+        self.dependants.get_or_init(|| {
+            let mut dependants = vec![Vec::new(); self.plan.stages.len()];
+            for (at, _) in self.top_level() {
                 for before in self.predecessors(at) {
                     if let Some(list) = dependants.get_mut(before) {
                         list.push(at);
                     }
                 }
-                if self.progress(at).status.is_halt() {
-                    work.push((at, at));
-                }
             }
+            dependants
+        })
+    }
+
+    /// Top-level stages that never start, because something they start after halted; by which.
+    fn never(&self) -> &HashMap<usize, usize> {
+        self.never.get_or_init(|| {
+            let dependants = self.dependants();
+            let mut work: Vec<(usize, usize)> = self
+                .top_level()
+                .filter(|(at, _)| self.progress(*at).status.is_halt())
+                .map(|(at, _)| (at, at))
+                .collect();
             let mut never = HashMap::new();
             while let Some((at, halted)) = work.pop() {
                 for next in dependants.get(at).into_iter().flatten() {
@@ -389,6 +401,46 @@ impl<'a> Rollup<'a> {
                 }
             }
             never
+        })
+    }
+
+    /// Those that never start and have had their turn: whatever they start after has ended or was passed by likewise. Only
+    /// then does the machine go on behind them, and only then may anybody who waits for them: what comes behind *that*
+    /// relies on it.
+    fn passed(&self) -> &HashSet<usize> {
+        self.passed.get_or_init(|| {
+            let never = self.never();
+            let mut open: HashMap<usize, usize> = never
+                .keys()
+                .map(|at| {
+                    let runs = |before: &usize| !self.progress(*before).status.is_complete();
+                    (
+                        *at,
+                        self.predecessors(*at)
+                            .iter()
+                            .filter(|before| runs(before))
+                            .count(),
+                    )
+                })
+                .collect();
+            let mut work: Vec<usize> = open
+                .iter()
+                .filter(|(_, count)| **count == 0)
+                .map(|(at, _)| *at)
+                .collect();
+            let mut passed = HashSet::new();
+            while let Some(at) = work.pop() {
+                passed.insert(at);
+                for next in self.dependants().get(at).into_iter().flatten() {
+                    if let Some(count) = open.get_mut(next) {
+                        *count = count.saturating_sub(1);
+                        if *count == 0 {
+                            work.push(*next);
+                        }
+                    }
+                }
+            }
+            passed
         })
     }
 
@@ -495,8 +547,8 @@ impl<'a> Rollup<'a> {
             let status = self.progress(before).status;
             if status.is_halt() {
                 halted = halted.or(Some(before));
-            } else if let Some(by) = self.never().get(&before) {
-                halted = halted.or(Some(*by));
+            } else if self.passed().contains(&before) {
+                halted = halted.or(self.never().get(&before).copied());
             } else if !status.lets_dependants_start() {
                 missing.push(self.ref_id(before));
             }
@@ -639,10 +691,10 @@ impl<'a> Rollup<'a> {
         })
     }
 
-    /// Whether a stage's Task has its turn: everything that it starts after has ended, or never will start.
+    /// Whether a stage's Task has its turn: everything that it starts after has ended, or was passed by.
     fn is_called(&self, at: usize) -> bool {
         self.predecessors(at).into_iter().all(|before| {
-            self.progress(before).status.is_complete() || self.never().contains_key(&before)
+            self.progress(before).status.is_complete() || self.passed().contains(&before)
         })
     }
 

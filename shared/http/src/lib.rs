@@ -16,7 +16,7 @@ pub mod signing;
 
 use async_trait::async_trait;
 
-pub use caller::caller;
+pub use caller::{CallerError, Callers, Proof, StsCallers};
 pub use client::{HttpClient, Resolve, SystemResolver};
 pub use error::HttpError;
 pub use instance_profile::AwsInstanceProfiles;

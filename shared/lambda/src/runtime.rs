@@ -27,7 +27,7 @@ use serde_json::{Map, Value, json};
 use crate::metric;
 use crate::parents;
 use crate::resolve::{self, Processed, Resolver, Scope};
-use crate::stage::NOTHING_TO_DO;
+use crate::stage::{NOTHING_TO_DO, poll_within};
 use crate::{Invocation, Stage, StageError, Step, Tell, Undo, Wake};
 
 /// What a function answers Step Functions if not Ok.
@@ -198,7 +198,7 @@ impl<S: Stage> Runtime<S> {
             };
             return self.undo(call, situation, &stage, action).await;
         }
-        if let Some(token) = text("token").filter(|_| stage.woken) {
+        if let Some(token) = token(call).filter(|_| stage.woken) {
             self.store.put_token(&run, ref_id, token).await?;
         }
         let over = execution.ending.is_some() || execution.status.is_complete();
@@ -284,11 +284,7 @@ impl<S: Stage> Runtime<S> {
             }
         }
         if situation.execution.paused {
-            return self.wait(
-                stage,
-                Poll::TenSeconds,
-                "the execution is paused".to_owned(),
-            );
+            return self.paused(call, situation, stage);
         }
         if !records.contains_key(&stage.ref_id) && !self.enabled(situation, &scope, stage).await? {
             let record = StageRecord {
@@ -363,24 +359,50 @@ impl<S: Stage> Runtime<S> {
             started,
             prefix: &self.prefix,
             store: &self.store,
+            look: None,
             scope: &scope,
             within: None,
         };
-        // Milliseconds of a stage are far below 2^53.
-        #[allow(clippy::cast_precision_loss)]
-        let left = time_limit(plan, &record, stage)
+        let allowed = time_limit(plan, &record, stage)
             .filter(|limit| self.stage.times_out(&record.context, *limit))
-            .map(|limit| (limit, limit - call.now.saturating_sub(started) as f64));
-        let answer = match left.and_then(|(limit, left)| timed_out(&record, stage, limit, left)) {
+            .map(|limit| Allowed::new(limit, &invocation));
+        let answer = match allowed.and_then(|allowed| timed_out(&record, stage, allowed)) {
             Some(timed_out) => self.stage.timed_out(&invocation).await.map(|()| timed_out),
             None => self.stage.step(&invocation).await,
         };
-        let answer = match left {
-            Some((_, left)) => answer.map(|step| step.looked_at_within(left)),
+        let answer = match allowed {
+            Some(allowed) => answer.map(|step| step.looked_at_within(allowed.left)),
             None => answer,
         };
+        let oversleeps = token(call).is_some() && allowed.is_some_and(Allowed::oversleeps);
+        if oversleeps && let Ok(Step::Waiting { memory, reason, .. }) = answer {
+            let poll = allowed.map_or(Poll::TenSeconds, |allowed| poll_within(allowed.left));
+            return self
+                .write_waiting(call, situation, record, reason.clone(), memory)
+                .await
+                .and(Err(Refusal::new(poll.error_name(), reason)));
+        }
         self.write_answer(call, situation, stage, record, answer)
             .await
+    }
+
+    /// Nothing begins and nothing goes on. A long pause is looked at seldom: a day of it is 300 looks.
+    fn paused(&self, call: &Call, situation: &Situation, stage: &PlanStage) -> Result<(), Refusal> {
+        let since = situation
+            .execution
+            .open_pause()
+            .map(|pause| pause.pause_time);
+        let poll = Poll::after(call.now.saturating_sub(since.unwrap_or(call.now)));
+        let reason = "the execution is paused".to_owned();
+        let limited = situation
+            .records
+            .get(&stage.ref_id)
+            .is_some_and(|record| time_limit(&situation.plan, record, stage).is_some());
+        if limited && token(call).is_some() {
+            // If it slept on, it would sleep past its time-out once it is resumed.
+            return Err(Refusal::new(poll.error_name(), reason));
+        }
+        self.wait(stage, poll, reason)
     }
 
     /// The stage never starts. Where a stage of this run made it look, one that failed or was cancelled in an earlier
@@ -520,11 +542,7 @@ impl<S: Stage> Runtime<S> {
             } => {
                 let started = record.start_time.unwrap_or(call.now);
                 let poll = poll.unwrap_or_else(|| Poll::after(call.now.saturating_sub(started)));
-                record.memory = memory;
-                record.waiting = Some(reason.clone());
-                record.lease = None;
-                self.store
-                    .save_stage(&run.execution, &record, &call.request_id)
+                self.write_waiting(call, situation, record, reason.clone(), memory)
                     .await?;
                 return self.wait(stage, poll, reason);
             }
@@ -599,6 +617,23 @@ impl<S: Stage> Runtime<S> {
             return self.wait(stage, Poll::TenSeconds, "the lease was lost".to_owned());
         }
         self.after_completion(call, situation, stage, &record).await
+    }
+
+    async fn write_waiting(
+        &self,
+        call: &Call,
+        situation: &Situation,
+        mut record: StageRecord,
+        reason: String,
+        memory: Map<String, Value>,
+    ) -> Result<(), Refusal> {
+        record.memory = memory;
+        record.waiting = Some(reason);
+        record.lease = None;
+        self.store
+            .save_stage(&situation.run.execution, &record, &call.request_id)
+            .await?;
+        Ok(())
     }
 
     /// What a complete stage sets in motion, and what its Task answers.
@@ -865,6 +900,7 @@ impl<S: Stage> Runtime<S> {
             started: record.start_time.unwrap_or(call.now),
             prefix: &self.prefix,
             store: &self.store,
+            look: None,
             scope: &scope,
             within: None,
         };
@@ -970,6 +1006,44 @@ fn complete(
     }
 }
 
+/// The token of a Task that sleeps until it is woken; none where somebody else than Step Functions calls.
+fn token(call: &Call) -> Option<&str> {
+    call.event.get("token").and_then(Value::as_str)
+}
+
+/// The time that a stage has, milliseconds.
+#[derive(Clone, Copy, Debug)]
+struct Allowed {
+    /// In all.
+    limit: f64,
+    /// What is left of it.
+    left: f64,
+    /// The execution was paused meanwhile: what is left is more than Step Functions counts.
+    paused: bool,
+}
+
+impl Allowed {
+    /// Longest time that a Task with a token sleeps before it looks again.
+    const SLEEPS_MILLIS: f64 = 3_600_000.0;
+
+    // Milliseconds of a stage are far below 2^53.
+    #[allow(clippy::cast_precision_loss)]
+    fn new(limit: f64, invocation: &Invocation<'_>) -> Self {
+        let spent = invocation.spent();
+        Self {
+            limit,
+            left: limit - spent as f64,
+            paused: spent < invocation.waited(),
+        }
+    }
+
+    /// Whether a Task that began to sleep now would sleep past the stage's time-out, because a pause moved it: the Task's own
+    /// time is a literal. It polls for the rest.
+    fn oversleeps(self) -> bool {
+        self.paused && self.left < self.limit.min(Self::SLEEPS_MILLIS)
+    }
+}
+
 /// The milliseconds that a stage has: its own `stageTimeoutMs`, else that of the nearest stage that it belongs to.
 fn time_limit(plan: &Plan, record: &StageRecord, stage: &PlanStage) -> Option<f64> {
     let of = |context: &Map<String, Value>| context.get("stageTimeoutMs").and_then(Value::as_f64);
@@ -980,8 +1054,9 @@ fn time_limit(plan: &Plan, record: &StageRecord, stage: &PlanStage) -> Option<f6
     of(&record.context).or_else(inherited)
 }
 
-/// The end of a stage whose time-out of `limit` milliseconds has passed; `left` of them are left.
-fn timed_out(record: &StageRecord, stage: &PlanStage, limit: f64, left: f64) -> Option<Step> {
+/// The end of a stage whose time-out has passed.
+fn timed_out(record: &StageRecord, stage: &PlanStage, allowed: Allowed) -> Option<Step> {
+    let Allowed { limit, left, .. } = allowed;
     // A sleeping Task is called again when its own time-out has passed. Step Functions counts that from when it calls the
     // function, the stage from when the function runs: without this the stage would sleep for its whole time again.
     let early = if stage.woken && record.attempts > 1 {

@@ -157,9 +157,7 @@ impl Step {
             poll: Some(poll), ..
         } = &mut self
         {
-            #[allow(clippy::cast_possible_truncation)] // A cast of a float saturates.
-            let within = Poll::within(left_millis as i64);
-            *poll = within.min(*poll);
+            *poll = poll_within(left_millis).min(*poll);
         }
         self
     }
@@ -174,6 +172,12 @@ impl Step {
             context: Map::from_iter([(NOTHING_TO_DO.to_owned(), true.into())]),
         }
     }
+}
+
+/// The largest poll that does not overshoot what is left of a time-out.
+#[allow(clippy::cast_possible_truncation)] // A cast of a float saturates.
+pub(crate) fn poll_within(left_millis: f64) -> Poll {
+    Poll::within(left_millis as i64)
 }
 
 /// Answer of an undo.

@@ -108,6 +108,7 @@ async fn world(evaluator: &str, stages: Value) -> World {
         run: 1,
         ending: None,
         paused: false,
+        pauses: Vec::new(),
         canceled: false,
         build_time: START,
         start_time: Some(START),

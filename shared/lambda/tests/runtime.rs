@@ -169,6 +169,7 @@ async fn world(stages: Vec<PlanStage>) -> World {
         run: 1,
         ending: None,
         paused: false,
+        pauses: Vec::new(),
         canceled: false,
         build_time: 1,
         start_time: Some(1),
@@ -217,6 +218,20 @@ impl World {
             now,
         };
         self.runtime.handle(&call).await
+    }
+
+    async fn pause(&self, at: i64) {
+        let set = self.store.set_paused(&self.id, true, "ada", at).await;
+        assert!(set.unwrap());
+    }
+
+    async fn resume(&self, at: i64) {
+        let set = self.store.set_paused(&self.id, false, "bob", at).await;
+        assert!(set.unwrap());
+    }
+
+    async fn record(&self, stage: &str) -> gennaker_domain::StageRecord {
+        self.store.stage(&self.id, stage).await.unwrap().unwrap()
     }
 
     async fn status(&self, stage: &str) -> Status {
@@ -372,12 +387,12 @@ async fn another_run_and_a_paused_execution_do_nothing() {
         .event_at(json!({ "run": world.id.run(2), "stage": "1" }), 5)
         .await
         .unwrap();
-    world.store.set_paused(&world.id, true).await.unwrap();
+    world.pause(5).await;
     assert_eq!(
         world.call_at("1", 10).await.unwrap_err().message,
         "the execution is paused"
     );
-    world.store.set_paused(&world.id, false).await.unwrap();
+    world.resume(15).await;
     assert!(world.things.lock().unwrap().is_empty());
     world.call_at("1", 20).await.unwrap();
 }
@@ -410,6 +425,98 @@ async fn a_stage_that_takes_too_long_fails_or_succeeds_as_it_says() {
         (world.status("1").await, world.status("2").await),
         (Status::FailedContinue, Status::Succeeded)
     );
+}
+
+#[tokio::test]
+async fn a_pause_is_looked_at_the_more_seldom_the_longer_it_lasts() {
+    const MINUTE: i64 = 60_000;
+    let world = world(vec![stage("1", &[], json!({}))]).await;
+    world.pause(0).await;
+    for (at, name) in [
+        (1_000, "Waiting10s"),
+        (11 * MINUTE, "Waiting1m"),
+        (121 * MINUTE, "Waiting10m"),
+    ] {
+        assert_eq!(world.call_at("1", at).await.unwrap_err().name, name);
+    }
+}
+
+#[tokio::test]
+async fn pauses_do_not_count_towards_a_time_out() {
+    let limited = json!({ "answer": "wait", "stageTimeoutMs": 60_000 });
+    let world = world(vec![stage("1", &[], limited)]).await;
+    let waits = async |now| world.call_at("1", now).await.unwrap_err().name != "StageFailed";
+    assert!(waits(0).await);
+    world.pause(10_000).await;
+    assert!(
+        waits(500_000).await,
+        "long past its time-out, which does not run"
+    );
+    world.resume(510_000).await;
+    assert!(waits(520_000).await);
+    world.pause(520_000).await;
+    world.resume(530_000).await;
+    assert!(waits(570_000).await, "60 s less two pauses have passed");
+    assert!(!waits(570_001).await);
+    assert!(
+        world
+            .record("1")
+            .await
+            .failure
+            .unwrap()
+            .reason
+            .contains("time-out of 60000 ms"),
+        "and then it is over"
+    );
+}
+
+#[tokio::test]
+async fn a_pause_before_a_stage_began_does_not_give_it_more_time() {
+    let limited = json!({ "answer": "wait", "stageTimeoutMs": 60_000 });
+    let world = world(vec![stage("1", &[], limited)]).await;
+    world.pause(1_000).await;
+    world.resume(100_000).await;
+    let refusal = world.call_at("1", 100_000).await.unwrap_err();
+    assert_eq!(refusal.name, "Waiting10s");
+    let refusal = world.call_at("1", 160_001).await.unwrap_err();
+    assert_eq!(refusal.name, "StageFailed");
+}
+
+#[tokio::test]
+async fn a_task_that_would_sleep_past_a_time_out_that_a_pause_moved_polls() {
+    let mut sleeper = stage(
+        "1",
+        &[],
+        json!({ "answer": "wait", "stageTimeoutMs": 60_000 }),
+    );
+    sleeper.woken = true;
+    let world = world(vec![sleeper]).await;
+    let by_step_functions = async |now| {
+        let event = json!({ "run": world.id.run(1), "stage": "1", "token": format!("t-{now}") });
+        world.event_at(event, now).await
+    };
+    assert_eq!(by_step_functions(0).await, Ok(()), "sleeps");
+    world.pause(20_000).await;
+    let looks = by_step_functions(60_000).await.unwrap_err();
+    assert_eq!(looks.name, "Waiting10s", "its Task's own time is over");
+    world.resume(65_000).await;
+    assert_eq!(
+        world.call_at("1", 65_000).await,
+        Ok(()),
+        "who resumes it is told nothing else"
+    );
+    let looks = by_step_functions(70_000).await.unwrap_err();
+    assert_eq!(
+        (looks.name, looks.message.as_str()),
+        ("Waiting10s", "2 of 3 things healthy")
+    );
+    assert_eq!(world.record("1").await.lease, None);
+    assert_eq!(
+        by_step_functions(106_000).await,
+        Ok(()),
+        "45 s did not count"
+    );
+    assert_eq!(world.status("1").await, Status::Terminal);
 }
 
 #[tokio::test]

@@ -153,6 +153,7 @@ impl Drive {
             run: 1,
             ending: None,
             paused: false,
+            pauses: Vec::new(),
             canceled: false,
             build_time: now,
             start_time: Some(now),

@@ -1,6 +1,7 @@
 //! One small linked world: Auto Scaling, EC2 and Elastic Load Balancing that keep state and know of each other.
 
 mod alarms;
+mod process;
 mod refreshes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use gennaker_cloud::auto_scaling::{
-    AutoScaling, CopiedScaling, Group, GroupDetails, GroupInstance, NewGroup, TemplateVersion,
-    WarmPool,
+    AutoScaling, CopiedScaling, Group, GroupDetails, GroupInstance, NAMES_PER_CALL, NewGroup,
+    TemplateVersion, WarmPool,
 };
 use gennaker_cloud::code_build::{Build, CodeBuild};
 use gennaker_cloud::ec2::{Ec2, Ec2Clouds, Image, LaunchData, SecurityGroup, Subnet};
@@ -21,6 +22,8 @@ use gennaker_domain::deployment::alarm_guard::AlarmState;
 use gennaker_server_groups::{Clouds, Place, traffic};
 
 use crate::Faults;
+
+pub use process::Process;
 
 /// How the world behaves; every number is a parameter, none a constant.
 #[derive(Clone, Debug)]
@@ -135,6 +138,10 @@ struct StartedBuild {
 #[derive(Debug, Default)]
 struct State {
     now: i64,
+    /// Something may have changed since the clock last moved.
+    touched: bool,
+    /// When something changes by itself next, as of then.
+    next: Option<i64>,
     behaviour: Behaviour,
     groups: BTreeMap<String, StoredGroup>,
     templates: BTreeMap<String, Vec<Version>>,
@@ -287,12 +294,35 @@ impl State {
             .min()
     }
 
-    /// By key: whether the group takes traffic.
-    fn in_traffic(&self) -> BTreeMap<String, bool> {
+    /// Whether a group takes traffic; none where there is none.
+    fn takes_traffic(&self, key: &str) -> Option<bool> {
+        let stored = self.groups.get(key)?;
+        Some(!traffic::is_disabled(&stored.group))
+    }
+
+    /// How many healthy targets all target groups have together.
+    fn healthy_targets(&self) -> usize {
+        let known: BTreeSet<&String> = self.target_groups.iter().map(|g| &g.arn).collect();
+        let in_target_group = |stored: &StoredGroup, arn: &String| {
+            let out = |instance: &RunningInstance| {
+                let of = (arn.clone(), instance.id.clone());
+                !self.deregistered.is_empty() && self.deregistered.contains(&of)
+            };
+            let instances = stored.instances.iter();
+            instances.filter(|i| self.healthy(i) && !out(i)).count()
+        };
         self.groups
-            .iter()
-            .map(|(key, stored)| (key.clone(), !traffic::is_disabled(&stored.group)))
-            .collect()
+            .values()
+            .flat_map(|stored| {
+                stored
+                    .group
+                    .target_groups
+                    .iter()
+                    .map(move |arn| (stored, arn))
+            })
+            .filter(|(_, arn)| known.contains(arn))
+            .map(|(stored, arn)| in_target_group(stored, arn))
+            .sum()
     }
 
     fn note(&mut self, region: &str, group: &str, effect: Effect) {
@@ -442,7 +472,15 @@ impl World {
         world
     }
 
+    /// To change something.
     fn lock(&self) -> MutexGuard<'_, State> {
+        let mut state = self.peek();
+        state.touched = true;
+        state
+    }
+
+    /// To read alone.
+    fn peek(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -589,24 +627,29 @@ impl World {
     /// Now, in the world, UTC milliseconds.
     #[must_use]
     pub fn now(&self) -> i64 {
-        self.lock().now
+        self.peek().now
     }
 
     /// Moves the clock, from one happening to the next.
     pub fn advance(&self, millis: i64) {
-        let mut state = self.lock();
+        let mut state = self.peek();
         let end = state.now.saturating_add(millis);
         while state.now < end {
-            state.now = end.min(state.next_happening().unwrap_or(end));
+            if state.touched {
+                state.next = state.next_happening();
+            }
+            let next = state.next.unwrap_or(i64::MAX);
+            state.now = end.min(next);
+            // An instance refresh goes by a time of its own.
+            if !state.touched && state.now < next && state.refreshes.is_empty() {
+                continue;
+            }
             state.settle();
-            let arns: Vec<String> = state.target_groups.iter().map(|g| g.arn.clone()).collect();
-            let healthy = arns
-                .iter()
-                .flat_map(|arn| state.targets(arn))
-                .filter(|target| target.state == "healthy")
-                .count();
+            let healthy = state.healthy_targets();
             let now = state.now;
             state.healthy_history.push((now, healthy));
+            state.next = state.next_happening();
+            state.touched = false;
         }
     }
 
@@ -772,7 +815,7 @@ impl World {
     /// Every group as it is, sorted by name; no call, never a fault.
     #[must_use]
     pub fn snapshot(&self) -> Vec<Group> {
-        let state = self.lock();
+        let state = self.peek();
         state
             .groups
             .values()
@@ -821,7 +864,7 @@ impl World {
         versions.filter(|version| !version.deleted).count()
     }
 
-    /// One call: the fault before, the effect, the fault after.
+    /// One call: the fault before, the effect, the fault after. `resource` is the group, where one is changed.
     fn call<T>(
         &self,
         operation: &str,
@@ -829,24 +872,15 @@ impl World {
         effect: impl FnOnce(&mut State) -> Result<T, CloudError>,
     ) -> Result<T, CloudError> {
         let call = self.faults.before(operation, resource)?;
+        let key = self.key(resource);
         let answer = {
             let mut state = self.lock();
-            let before = state.in_traffic();
+            let before = state.takes_traffic(&key);
             let answer = effect(&mut state);
-            let after = state.in_traffic();
-            for (key, enabled) in after {
-                let Some((region, group)) = state
-                    .groups
-                    .get(&key)
-                    .map(|stored| (stored.region.clone(), stored.group.name.clone()))
-                else {
-                    continue;
-                };
-                match (before.get(&key), enabled) {
-                    (Some(true), false) => state.note(&region, &group, Effect::Disabled),
-                    (Some(false), true) => state.note(&region, &group, Effect::Enabled),
-                    _ => {}
-                }
+            match (before, state.takes_traffic(&key)) {
+                (Some(true), Some(false)) => state.note(self.region(), resource, Effect::Disabled),
+                (Some(false), Some(true)) => state.note(self.region(), resource, Effect::Enabled),
+                _ => {}
             }
             state.settle();
             answer
@@ -854,43 +888,55 @@ impl World {
         self.faults.after(call, operation, resource)?;
         answer
     }
+
+    /// One call that changes nothing.
+    fn look<T>(
+        &self,
+        operation: &str,
+        resource: &str,
+        answer: impl FnOnce(&State) -> T,
+    ) -> Result<T, CloudError> {
+        let call = self.faults.before(operation, resource)?;
+        let answer = answer(&self.peek());
+        self.faults.after(call, operation, resource)?;
+        Ok(answer)
+    }
 }
 
 #[async_trait]
 impl AutoScaling for World {
     async fn all_groups(&self) -> Result<Vec<Group>, CloudError> {
-        self.call(
-            "autoscaling:DescribeAutoScalingGroups",
-            "all groups",
-            |state| {
-                let stale = self.faults.take_stale();
-                Ok(state
-                    .groups
-                    .values()
-                    .filter(|stored| stored.region == self.region())
-                    .filter(|stored| !(stale && state.is_new(stored)))
-                    .filter(|stored| stored.visible_at <= state.now)
-                    .map(|stored| state.described(stored))
-                    .collect())
-            },
-        )
+        const OPERATION: &str = "autoscaling:DescribeAutoScalingGroups";
+        let groups = self.look(OPERATION, "all groups", |state| {
+            let stale = self.faults.take_stale();
+            state
+                .groups
+                .values()
+                .filter(|stored| stored.region == self.region())
+                .filter(|stored| !(stale && state.is_new(stored)))
+                .filter(|stored| stored.visible_at <= state.now)
+                .map(|stored| state.described(stored))
+                .collect::<Vec<Group>>()
+        })?;
+        // A call for each page.
+        for _ in groups.chunks(NAMES_PER_CALL).skip(1) {
+            self.look(OPERATION, "all groups", |_| ())?;
+        }
+        Ok(groups)
     }
 
     async fn groups(&self, names: &[String]) -> Result<Vec<Group>, CloudError> {
-        self.call(
-            "autoscaling:DescribeAutoScalingGroups",
-            &names.join(", "),
-            |state| {
-                let stale = self.faults.take_stale();
-                Ok(names
-                    .iter()
-                    .filter_map(|name| state.groups.get(&self.key(name)))
-                    .filter(|stored| !(stale && state.is_new(stored)))
-                    .filter(|stored| stored.visible_at <= state.now)
-                    .map(|stored| state.described(stored))
-                    .collect())
-            },
-        )
+        const OPERATION: &str = "autoscaling:DescribeAutoScalingGroups";
+        self.look(OPERATION, &names.join(", "), |state| {
+            let stale = self.faults.take_stale();
+            names
+                .iter()
+                .filter_map(|name| state.groups.get(&self.key(name)))
+                .filter(|stored| !(stale && state.is_new(stored)))
+                .filter(|stored| stored.visible_at <= state.now)
+                .map(|stored| state.described(stored))
+                .collect()
+        })
     }
 
     async fn create_group(&self, new: &NewGroup) -> Result<(), CloudError> {
@@ -1222,8 +1268,8 @@ impl LoadBalancing for World {
     }
 
     async fn target_health(&self, arn: &str) -> Result<Vec<TargetHealth>, CloudError> {
-        self.call("elasticloadbalancing:DescribeTargetHealth", arn, |state| {
-            Ok(state.targets(arn))
+        self.look("elasticloadbalancing:DescribeTargetHealth", arn, |state| {
+            state.targets(arn)
         })
     }
 
@@ -1483,6 +1529,7 @@ impl Clouds for World {
             alarms: Arc::new(self.in_region(region)),
             instance_profiles: Arc::new(self.in_region(region)),
             quotas: Arc::new(self.in_region(region)),
+            sight: None,
         }
     }
 }

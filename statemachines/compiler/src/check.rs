@@ -1,10 +1,9 @@
-//! What has to hold for a finished definition: it fits, and it tells no secret. That every path ends holds by the way
+//! What has to hold for a finished definition: it fits. That every path ends holds by the way
 //! it is written, and that every change has an undo by the catalogue.
 
 use gennaker_domain::Problem;
-use serde_json::{Map, Value};
 
-use crate::{figures::Figures, lower::Lowered, options::Limits, parse::Pipeline};
+use crate::{figures::Figures, lower::Lowered, options::Limits};
 
 /// Checks that the definition fits into Step Functions.
 pub fn limits(figures: &Figures, limits: &Limits, problems: &mut Vec<Problem>) {
@@ -49,93 +48,6 @@ pub fn payloads(lowered: &Lowered, problems: &mut Vec<Problem>) {
                 )
                 .with_hint("give the stage a short `refId`"),
             );
-        }
-    }
-}
-
-/// Words in a key whose value should not be readable in a pipeline.
-const SECRET_WORDS: &[&str] = &[
-    "password",
-    "passwd",
-    "secret",
-    "apikey",
-    "api_key",
-    "privatekey",
-    "accesskey",
-];
-/// Words in the name of a header that proves who calls.
-const SECRET_HEADERS: [&str; 3] = ["authorization", "cookie", "token"];
-/// Keys that only name something: a Kubernetes secret's name, a token's kind.
-const HARMLESS_ENDINGS: &[&str] = &["name", "arn", "id", "type", "path", "version"];
-
-/// Ways to refer to a secret.
-const SCHEMES: [&str; 5] = [
-    "ssm:",
-    "secretsmanager:",
-    "encrypted:",
-    "encryptedFile:",
-    "secret://",
-];
-
-/// Whether a header's value is known to be a secret by its name.
-pub(crate) fn is_secret_header(name: &str) -> bool {
-    let lower = name.to_lowercase();
-    SECRET_HEADERS.iter().any(|word| lower.contains(word))
-        || SECRET_WORDS.iter().any(|word| lower.contains(word))
-}
-
-/// Whether a header's value is a reference to a secret, also behind a scheme such as `Bearer`, or an expression.
-pub(crate) fn is_reference(value: &Value) -> bool {
-    match value {
-        Value::String(text) => {
-            refers(text)
-                || text
-                    .split_once(' ')
-                    .is_some_and(|(_, rest)| refers(rest.trim()))
-        }
-        Value::Array(values) => values.iter().all(is_reference),
-        _ => false,
-    }
-}
-
-fn refers(text: &str) -> bool {
-    text.is_empty() || text.contains("${") || SCHEMES.iter().any(|scheme| text.starts_with(scheme))
-}
-
-/// Warns of secrets that are written into a pipeline instead of referred to.
-pub fn secrets(pipeline: &Pipeline, problems: &mut Vec<Problem>) {
-    for stage in &pipeline.stages {
-        let mut found = Vec::new();
-        secrets_in(&stage.context, &stage.path, 0, &mut found);
-        problems.extend(found.into_iter().map(|path| {
-            Problem::warning(
-                "secret-in-plain-text",
-                path,
-                "this looks like a secret, readable by everyone who may see the pipeline",
-            )
-            .at_stage(&stage.ref_id)
-            .with_hint("write a reference: `ssm:/path`, `secretsmanager:name`, or Spinnaker's `encrypted:…`")
-        }));
-    }
-}
-
-fn secrets_in(object: &Map<String, Value>, path: &str, depth: usize, found: &mut Vec<String>) {
-    for (key, value) in object {
-        let lower = key.to_lowercase();
-        let key_path = || format!("{path}.{}", crate::validate::shortened(key));
-        match value {
-            Value::String(text) => {
-                let named = SECRET_WORDS.iter().any(|word| lower.contains(word))
-                    && !HARMLESS_ENDINGS
-                        .iter()
-                        .any(|ending| lower.ends_with(ending));
-                if named && !refers(text) {
-                    found.push(key_path());
-                }
-            }
-            // A reader of JSON bounds the depth to 128; what lies deeper is a manifest, not a setting.
-            Value::Object(inner) if depth < 4 => secrets_in(inner, &key_path(), depth + 1, found),
-            _ => {}
         }
     }
 }

@@ -37,6 +37,19 @@ pub enum Density {
     Dense,
 }
 
+/// How a Task sleeps, which says what may be retried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sleeps {
+    /// It polls.
+    Not,
+    /// In front of a stage.
+    Joining,
+    /// Until it is woken.
+    Long,
+    /// Until it is woken or its stage's time-out has passed, for the rest of which it polls after a pause.
+    Limited,
+}
+
 /// A definition as text, and how many states it has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Definition {
@@ -207,7 +220,13 @@ impl Writer<'_> {
                 .push_str(",\"token\":\"{% $states.context.Task.Token %}\"");
         }
         self.text.push_str("}},\"Output\":{},\"Retry\":");
-        self.retriers(woken.is_some(), matches!(step, Step::Join(_)));
+        let sleeps = match step {
+            _ if woken.is_none() => Sleeps::Not,
+            Step::Join(_) => Sleeps::Joining,
+            Step::Work(_) if self.has_time_out(stage) => Sleeps::Limited,
+            Step::Work(_) => Sleeps::Long,
+        };
+        self.retriers(sleeps);
         if goes_on(&self.lowered.stages, index) {
             let target = match after {
                 After::Next(next) => (*next).to_owned(),
@@ -238,10 +257,21 @@ impl Writer<'_> {
         self.text.push('}');
     }
 
-    fn retriers(&mut self, woken: bool, join: bool) {
+    /// Whether the stage, or one that it belongs to, has a time-out of its own.
+    fn has_time_out(&self, stage: &PlanStage) -> bool {
+        let parent = |of: &PlanStage| {
+            let parent = of.parent.as_ref()?;
+            let mut all = self.lowered.stages.iter();
+            all.find(|other| other.ref_id == *parent)
+        };
+        std::iter::successors(Some(stage), |of| parent(of))
+            .any(|of| of.context.contains_key("stageTimeoutMs"))
+    }
+
+    fn retriers(&mut self, sleeps: Sleeps) {
         self.text.push('[');
         // A join has nothing that could fail for good.
-        if !(join && self.density == Density::Dense) {
+        if !(sleeps == Sleeps::Joining && self.density == Density::Dense) {
             let _ = write!(
                 self.text,
                 "{{\"ErrorEquals\":[\"{}\",\"{}\"],\"MaxAttempts\":0}},",
@@ -251,18 +281,18 @@ impl Writer<'_> {
         }
         let ten = Poll::TenSeconds;
         let longer = [Poll::OneMinute, Poll::TenMinutes];
-        match (self.density, woken) {
+        match (self.density, sleeps) {
             (Density::Usual, _) => {
                 self.steady(&[ten.error_name()], ten.seconds());
                 for poll in longer {
                     self.steady(&[poll.error_name()], poll.seconds());
                 }
-                if woken {
+                if sleeps != Sleeps::Not {
                     self.steady(&["States.Timeout"], 1);
                 }
                 self.steady(&PASSING, 5);
             }
-            (Density::Dense, false) => {
+            (Density::Dense, Sleeps::Not) => {
                 let [throttled, lambda @ ..] = PASSING;
                 let [one, two, three, four] = lambda;
                 let errors = [ten.error_name(), throttled, one, two, three, four];
@@ -271,7 +301,12 @@ impl Writer<'_> {
                     self.steady(&[poll.error_name()], poll.seconds());
                 }
             }
-            (Density::Dense, true) => {
+            (Density::Dense, _) => {
+                if sleeps == Sleeps::Limited {
+                    for poll in [ten].into_iter().chain(longer) {
+                        self.steady(&[poll.error_name()], poll.seconds());
+                    }
+                }
                 let [throttled, lambda @ ..] = PASSING;
                 let [one, two, three, four] = lambda;
                 self.steady(&["States.Timeout", throttled, one, two, three, four], 1);

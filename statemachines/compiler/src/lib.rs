@@ -13,6 +13,7 @@ pub mod names;
 pub mod options;
 pub mod parse;
 pub mod preconfigured;
+mod secrets;
 pub mod show;
 pub mod validate;
 
@@ -71,10 +72,12 @@ pub fn compile(pipeline: &Value, options: &Options) -> Result<Compiled, Vec<Prob
     let Some(requisites) = requisites else {
         return Err(problems);
     };
-    let planned = lower::plan(&parsed, options, &mut problems);
+    secrets::secrets(&parsed, options.mode, &mut problems);
+    let Some(planned) = lower::plan(&parsed, options, &mut problems) else {
+        return Err(problems);
+    };
     let walk = graph::walk(&requisites.of, &requisites.order, &planned.ends_early());
     let lowered = lower::lower(&parsed, &requisites, &walk, planned);
-    check::secrets(&parsed, &mut problems);
     check::payloads(&lowered, &mut problems);
     if problems.iter().any(Problem::is_error) {
         return Err(problems);

@@ -49,6 +49,8 @@ pub fn read(text: &str) -> Result<Value, Box<Problem>> {
             ),
         )));
     }
+    // Some editors put a mark in front of what they save.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     serde_json::from_str(text).map_err(|error| {
         let hint = format!("look at line {}, column {}", error.line(), error.column());
         let message = format!("this is not JSON: {error}");

@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 
 use crate::{
     catalog,
-    check::{is_reference, is_secret_header},
     parse::Stage,
+    secrets::{is_reference, is_secret_header},
     validate::shortened,
 };
 

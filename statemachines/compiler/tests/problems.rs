@@ -293,6 +293,70 @@ fn secrets_in_plain_text_are_warned_of() {
 }
 
 #[test]
+fn what_only_can_be_a_secret_is_refused_wherever_it_stands() {
+    let token = format!("ghp_{}", "q7Rw2Zk9Lm4Xc8Vb1Np6Ts3Yd5Hf0GjA1b2C");
+    let key = "q7Rw2Zk9Lm4Xc8Vb1Np6Ts3Yd5Hf0GjA1b2C+/Ab";
+    let pipeline = json!({
+        "parameterConfig": [{"name": "token", "default": token}],
+        "stages": [{"refId": "1", "type": "webhook", "url": "https://example.com", "payload": {
+            "keys": [{"secretAccessKey": key}], "password": "changeme",
+        }}],
+    });
+    let problems = refused(pipeline.clone());
+    let of = |error: bool| -> Vec<&str> {
+        problems
+            .iter()
+            .filter(|one| one.code == "secret-in-plain-text" && one.is_error() == error)
+            .map(|one| one.path.as_str())
+            .collect()
+    };
+    assert_eq!(
+        of(true),
+        [
+            "$.parameterConfig[0].default",
+            "$.stages[0].payload.keys[0].secretAccessKey"
+        ]
+    );
+    assert_eq!(of(false), ["$.stages[0].payload.password"]);
+    let told: String = problems.iter().map(|one| format!("{one:?}")).collect();
+    assert!(
+        !told.contains(&token) && !told.contains(key),
+        "nor repeated"
+    );
+    let played = Options {
+        mode: Mode::Evaluate,
+        ..Options::default()
+    };
+    assert!(compile(&pipeline, &played).is_ok());
+}
+
+#[test]
+fn what_would_become_too_many_sub_stages_is_refused_before_it_does() {
+    let cluster = |percentages: usize| {
+        json!({
+            "account": "prod", "application": "shop", "strategy": "rollingredblack",
+            "targetPercentages": vec![50; percentages], "capacity": {"min": 1, "max": 1, "desired": 1},
+            "availabilityZones": {"us-east-1": []},
+        })
+    };
+    let deploy = |clusters: Vec<Value>| {
+        refused(
+            json!({"stages": [{"refId": "1", "type": "deploy", "name": "d", "clusters": clusters}]}),
+        )
+    };
+    let many = deploy(vec![cluster(100); 3_000]);
+    assert!(codes(&many).contains(&"too-many-stages"), "{many:?}");
+    let steep = deploy(vec![cluster(1_000_000)]);
+    assert!(codes(&steep).contains(&"too-many-steps"), "{steep:?}");
+}
+
+#[test]
+fn a_file_that_an_editor_marked_is_read() {
+    let text = "\u{feff}{\"stages\": [{\"type\": \"wait\", \"waitTime\": 1}]}";
+    assert!(gennaker_compiler::compile_text(text, &Options::default()).is_ok());
+}
+
+#[test]
 fn a_function_that_announces_changes_takes_them_back_and_the_catalogue_says_so() {
     let functions = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../functions");
     let mut built = 0;

@@ -111,7 +111,7 @@ fn waits(flow: &Flow<usize>, before: &[usize], found: &mut Vec<Vec<usize>>) -> V
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_walk_waits_for_requisites_only_and_joins_what_it_cannot_nest(

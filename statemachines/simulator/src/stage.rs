@@ -60,6 +60,7 @@ impl<'a> Stages<'a> {
             run: 1,
             ending: None,
             paused: false,
+            pauses: Vec::new(),
             canceled: false,
             build_time: at,
             start_time: Some(at),

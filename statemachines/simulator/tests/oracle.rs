@@ -79,7 +79,7 @@ fn a_stage_whose_end_only_makes_another_halt_count_still_lets_its_dependants_go(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_compiled_graph_ends_as_the_naive_engine_says(stages in stages()) {

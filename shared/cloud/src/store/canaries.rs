@@ -1,6 +1,7 @@
 //! Canary configurations, and the accounts of metric stores.
 
 use gennaker_domain::ExecutionId;
+use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -160,28 +161,23 @@ impl Store {
         &self,
         id: &ExecutionId,
         stage: &str,
-        data: &Value,
+        data: &(impl Serialize + Sync),
     ) -> Result<(), CloudError> {
-        let text = packed::pack(&report_of(stage), data)?;
+        // Base64 writes four characters for three bytes. Of what is too large nothing is kept, but that it is.
+        let room = MOST_PARTS * PART / 4 * 3;
+        let text = packed::pack_within(&report_of(stage), data, room)?.unwrap_or_default();
         let parts: Vec<&str> = text
             .as_bytes()
             .chunks(PART)
             .filter_map(|part| std::str::from_utf8(part).ok())
             .collect();
-        let kept = parts.len() <= MOST_PARTS;
-        if kept {
-            for (number, part) in parts.iter().enumerate() {
-                let item = object(json!({ "data": part }));
-                self.table()
-                    .write(Write::put(part_key(id, stage, number), item))
-                    .await?;
-            }
+        for (number, part) in parts.iter().enumerate() {
+            let item = object(json!({ "data": part }));
+            self.table()
+                .write(Write::put(part_key(id, stage, number), item))
+                .await?;
         }
-        let head = json!({
-            "stage": stage,
-            "parts": if kept { parts.len() } else { 0 },
-            "digest": digest(&text),
-        });
+        let head = json!({ "stage": stage, "parts": parts.len(), "digest": digest(&text) });
         self.table()
             .write(Write::put(report_key(id, stage), object(head)))
             .await

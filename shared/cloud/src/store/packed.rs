@@ -1,5 +1,7 @@
 //! Values that are stored compressed: an item of the table holds 400 KB.
 
+use std::io;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -24,8 +26,50 @@ fn unreadable(what: &str, message: impl ToString) -> CloudError {
 
 /// A value as JSON, compressed, in base64. `what` names it where it cannot be written.
 pub(super) fn pack(what: &str, value: &impl Serialize) -> Result<String, CloudError> {
-    let json = serde_json::to_vec(value).map_err(|error| unreadable(what, error))?;
-    compress(what, &json)
+    // Nothing in memory is so large.
+    Ok(pack_within(what, value, usize::MAX)?.unwrap_or_default())
+}
+
+/// The same, but none if it needs more than so many bytes before base64. The JSON never stands in memory.
+pub(super) fn pack_within(
+    what: &str,
+    value: &impl Serialize,
+    most: usize,
+) -> Result<Option<String>, CloudError> {
+    let mut room = Room {
+        bytes: Vec::new(),
+        left: most,
+    };
+    let written = zstd::Encoder::new(&mut room, LEVEL).and_then(|mut encoder| {
+        serde_json::to_writer(&mut encoder, value)?;
+        encoder.finish().map(drop)
+    });
+    match written {
+        Ok(()) => Ok(Some(aws_smithy_types::base64::encode(room.bytes))),
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Ok(None),
+        Err(error) => Err(unreadable(what, error)),
+    }
+}
+
+/// Bytes, up to a number of them.
+struct Room {
+    bytes: Vec<u8>,
+    left: usize,
+}
+
+impl io::Write for Room {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.left = self
+            .left
+            .checked_sub(bytes.len())
+            .ok_or(io::ErrorKind::FileTooLarge)?;
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The value that [`pack`] made this of.
@@ -43,7 +87,9 @@ pub(super) fn text(value: &impl Serialize) -> Result<String, CloudError> {
     if json.len() < LARGE {
         return Ok(json);
     }
-    let packed = format!("{MARK}{}", compress(what, json.as_bytes())?);
+    let packed =
+        zstd::encode_all(json.as_bytes(), LEVEL).map_err(|error| unreadable(what, error))?;
+    let packed = format!("{MARK}{}", aws_smithy_types::base64::encode(packed));
     // What is compressed already grows by base64.
     Ok(if packed.len() < json.len() {
         packed
@@ -58,11 +104,6 @@ pub(super) fn from_text<T: DeserializeOwned>(what: &str, text: &str) -> Result<T
         Some(packed) => unpack(what, packed),
         None => serde_json::from_str(text).map_err(|error| unreadable(what, error)),
     }
-}
-
-fn compress(what: &str, json: &[u8]) -> Result<String, CloudError> {
-    let packed = zstd::encode_all(json, LEVEL).map_err(|error| unreadable(what, error))?;
-    Ok(aws_smithy_types::base64::encode(packed))
 }
 
 #[cfg(test)]
@@ -89,19 +130,33 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_compression_would_make_larger_stays_as_it_is() {
-        // xorshift: nothing to compress, in an alphabet that fills a byte less than base64 does.
+    /// Characters that nothing compresses: xorshift, in an alphabet that fills a byte more than base64 does.
+    fn noise(characters: usize) -> String {
         let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-        let noise: String = (0..LARGE)
+        (0..characters)
             .map(|_| {
                 state ^= state << 13;
                 state ^= state >> 7;
                 state ^= state << 17;
                 char::from(b' ' + u8::try_from(state % 95).unwrap())
             })
-            .collect();
-        let value = Value::from(noise);
+            .collect()
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_packed() {
+        let fits = json!({ "pairs": [1, 2] });
+        let packed = pack_within("a report", &fits, 1_000).unwrap().unwrap();
+        assert_eq!(unpack::<Value>("a report", &packed).unwrap(), fits);
+        assert_eq!(
+            pack_within("a report", &noise(50_000), 20_000).unwrap(),
+            None
+        );
+    }
+
+    #[test]
+    fn what_compression_would_make_larger_stays_as_it_is() {
+        let value = Value::from(noise(LARGE));
         let stored = text(&value).unwrap();
         assert!(stored.len() <= value.to_string().len());
         assert_eq!(from_text::<Value>("noise", &stored).unwrap(), value);

@@ -39,7 +39,7 @@ impl World {
 #[async_trait]
 impl Alarms for World {
     async fn alarms(&self, names: &[String]) -> Result<Vec<Alarm>, CloudError> {
-        self.call("cloudwatch:DescribeAlarms", &names.join(", "), |state| {
+        self.look("cloudwatch:DescribeAlarms", &names.join(", "), |state| {
             let now = state.now;
             let found = |name: &String| {
                 let key = (self.region().to_owned(), name.clone());
@@ -51,7 +51,7 @@ impl Alarms for World {
                     reason: "threshold crossed".to_owned(),
                 })
             };
-            Ok(names.iter().filter_map(found).collect())
+            names.iter().filter_map(found).collect()
         })
     }
 

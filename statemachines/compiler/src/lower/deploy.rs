@@ -7,7 +7,7 @@ use gennaker_domain::Problem;
 use gennaker_domain::deployment::naming;
 use serde_json::{Map, Value};
 
-use super::{Spec, guards, strategy};
+use super::{Room, Spec, guards, strategy};
 use crate::{
     options::Options,
     parse::Stage,
@@ -29,6 +29,7 @@ pub(super) fn group_of(
 ) -> Spec {
     let mut group = Spec::group(&stage.stage_type, &stage.name, stage.context.clone());
     let mut regions = Vec::new();
+    let mut room = Room::new(options);
     for (path, cluster) in clusters {
         if let Some(problem) =
             foreign_provider(stage, cluster, &path, "create-server-group", options)
@@ -57,7 +58,7 @@ pub(super) fn group_of(
             Some(region) => format!("Deploy in {region}"),
             None => "Deploy".to_owned(),
         };
-        regions.push(with_strategy(
+        let spec = with_strategy(
             "createServerGroup",
             name,
             context,
@@ -65,7 +66,13 @@ pub(super) fn group_of(
             &path,
             options,
             problems,
-        ));
+        );
+        let fits = room.takes(&spec);
+        regions.push(spec);
+        if !fits {
+            // Whoever plans the pipeline says so.
+            break;
+        }
     }
     if !regions.is_empty() {
         group.before.push(regions);

@@ -84,12 +84,18 @@ impl Spec {
             || self.parts().any(Self::may_ignore_a_failure)
     }
 
+    /// How many Tasks it becomes, with its sub-stages.
+    fn tasks(&self) -> usize {
+        let own = usize::from(self.task.is_some());
+        self.parts()
+            .fold(own, |sum, part| sum.saturating_add(part.tasks()))
+    }
+
     /// Its direct sub-stages, and its siblings that follow it in its lane.
     fn parts(&self) -> impl Iterator<Item = &Self> {
         self.before
             .iter()
             .flatten()
-            .chain(&self.then)
             .chain(&self.after)
             .chain(&self.on_failure)
             .chain(&self.then)
@@ -130,8 +136,15 @@ impl Task {
                 _ => seconds,
             };
             if let Waiting::Woken { look_again_seconds } = &mut task.waiting {
-                *look_again_seconds =
-                    (*look_again_seconds).min(u32::try_from(seconds).unwrap_or(u32::MAX));
+                let every = u64::from(*look_again_seconds).max(1);
+                let parts = match known.time_limit_seconds {
+                    0 => 1,
+                    // Equal ones, the last of which ends with the time-out: an hour and a half is looked at after its
+                    // half and at its end, not after one hour and after two.
+                    _ => seconds.div_ceil(every).max(1),
+                };
+                let every = every.min(seconds.div_ceil(parts));
+                *look_again_seconds = u32::try_from(every).unwrap_or(u32::MAX);
             }
         }
         task
@@ -178,10 +191,58 @@ impl Planned {
     }
 }
 
-/// Plans every stage by the rules of its family.
-pub fn plan(pipeline: &Pipeline, options: &Options, problems: &mut Vec<Problem>) -> Planned {
-    let spec = |stage| spec(stage, options, problems);
-    Planned(pipeline.stages.iter().map(spec).collect())
+/// Plans every stage by the rules of its family. None if they become too many with their sub-stages: a few megabytes of
+/// clusters would become gigabytes of stages.
+pub fn plan(
+    pipeline: &Pipeline,
+    options: &Options,
+    problems: &mut Vec<Problem>,
+) -> Option<Planned> {
+    let mut room = Room::new(options);
+    let mut planned = Vec::with_capacity(pipeline.stages.len());
+    for stage in &pipeline.stages {
+        let spec = spec(stage, options, problems);
+        if !room.takes(&spec) {
+            problems.push(room.problem(stage));
+            return None;
+        }
+        planned.push(spec);
+    }
+    Some(Planned(planned))
+}
+
+/// How many Tasks a definition has room for.
+pub(crate) struct Room {
+    most: usize,
+    taken: usize,
+}
+
+impl Room {
+    pub fn new(options: &Options) -> Self {
+        Self {
+            most: options.limits.stages,
+            taken: 0,
+        }
+    }
+
+    /// Takes room for a stage and its sub-stages; false if there is not enough.
+    pub fn takes(&mut self, spec: &Spec) -> bool {
+        self.taken = self.taken.saturating_add(spec.tasks());
+        self.taken <= self.most
+    }
+
+    fn problem(&self, stage: &Stage) -> Problem {
+        Problem::error(
+            "too-many-stages",
+            stage.path.clone(),
+            format!(
+                "with its sub-stages the pipeline has more than {} stages; no definition holds more",
+                self.most
+            ),
+        )
+        .at_stage(&stage.ref_id)
+        .with_hint("deploy fewer clusters, or in fewer steps, in one pipeline")
+    }
 }
 
 /// Gives every stage its place.

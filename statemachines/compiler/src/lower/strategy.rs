@@ -17,6 +17,9 @@ use crate::{
     validate::shortened,
 };
 
+/// Most steps of a rolling strategy: every percentage once.
+const MOST_STEPS: usize = 101;
+
 /// Adds the sub-stages of `spec`'s strategy, whose name ignores case; as in Spinnaker, an unknown one is none.
 pub(super) fn plan(
     spec: &mut Spec,
@@ -65,6 +68,23 @@ pub(super) fn plan(
             "write the strategy's name, or a pipeline for each",
         );
         return;
+    }
+    let steps = ["targetPercentages", "deploySteps"]
+        .into_iter()
+        .filter_map(|key| Some((key, spec.context.get(key)?.as_array()?)));
+    for (key, list) in steps {
+        if list.len() > MOST_STEPS {
+            problems.push(
+                Problem::error(
+                    "too-many-steps",
+                    format!("{path}.{key}"),
+                    format!("{} steps, more than {MOST_STEPS}", list.len()),
+                )
+                .at_stage(&stage.ref_id)
+                .with_hint("a step is a percentage from 0 to 100"),
+            );
+            return;
+        }
     }
     if !strategy.is_rolling() {
         spec.before
