@@ -5,6 +5,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::disallowed_methods, // The test is told by its environment how much to do.
     clippy::cast_precision_loss, // Counts of calls are far below 2^53.
     missing_docs
 )]
