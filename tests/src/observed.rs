@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::executions::until;
+use crate::executions::until_within;
 use crate::{Answer, System};
 
 /// A server group as Auto Scaling and ELB show it.
@@ -198,7 +198,7 @@ impl System {
     /// # Panics
     /// If it ends otherwise, or not in time.
     pub fn settles(&self, id: &str, run: u32, status: &str) -> Value {
-        let seen = until("the execution is settled", || {
+        let seen = until_within("the execution is settled", 120, || {
             let seen = self.show(id);
             let current: u32 = seen["run"]
                 .as_str()

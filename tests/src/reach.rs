@@ -48,6 +48,12 @@ const PORTS: [(&str, &[Call]); 21] = [
 /// Values of types of shared crates, by the names that they have wherever they are used.
 const VALUES: [(&str, &str); 2] = [("store", "Store"), ("invocation", "Invocation")];
 
+/// Whether a call of a port needs that action.
+fn is_of_port(action: &str) -> bool {
+    let mut calls = PORTS.iter().flat_map(|(_, calls)| calls.iter());
+    calls.any(|call| call.actions.contains(&action))
+}
+
 /// Types whose methods are called on [`VALUES`], each for itself: who makes one does not call all of them.
 fn is_value(name: &str) -> bool {
     VALUES.iter().any(|(_, known)| *known == name)
@@ -248,9 +254,11 @@ impl Sources {
         }
         if text.contains("SignedCall") || text.contains("signed(") {
             let named = OPERATION.captures_iter(text);
+            let operations = named.map(|name| name[1].to_owned());
+            // An adapter makes the calls of its port, which count where the port is called.
             found
                 .operations
-                .extend(named.map(|name| name[1].to_owned()));
+                .extend(operations.filter(|name| !is_of_port(name)));
         }
         found
     }

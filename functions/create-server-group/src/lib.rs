@@ -36,6 +36,9 @@ use crate::readiness::{Deployed, Readiness as WayBack};
 const TIME_LIMIT_MILLIS: i64 = 2 * 60 * 60 * 1_000;
 /// How long descriptions may miss a group that was just created: a minute.
 const LAG_MILLIS: i64 = 60_000;
+/// How long after the end of an execution its undo does not believe that a group is not there: half a minute, less than
+/// instances take to terminate.
+const UNDO_LAG_MILLIS: i64 = 30_000;
 /// How often in a row the instances have to be healthy: a new target group's first readings say little.
 const HEALTHY_POLLS: i64 = 2;
 /// The tag that says which execution made a group.
@@ -148,6 +151,13 @@ impl Birth {
 fn is_own(group: &Group, execution: &str, stage: &str) -> bool {
     group.tags.get(EXECUTION_TAG).map(String::as_str) == Some(execution)
         && group.tags.get(STAGE_TAG).map(String::as_str) == Some(stage)
+}
+
+/// Whether a group that the stage made in its last moments may be there and not be described yet.
+fn may_lag(invocation: &Invocation<'_>, intent: &Intent) -> bool {
+    let ending = invocation.execution.ending.as_ref();
+    let last = ending.map_or(intent.at, |ending| ending.at.max(intent.at));
+    invocation.now.saturating_sub(last) < UNDO_LAG_MILLIS
 }
 
 /// A tag's value may have letters, digits, spaces and `+ - = . _ : / @` only; `3<1` is not one.
@@ -278,6 +288,11 @@ impl Stage for CreateServerGroup {
         } else {
             match destruction::advance(&place, name).await? {
                 Progress::Going(reason) => return Ok(Undo::Waiting { reason }),
+                Progress::Gone if may_lag(invocation, intent) => {
+                    return Ok(Undo::Waiting {
+                        reason: format!("server group `{name}` does not show; it may be too new"),
+                    });
+                }
                 Progress::Gone => format!("server group `{name}` is gone"),
             }
         };

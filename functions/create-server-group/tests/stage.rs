@@ -188,6 +188,36 @@ async fn dies_at_every_call_of_the_undo_and_nothing_is_left() {
 }
 
 #[tokio::test]
+async fn an_undo_whose_descriptions_miss_the_new_group_leaves_nothing_either() {
+    let calls = {
+        let (clean, _) = one_group(config(json!({})), Behaviour::default()).await;
+        let runtime = clean.runtime(stage(&clean));
+        let event = json!({ "run": clean.run(), "stage": "1" });
+        clean.call(&runtime, &event).await;
+        let first = clean.faults.calls().len();
+        assert_eq!(clean.undo(&runtime, "1").await.unwrap(), End::Done);
+        clean.faults.calls().split_off(first)
+    };
+    let looks = calls.iter().enumerate();
+    let looks = looks.filter(|(_, call)| call.ends_with("DescribeAutoScalingGroups"));
+    for (at, _) in looks {
+        let (drive, _) = one_group(config(json!({})), Behaviour::default()).await;
+        let runtime = drive.runtime(stage(&drive));
+        let event = json!({ "run": drive.run(), "stage": "1" });
+        drive.call(&runtime, &event).await;
+        let first = drive.faults.calls().len();
+        let stale = gennaker_testkit::Fault::Stale;
+        drive
+            .faults
+            .plan(first + at, gennaker_testkit::Moment::Before, stale);
+        assert_eq!(drive.undo(&runtime, "1").await.unwrap(), End::Done);
+        assert_eq!(drive.faults.struck(), 1, "call {at}");
+        assert_eq!(drive.world.snapshot().len(), 1, "call {at}");
+        assert_eq!(drive.world.template_versions(), 1, "call {at}");
+    }
+}
+
+#[tokio::test]
 async fn a_launch_template_version_that_another_group_launches_stays_when_the_group_goes() {
     let (drive, _) = one_group(config(json!({})), Behaviour::default()).await;
     let runtime = drive.runtime(stage(&drive));

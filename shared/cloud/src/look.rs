@@ -12,17 +12,19 @@ use crate::{CloudError, Key, Store};
 #[derive(Clone, Debug)]
 pub struct Look {
     call: u64,
+    since: i64,
     /// None for a call that acts; else whether it tried to change something.
     refused: Option<Arc<AtomicBool>>,
 }
 
 impl Look {
     /// A call that acts: it sees what it has read itself, and nothing older. `call` is a number that no other call of
-    /// this process has.
+    /// this process has; `since` is when the stage looked last, UTC milliseconds: whatever is as old tells it nothing.
     #[must_use]
-    pub fn acting(call: u64) -> Self {
+    pub fn acting(call: u64, since: i64) -> Self {
         Self {
             call,
+            since,
             refused: None,
         }
     }
@@ -31,8 +33,8 @@ impl Look {
     #[must_use]
     pub fn glance(&self) -> Self {
         Self {
-            call: self.call,
             refused: Some(Arc::default()),
+            ..*self
         }
     }
 
@@ -40,6 +42,12 @@ impl Look {
     #[must_use]
     pub fn call(&self) -> u64 {
         self.call
+    }
+
+    /// When the stage looked last.
+    #[must_use]
+    pub fn since(&self) -> i64 {
+        self.since
     }
 
     /// Whether the call only looks.
@@ -134,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_glance_remembers_that_it_tried_to_change_something_and_an_act_may() {
-        let act = Look::acting(7);
+        let act = Look::acting(7, 0);
         assert!(act.may_change().is_ok());
         let glance = act.glance();
         assert!(!glance.has_refused());

@@ -25,6 +25,9 @@ pub struct Guarded<S> {
     calls: AtomicU64,
 }
 
+/// The key of a stage's memory that keeps when it looked last and waited.
+const LOOKED: &str = "lookedAt";
+
 impl<S> Guarded<S> {
     /// A stage, with the clouds in which its alarms are.
     pub fn new(stage: S, clouds: Arc<dyn Clouds>) -> Self {
@@ -93,13 +96,24 @@ impl<S: Stage> Stage for Guarded<S> {
         if self.clouds.observations().is_none() {
             return self.unless_alarmed(&invocation).await;
         }
-        let look = Look::acting(self.calls.fetch_add(1, Ordering::Relaxed));
-        let waited = invocation.waited() > 0;
-        if waited && let Some(waits) = self.glance(&invocation, &look).await? {
-            return Ok(waits);
+        let looked = invocation.memory.get(LOOKED).and_then(Value::as_i64);
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        let look = Look::acting(call, looked.unwrap_or(invocation.now));
+        let waits = match looked {
+            None => None,
+            Some(_) => self.glance(&invocation, &look).await?,
+        };
+        let mut step = match waits {
+            Some(waits) => waits,
+            None => {
+                let invocation = invocation.seeing(&look, invocation.store());
+                self.unless_alarmed(&invocation).await?
+            }
+        };
+        if let Step::Waiting { memory, .. } = &mut step {
+            memory.insert(LOOKED.to_owned(), invocation.now.into());
         }
-        let store = look.store(invocation.store());
-        self.unless_alarmed(&invocation.seeing(&look, &store)).await
+        Ok(step)
     }
 
     fn serves(&self, stage_type: &str) -> bool {

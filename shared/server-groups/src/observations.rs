@@ -11,11 +11,17 @@ use gennaker_domain::deployment::alarm_guard::Alarm;
 use gennaker_domain::deployment::naming;
 use gennaker_lambda::Invocation;
 
-/// How long a waiting poll may use what another one has seen: half of the shortest poll (ten seconds), so that no stage
-/// ever sees the same observation in two polls.
+/// How long a waiting poll may use what another one has seen: half of the shortest poll, so that whatever happens is seen
+/// by the next one. No stage sees the same observation in two polls, however close they are ([`Look::since`]).
 pub const POLL_MILLIS: i64 = 5_000;
+/// How long the state of an alarm is known, also to a call that acts: CloudWatch evaluates none more often than every
+/// ten seconds, so what it says is as old as that anyway.
+pub const ALARM_MILLIS: i64 = 10_000;
 /// How long it is known which groups a region has, never their state: as long as Spinnaker's own cache is behind.
 pub const MEMBERSHIP_MILLIS: i64 = 30_000;
+/// Names that one call takes, of groups and of alarms.
+const NAMES_PER_CALL: usize = auto_scaling::NAMES_PER_CALL;
+const _: () = assert!(NAMES_PER_CALL <= alarms::NAMES_PER_CALL);
 /// Whatever was asked for by name in this time is somebody's poll, and will be asked for again.
 const NEIGHBOUR_MILLIS: i64 = 60_000;
 /// Neighbours that are remembered; ten calls' worth.
@@ -24,8 +30,11 @@ const NEIGHBOURS: usize = 1_000;
 /// What was seen, by account and region. One for the life of a function's process.
 #[derive(Debug, Default)]
 pub struct Observations {
-    places: Mutex<BTreeMap<(String, Option<String>, String), Arc<Mutex<Seen>>>>,
+    places: Mutex<BTreeMap<Where, Arc<Mutex<Seen>>>>,
 }
+
+/// Account id, role and region.
+type Where = (String, Option<String>, String);
 
 impl Observations {
     /// What this call of a stage may see of a place.
@@ -140,36 +149,60 @@ impl Sight {
         entry.at <= self.now && self.now.saturating_sub(entry.at) < millis
     }
 
+    /// Whether another call has seen it, not long ago and after the stage looked last.
+    fn is_news<T>(&self, entry: &Entry<T>, millis: i64) -> bool {
+        let looked = self.look.as_ref().map(Look::since);
+        looked.is_some_and(|looked| entry.at > looked) && self.is_younger(entry, millis)
+    }
+
     fn is_own<T>(&self, entry: &Entry<T>) -> bool {
         entry.call.is_some() && entry.call == self.call()
     }
 
-    fn serves<T>(&self, entry: &Entry<T>) -> bool {
-        self.is_own(entry) || (self.is_glance() && self.is_younger(entry, POLL_MILLIS))
+    fn disown<T>(&self, entry: &mut Entry<T>) {
+        if self.is_own(entry) {
+            entry.call = None;
+        }
     }
 
-    fn known<T: Clone>(&self, of: &mut Named<T>, names: &[String], per_call: usize) -> Known<T> {
+    fn serves<T>(&self, entry: &Entry<T>) -> bool {
+        self.is_own(entry) || (self.is_glance() && self.is_news(entry, POLL_MILLIS))
+    }
+
+    /// Whether an alarm's state serves: also whoever acts, but nobody who shares nothing.
+    fn tells<T>(&self, entry: &Entry<T>) -> bool {
+        self.is_own(entry) || self.is_news(entry, ALARM_MILLIS)
+    }
+
+    /// `serves` says whether what is known may be answered, `with_neighbours` whether to ask for them too.
+    fn known<T: Clone>(
+        &self,
+        of: &mut Named<T>,
+        names: &[String],
+        serves: impl Fn(&Entry<Option<T>>) -> bool,
+        with_neighbours: bool,
+    ) -> Known<T> {
         for name in names {
             of.asked.insert(name.clone(), self.now);
         }
         let (served, mut ask): (Vec<&String>, Vec<&String>) = names
             .iter()
-            .partition(|name| of.entries.get(*name).is_some_and(|e| self.serves(e)));
+            .partition(|name| of.entries.get(*name).is_some_and(&serves));
         let found = served
             .into_iter()
             .filter_map(|name| Some((name.clone(), of.entries.get(name)?.what.clone())))
             .collect();
-        if self.is_glance() && !ask.is_empty() {
+        if with_neighbours && !ask.is_empty() {
             let mut neighbours: Vec<(&String, i64)> = of
                 .asked
                 .iter()
                 .filter(|(name, _)| !names.contains(name))
-                .filter(|(name, _)| !of.entries.get(*name).is_some_and(|e| self.serves(e)))
+                .filter(|(name, _)| !of.entries.get(*name).is_some_and(&serves))
                 .map(|(name, at)| (name, *at))
                 .collect();
             // Whoever was asked for longest ago is asked for next.
             neighbours.sort_by_key(|(_, at)| *at);
-            let room = per_call.saturating_sub(ask.len());
+            let room = NAMES_PER_CALL.saturating_sub(ask.len());
             ask.extend(neighbours.into_iter().take(room).map(|(name, _)| name));
         }
         let ask = ask.into_iter().cloned().collect();
@@ -179,7 +212,7 @@ impl Sight {
     fn note<T: Clone>(&self, of: &mut Named<T>, asked: &[String], answered: &[(String, T)]) {
         let now = self.now;
         of.entries
-            .retain(|_, entry| self.is_younger(entry, POLL_MILLIS) || self.is_own(entry));
+            .retain(|_, entry| self.is_younger(entry, ALARM_MILLIS) || self.is_own(entry));
         of.asked
             .retain(|_, at| now.saturating_sub(*at) < NEIGHBOUR_MILLIS);
         while of.asked.len() > NEIGHBOURS {
@@ -199,7 +232,8 @@ impl Sight {
 
     pub(crate) fn groups(&self, names: &[String]) -> Known<Group> {
         let mut seen = locked(&self.seen);
-        self.known(&mut seen.groups, names, auto_scaling::NAMES_PER_CALL)
+        let serves = |entry: &Entry<_>| self.serves(entry);
+        self.known(&mut seen.groups, names, serves, self.is_glance())
     }
 
     pub(crate) fn note_groups(&self, asked: &[String], answered: &[(String, Group)]) {
@@ -208,7 +242,8 @@ impl Sight {
 
     pub(crate) fn alarms(&self, names: &[String]) -> Known<Alarm> {
         let mut seen = locked(&self.seen);
-        self.known(&mut seen.alarms, names, alarms::NAMES_PER_CALL)
+        let serves = |entry: &Entry<_>| self.tells(entry);
+        self.known(&mut seen.alarms, names, serves, self.look.is_some())
     }
 
     pub(crate) fn note_alarms(&self, asked: &[String], answered: &[(String, Alarm)]) {
@@ -251,7 +286,7 @@ impl Sight {
         (recent || self.is_own(all)).then(|| all.what.iter().filter(of_cluster).cloned().collect())
     }
 
-    /// Forgets what a change touches, and all that this call has read before it.
+    /// Forgets what a change touches; what else this call has read before it, it reads again.
     pub(crate) fn forget(&self, changed: &Changed<'_>) {
         let mut seen = locked(&self.seen);
         let Seen {
@@ -260,9 +295,10 @@ impl Sight {
             targets,
             membership,
         } = &mut *seen;
-        groups.entries.retain(|_, entry| !self.is_own(entry));
-        alarms.entries.retain(|_, entry| !self.is_own(entry));
-        targets.retain(|_, entry| !self.is_own(entry));
+        // Still what others may have seen, no more what this call acts on.
+        groups.entries.values_mut().for_each(|e| self.disown(e));
+        alarms.entries.values_mut().for_each(|e| self.disown(e));
+        targets.values_mut().for_each(|e| self.disown(e));
         if let Some(name) = changed.group {
             groups.entries.remove(name);
         }

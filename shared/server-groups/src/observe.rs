@@ -77,8 +77,8 @@ pub async fn server_group(place: &Place, name: &str) -> Result<Option<ServerGrou
     Ok(with_health(place, &[group]).await?.pop())
 }
 
-/// Adds what the target groups say, each of them asked once, and none of them about instances that all boot: Auto
-/// Scaling registers an instance when it comes into service.
+/// Adds what the target groups say, each of them asked once, and none of them about a group whose instances all boot or
+/// go: Auto Scaling registers an instance when it comes into service.
 ///
 /// # Errors
 /// Those of Elastic Load Balancing.
@@ -109,9 +109,17 @@ pub fn without_health(place: &Place, groups: &[Group]) -> Vec<ServerGroup> {
         .collect()
 }
 
+fn is_booting(lifecycle_state: &str) -> bool {
+    lifecycle_state.starts_with("Pending") || lifecycle_state.starts_with("Warmed")
+}
+
+fn is_going(lifecycle_state: &str) -> bool {
+    lifecycle_state.starts_with("Terminat")
+}
+
 fn may_be_registered(instance: &GroupInstance) -> bool {
     let state = instance.lifecycle_state.as_str();
-    !["Pending", "Warmed"].iter().any(|s| state.starts_with(s))
+    !is_booting(state) && !is_going(state)
 }
 
 /// The target groups that may know an instance of the group: attached, or detached by us and perhaps still draining.
@@ -139,7 +147,7 @@ fn server_group_of(place: &Place, group: &Group, targets: &Targets) -> ServerGro
             .instances
             .iter()
             // One that is on its way out is no instance of the group any more.
-            .filter(|instance| !instance.lifecycle_state.starts_with("Terminat"))
+            .filter(|instance| !is_going(&instance.lifecycle_state))
             .map(|instance| instance_of(instance, group, &watching, targets))
             .collect(),
         suspended_processes: group.suspended_processes.clone(),
@@ -212,9 +220,7 @@ fn platform_state(instance: &GroupInstance) -> HealthState {
     }
     match instance.lifecycle_state.as_str() {
         "InService" => HealthState::Unknown,
-        state if state.starts_with("Pending") || state.starts_with("Warmed") => {
-            HealthState::Starting
-        }
+        state if is_booting(state) => HealthState::Starting,
         _ => HealthState::Down,
     }
 }

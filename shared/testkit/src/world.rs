@@ -138,6 +138,10 @@ struct StartedBuild {
 #[derive(Debug, Default)]
 struct State {
     now: i64,
+    /// Something may have changed since the clock last moved.
+    touched: bool,
+    /// When something changes by itself next, as of then.
+    next: Option<i64>,
     behaviour: Behaviour,
     groups: BTreeMap<String, StoredGroup>,
     templates: BTreeMap<String, Vec<Version>>,
@@ -468,7 +472,15 @@ impl World {
         world
     }
 
+    /// To change something.
     fn lock(&self) -> MutexGuard<'_, State> {
+        let mut state = self.peek();
+        state.touched = true;
+        state
+    }
+
+    /// To read alone.
+    fn peek(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -615,19 +627,29 @@ impl World {
     /// Now, in the world, UTC milliseconds.
     #[must_use]
     pub fn now(&self) -> i64 {
-        self.lock().now
+        self.peek().now
     }
 
     /// Moves the clock, from one happening to the next.
     pub fn advance(&self, millis: i64) {
-        let mut state = self.lock();
+        let mut state = self.peek();
         let end = state.now.saturating_add(millis);
         while state.now < end {
-            state.now = end.min(state.next_happening().unwrap_or(end));
+            if state.touched {
+                state.next = state.next_happening();
+            }
+            let next = state.next.unwrap_or(i64::MAX);
+            state.now = end.min(next);
+            // An instance refresh goes by a time of its own.
+            if !state.touched && state.now < next && state.refreshes.is_empty() {
+                continue;
+            }
             state.settle();
             let healthy = state.healthy_targets();
             let now = state.now;
             state.healthy_history.push((now, healthy));
+            state.next = state.next_happening();
+            state.touched = false;
         }
     }
 
@@ -793,7 +815,7 @@ impl World {
     /// Every group as it is, sorted by name; no call, never a fault.
     #[must_use]
     pub fn snapshot(&self) -> Vec<Group> {
-        let state = self.lock();
+        let state = self.peek();
         state
             .groups
             .values()
@@ -875,7 +897,7 @@ impl World {
         answer: impl FnOnce(&State) -> T,
     ) -> Result<T, CloudError> {
         let call = self.faults.before(operation, resource)?;
-        let answer = answer(&self.lock());
+        let answer = answer(&self.peek());
         self.faults.after(call, operation, resource)?;
         Ok(answer)
     }
