@@ -125,7 +125,7 @@ impl PollBuilds {
         for tag in new {
             found.push(FoundTag {
                 tag: tag.to_owned(),
-                digest: registry.digest(repository, tag).await?,
+                digest: registry.manifest_digest(repository, tag).await?,
                 at: now,
             });
         }

@@ -96,7 +96,7 @@ impl<'a> Registry<'a> {
     ///
     /// # Errors
     /// No answer.
-    pub async fn digest(
+    pub async fn manifest_digest(
         &mut self,
         repository: &str,
         tag: &str,
