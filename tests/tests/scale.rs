@@ -6,6 +6,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::cast_precision_loss, // Counts of calls are far below 2^53.
+    clippy::disallowed_methods, // The extent is said in the environment.
     missing_docs
 )]
 
