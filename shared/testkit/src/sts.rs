@@ -62,7 +62,7 @@ impl MemorySts {
     ///
     /// # Panics
     /// If it cannot be signed.
-    #[allow(clippy::expect_used)] // For tests alone.
+    #[allow(clippy::expect_used, clippy::indexing_slicing)] // For tests alone.
     pub async fn signed(
         &self,
         name: &str,
