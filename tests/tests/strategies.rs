@@ -7,22 +7,14 @@
     missing_docs
 )]
 
-use std::sync::OnceLock;
-
 use gennaker_testkit::{LocalServer, Reply};
 use gennaker_tests::executions::{stage, until};
 use gennaker_tests::observed::{ended, idle, serving, stage_named};
-use gennaker_tests::{System, deploy, pipeline};
+use gennaker_tests::{deploy, pipeline, system_that_calls_here as system};
 use serde_json::{Value, json};
 
 /// What `deploy` asks for.
 const SIZE: (u32, u32, u32) = (2, 2, 4);
-
-/// The cloud of this binary: its stages may call this machine.
-fn system() -> &'static System {
-    static SYSTEM: OnceLock<System> = OnceLock::new();
-    SYSTEM.get_or_init(|| System::start(&[("AllowedHosts", "127.0.0.0/8")]))
-}
 
 /// A release of one deploy stage.
 fn release(application: &str, image: &str, cluster: &Value, more: &Value) -> Value {

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::arguments;
 use crate::failure::Failure;
 use crate::installation::Installation;
-use crate::output::{Output, plain, table};
+use crate::output::{Output, plain};
 
 /// Most repositories of a registry: one look asks for the tags of each.
 const MOST_REPOSITORIES: usize = 100;
@@ -131,8 +131,5 @@ fn print(masters: &[BuildMaster], output: &Output) -> Result<(), Failure> {
             ]
         })
         .collect();
-    for line in table(&rows) {
-        output.line(&line)?;
-    }
-    Ok(())
+    output.table(&rows)
 }

@@ -142,7 +142,7 @@ pub(crate) async fn fetch(wanted: &Fetch, prefix: &str, output: &Output) -> Resu
             stores
                 .series(templates, query, scope, account.as_ref(), now_millis())
                 .await
-                .map_err(|error| told(error))
+                .map_err(&told)
         };
         let experiment = read(&canary).await?;
         let control = match &wanted.baseline {
@@ -188,16 +188,7 @@ pub(crate) async fn account(
             output.say(&format!("metrics account `{}` is stored", plain(&name)));
             Ok(())
         }
-        Command::List => {
-            let names = installation.store.metrics_accounts().await?;
-            if output.json {
-                return output.data(&names);
-            }
-            for name in names {
-                output.line(&plain(&name))?;
-            }
-            Ok(())
-        }
+        Command::List => output.names(&installation.store.metrics_accounts().await?),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::explanation::explanation;
 use crate::failure::Failure;
 use crate::input;
 use crate::installation::{Installation, execution_id};
-use crate::output::{Output, bare, elapsed, plain, table};
+use crate::output::{Output, bare, elapsed, plain};
 use crate::saved::{find, invoke};
 use crate::surroundings::now_millis;
 use crate::view::{Screen, Seen, Snapshot};
@@ -278,10 +278,7 @@ async fn list(
             ]
         })
         .collect();
-    for line in table(&rows) {
-        output.line(&line)?;
-    }
-    Ok(())
+    output.table(&rows)
 }
 
 /// An execution without its stages.

@@ -64,6 +64,19 @@ impl Output {
         self.line(&text)
     }
 
+    /// Rows in columns, for a person.
+    pub(crate) fn table(&self, rows: &[Vec<String>]) -> Result<(), Failure> {
+        table(rows).iter().try_for_each(|line| self.line(line))
+    }
+
+    /// Names that are stored: a list, or one a line.
+    pub(crate) fn names(&self, names: &[String]) -> Result<(), Failure> {
+        if self.json {
+            return self.data(&names);
+        }
+        names.iter().try_for_each(|name| self.line(&plain(name)))
+    }
+
     /// Something said to a person.
     pub(crate) fn say(&self, text: &str) {
         // Nobody is there to hear that it failed.

@@ -3,9 +3,8 @@
 use aws_config::sts::AssumeRoleProvider;
 use gennaker_domain::Run;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::{CloudError, Connection, Item, Key, Store, Write};
+use crate::{CloudError, Connection, Key, Store, listed};
 
 /// What an account name (`account` or `credentials` in a pipeline) stands for; the record `ACCOUNT#<name>`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,17 +37,12 @@ impl Account {
     /// # Errors
     /// Those of the table, and [`CloudError::Unreadable`] for a record that is none.
     pub async fn find(store: &Store, name: &str) -> Result<Option<Self>, CloudError> {
-        let Some(item) = store.table().get(&Key::account(name)).await? else {
-            return Ok(None);
-        };
-        let mut account: Self = serde_json::from_value(Value::Object(item)).map_err(|error| {
-            CloudError::Unreadable {
-                what: format!("account {name}"),
-                message: error.to_string(),
-            }
-        })?;
-        account.name = name.to_owned();
-        Ok(Some(account))
+        let what = format!("account {name}");
+        let account = listed::find(store, &Key::account(name), &what).await?;
+        Ok(account.map(|account| Self {
+            name: name.to_owned(),
+            ..account
+        }))
     }
 
     /// Writes the record and its entry in the list of accounts, over what was there. A second call changes nothing.
@@ -56,19 +50,9 @@ impl Account {
     /// # Errors
     /// Those of the table.
     pub async fn save(&self, store: &Store) -> Result<(), CloudError> {
-        let item = match serde_json::to_value(self) {
-            Ok(Value::Object(item)) => item,
-            Ok(_) => Item::new(),
-            Err(error) => {
-                return Err(CloudError::Unreadable {
-                    what: format!("account {}", self.name),
-                    message: error.to_string(),
-                });
-            }
-        };
-        let record = Write::put(Key::account(&self.name), item.clone());
-        let entry = Write::put(Key::account_entry(&self.name), item);
-        store.table().transact(vec![record, entry]).await
+        let keys = [Key::account(&self.name), Key::account_entry(&self.name)];
+        let writes = listed::writes(self, &format!("account {}", self.name), keys)?;
+        store.table().transact(writes.into()).await
     }
 
     /// All accounts that were saved, by name.
@@ -76,18 +60,7 @@ impl Account {
     /// # Errors
     /// Those of the table, and [`CloudError::Unreadable`] for an entry that is none.
     pub async fn all(store: &Store) -> Result<Vec<Self>, CloudError> {
-        let items = store.table().query(Key::ACCOUNTS, "").await?;
-        items
-            .into_iter()
-            .map(|item| {
-                serde_json::from_value(Value::Object(item)).map_err(|error| {
-                    CloudError::Unreadable {
-                        what: "the list of accounts".to_owned(),
-                        message: error.to_string(),
-                    }
-                })
-            })
-            .collect()
+        listed::all(store, Key::ACCOUNTS, "the list of accounts").await
     }
 
     /// Whether the account may be deployed to in that region.

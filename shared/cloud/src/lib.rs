@@ -15,6 +15,7 @@ pub mod iam;
 pub mod instance_profile;
 pub mod instance_refresh;
 pub mod key;
+mod listed;
 pub mod load_balancing;
 pub mod look;
 pub mod metrics;

@@ -70,8 +70,11 @@ pub trait Clouds: Send + Sync {
 pub struct AwsClouds {
     connection: Connection,
     observations: Arc<Observations>,
-    reading: Arc<Mutex<BTreeMap<(Option<String>, String), Place>>>,
+    reading: Arc<Mutex<Reading>>,
 }
+
+/// The places that are only read from, by role and region.
+type Reading = BTreeMap<(Option<String>, String), Place>;
 
 impl AwsClouds {
     /// Over this connection, with the role of each account.

@@ -30,8 +30,11 @@ const NEIGHBOURS: usize = 1_000;
 /// What was seen, by account and region. One for the life of a function's process.
 #[derive(Debug, Default)]
 pub struct Observations {
-    places: Mutex<BTreeMap<(String, Option<String>, String), Arc<Mutex<Seen>>>>,
+    places: Mutex<BTreeMap<Where, Arc<Mutex<Seen>>>>,
 }
+
+/// Account id, role and region.
+type Where = (String, Option<String>, String);
 
 impl Observations {
     /// What this call of a stage may see of a place.

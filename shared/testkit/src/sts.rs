@@ -75,8 +75,11 @@ impl MemorySts {
         let proof = caller::prove(&connection(credentials).await, &audience, now)
             .await
             .expect("credentials sign");
+        let proof = serde_json::to_value(proof).expect("a proof is JSON");
         let mut event = event.clone();
-        event[caller::FIELD] = serde_json::to_value(proof).expect("a proof is JSON");
+        if let Some(fields) = event.as_object_mut() {
+            fields.insert(caller::FIELD.to_owned(), proof);
+        }
         event
     }
 
