@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use gennaker_local::PublicAnswer;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::executions::until;
+use crate::executions::{named, until, wait};
 use crate::{System, file};
 
 /// How long the public API may take here, where a function may have to start first on a busy machine.
@@ -15,6 +15,16 @@ const ANSWERED: Duration = Duration::from_secs(25);
 const SETTLED: Duration = Duration::from_secs(3);
 
 impl System {
+    /// Saves a pipeline `release` that waits a moment, heard by one trigger. Every test has an application of its own.
+    pub fn save_heard(&self, application: &str, trigger: &Value) {
+        let mut trigger = trigger.clone();
+        trigger["enabled"] = json!(true);
+        let id = format!("{application}-release");
+        let triggers = json!({ "triggers": [trigger] });
+        let stages = [wait("1", &[], 1)];
+        self.save(&named(application, "release", &id, &stages, &triggers));
+    }
+
     /// Sends an event so often; what the command printed.
     #[must_use]
     pub fn send(&self, event: &Value, times: u32) -> Vec<Value> {

@@ -147,6 +147,13 @@ pub fn system() -> &'static System {
     SYSTEM.get_or_init(|| System::start(&[]))
 }
 
+/// The same for a binary whose stages call servers of this machine.
+#[must_use]
+pub fn system_that_calls_here() -> &'static System {
+    static SYSTEM: OnceLock<System> = OnceLock::new();
+    SYSTEM.get_or_init(|| System::start(&[("AllowedHosts", "127.0.0.0/8")]))
+}
+
 impl System {
     /// Starts a local cloud and deploys the template, with parameters of the template's own.
     #[must_use]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::executions::until;
+use crate::executions::until_within;
 use crate::{Answer, System};
 
 /// A server group as Auto Scaling and ELB show it.
@@ -83,12 +83,12 @@ impl System {
     }
 
     /// Asserts that the cluster's groups are these, and that nothing else of the cluster is left: no instance without
-    /// its group, none too many in one, no launch template but the cluster's own, and in it one version for each
-    /// group that was created.
+    /// its group, none too many in one, no launch template but the cluster's own, and in it so many versions: one for each
+    /// group that was created and not undone.
     ///
     /// # Panics
     /// If something else is there.
-    pub fn is_left_in(&self, region: &str, cluster: &str, expected: &[Left], created: usize) {
+    pub fn is_left_in(&self, region: &str, cluster: &str, expected: &[Left], versions: usize) {
         let groups = self.groups_in(region, cluster);
         assert_eq!(groups, expected, "{cluster} in {region}");
         let call = |operation: &str, parameters: Value| {
@@ -127,7 +127,7 @@ impl System {
             .into_iter()
             .filter(|name| name.starts_with(&own))
             .collect();
-        if created == 0 {
+        if versions == 0 {
             assert_eq!(templates, BTreeSet::new(), "{cluster} in {region}");
             return;
         }
@@ -140,8 +140,8 @@ impl System {
             "describe_launch_template_versions",
             json!({ "LaunchTemplateName": own }),
         );
-        let versions = answer["LaunchTemplateVersions"].as_array().unwrap().len();
-        assert_eq!(versions, created, "versions of {own} in {region}");
+        let there = answer["LaunchTemplateVersions"].as_array().unwrap().len();
+        assert_eq!(there, versions, "versions of {own} in {region}");
     }
 
     /// The names of all launch templates, which the emulator gives in one page.
@@ -159,8 +159,8 @@ impl System {
     }
 
     /// [`Self::is_left_in`] us-east-1.
-    pub fn is_left(&self, cluster: &str, expected: &[Left], created: usize) {
-        self.is_left_in("us-east-1", cluster, expected, created);
+    pub fn is_left(&self, cluster: &str, expected: &[Left], versions: usize) {
+        self.is_left_in("us-east-1", cluster, expected, versions);
     }
 
     /// Makes what the pipeline names, its clusters' old server groups too, and saves it.
@@ -198,7 +198,7 @@ impl System {
     /// # Panics
     /// If it ends otherwise, or not in time.
     pub fn settles(&self, id: &str, run: u32, status: &str) -> Value {
-        let seen = until("the execution is settled", || {
+        let seen = until_within("the execution is settled", 120, || {
             let seen = self.show(id);
             let current: u32 = seen["run"]
                 .as_str()

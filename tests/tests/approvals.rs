@@ -375,6 +375,46 @@ fn a_rejection_by_a_personal_link_stops_the_release_with_its_reason() {
 }
 
 #[test]
+fn the_command_line_answers_as_who_signs_and_what_an_event_says_of_its_sender_is_nobodys_name() {
+    let here = installation();
+    let id = here.start(
+        "appsigned",
+        json!({"selectedStageRoles": ["sre"], "notifications": []}),
+    );
+    here.asks(&id);
+    let user = here.system.show(&id)["authentication"]["user"].clone();
+    let user = user.as_str().unwrap().to_owned();
+    let saved = |role: &str| {
+        let saved = here
+            .system
+            .gennaker(&["user", "save", "--name", &user, "--role", role]);
+        assert_eq!(saved.status, 0, "{saved:?}");
+    };
+    let judge = || {
+        here.system.gennaker(&[
+            "execution",
+            "judge",
+            &id,
+            "--stage",
+            "1",
+            "continue",
+            "--json",
+        ])
+    };
+    saved("sales");
+    assert_eq!(judge().status, 2);
+    let claim = json!({"execution": id, "stage": "1", "decision": "continue", "user": "ada"});
+    let call = json!({"FunctionName": "gennaker-decide:live", "Payload": claim.to_string()});
+    here.system.cloud.call("lambda", "invoke", call).unwrap();
+    assert_eq!(here.system.show(&id)["status"], "RUNNING");
+    saved("sre");
+    let decided = judge();
+    assert_eq!(decided.status, 0, "{decided:?}");
+    assert_eq!(decided.lines[0]["decided"]["by"], user);
+    assert_eq!(here.system.ended(&id)["status"], "SUCCEEDED");
+}
+
+#[test]
 fn silence_ends_a_judgment_as_it_says_and_a_late_click_decides_nothing() {
     let here = installation();
     let id = here.start("appsilent", json!({"stageTimeoutMs": 4_000}));

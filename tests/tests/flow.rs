@@ -8,18 +8,12 @@
 )]
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gennaker_testkit::{LocalServer, Received, Reply};
-use gennaker_tests::{Answer, System, pipeline};
+use gennaker_tests::{Answer, pipeline, system_that_calls_here as system};
 use serde_json::{Value, json};
-
-/// The cloud of this binary: its stages may call this machine.
-fn system() -> &'static System {
-    static SYSTEM: OnceLock<System> = OnceLock::new();
-    SYSTEM.get_or_init(|| System::start(&[("AllowedHosts", "127.0.0.0/8")]))
-}
 
 /// A server of jobs: a POST begins one, a GET looks at it, a DELETE calls it off. A job's name says how it ends.
 struct Jobs {

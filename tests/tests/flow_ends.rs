@@ -8,18 +8,10 @@
     missing_docs
 )]
 
-use std::sync::OnceLock;
-
 use gennaker_testkit::{LocalServer, Reply};
 use gennaker_tests::executions::{check, error, named, stage, until, wait, with};
-use gennaker_tests::{Answer, System, pipeline};
+use gennaker_tests::{Answer, pipeline, system_that_calls_here as system};
 use serde_json::{Value, json};
-
-/// The cloud of this binary: its stages may call this machine.
-fn system() -> &'static System {
-    static SYSTEM: OnceLock<System> = OnceLock::new();
-    SYSTEM.get_or_init(|| System::start(&[("AllowedHosts", "127.0.0.0/8")]))
-}
 
 /// A stage of this type.
 fn of(ref_id: &str, kind: &str, after: &[&str], more: &Value) -> Value {

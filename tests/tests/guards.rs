@@ -503,6 +503,25 @@ async fn a_deployment_that_can_go_back_no_more_stops_before_it_touches_the_old_g
 }
 
 #[tokio::test]
+async fn a_deployment_whose_groups_cannot_run_at_once_stops_before_it_makes_anything() {
+    // v001 and what is to follow it have three instances each, of two vCPUs.
+    for (quota, refused) in [(11, true), (12, false)] {
+        let plan = deploy("first", json!({}));
+        let drive = begin(&plan).await;
+        drive.world.set_vcpu_quota(quota);
+        let failed = go(&drive, &plan).await;
+        assert_eq!(failed.is_some(), refused, "{quota}: {failed:?}");
+        if let Some(reason) = failed {
+            assert!(
+                reason.contains("both server groups need 12 vCPUs, the account's quota is 11"),
+                "{reason}"
+            );
+            assert!(drive.world.groups_made().is_empty());
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_deployment_goes_on_where_it_is_told_to_or_nothing_is_taken_away() {
     for (more, warned) in [
         (json!({"rollbackReadiness": "warn"}), true),

@@ -17,19 +17,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use gennaker_tests::reach::Sources;
 use stages::scenarios::{CALLS, Ground, scenarios};
 
-/// Services whose actions are compared.
-const SERVICES: [&str; 9] = [
-    "autoscaling",
-    "cloudwatch",
-    "codebuild",
-    "ec2",
-    "ecr",
-    "elasticloadbalancing",
-    "iam",
-    "scheduler",
-    "sns",
-];
-
 /// Calls that a function's code has and never makes, each with the reason: its policy goes without.
 const NEVER: [(&str, &str, &str); 2] = [
     (
@@ -44,10 +31,21 @@ const NEVER: [(&str, &str, &str); 2] = [
     ),
 ];
 
-fn is_compared(action: &str) -> bool {
-    let service = action.split(':').next().unwrap_or_default();
-    SERVICES.contains(&service)
-}
+/// What a function is granted that AWS uses in its name, not its code.
+const FOR_AWS: [(&str, &str, &str); 3] = [
+    ("trigger", "sqs:DeleteMessage", QUEUE),
+    ("trigger", "sqs:GetQueueAttributes", QUEUE),
+    ("trigger", "sqs:ReceiveMessage", QUEUE),
+];
+const QUEUE: &str = "Lambda reads the queue of messages with the function's role";
+
+/// Policies that functions share.
+const POLICIES: [&str; 4] = [
+    "StageRuntimePolicy",
+    "TokenPolicy",
+    "AccountPolicy",
+    "GuardPolicy",
+];
 
 fn functions() -> Vec<String> {
     let directory = gennaker_tests::workspace().join("functions");
@@ -61,13 +59,7 @@ fn functions() -> Vec<String> {
 
 /// The actions that a function needs for what it can call.
 fn needed(sources: &Sources, function: &str) -> BTreeSet<String> {
-    sources
-        .of_function(function)
-        .iter()
-        .flat_map(|call| call.actions)
-        .map(|action| (*action).to_owned())
-        .filter(|action| is_compared(action))
-        .collect()
+    sources.of_function(function).actions()
 }
 
 /// A resource of the template, to the next one.
@@ -83,26 +75,47 @@ fn resource<'a>(template: &'a str, logical: &str) -> &'a str {
     &body[..end.unwrap_or(body.len())]
 }
 
-/// The actions that the policies of a function name in the template: its own ones and those that it shares.
-fn granted(template: &str, function: &str) -> BTreeSet<String> {
+/// The actions in a text: what stands after `Action:`, alone, in brackets or one to a line.
+fn actions(text: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut listed = false;
+    for line in text.lines().map(str::trim) {
+        let named = match (line.strip_prefix("Action:"), line.strip_prefix("- ")) {
+            (Some(rest), _) => {
+                listed = rest.is_empty();
+                rest
+            }
+            (None, Some(one)) if listed => one,
+            _ => {
+                listed = false;
+                continue;
+            }
+        };
+        let words = named.split(|c: char| !(c.is_ascii_alphanumeric() || c == ':'));
+        found.extend(words.filter(|word| word.contains(':')).map(str::to_owned));
+    }
+    found
+}
+
+/// The function's resource in the template.
+fn declared<'a>(template: &'a str, function: &str) -> &'a str {
     let logical: String = function
         .split('-')
         .map(|word| word[..1].to_uppercase() + &word[1..])
         .collect();
-    let mut body = resource(template, &format!("{logical}Function")).to_owned();
-    if body.contains("!Ref GuardPolicy") {
-        body.push_str(resource(template, "GuardPolicy"));
+    resource(template, &format!("{logical}Function"))
+}
+
+/// The actions that the policies of a function name in the template: its own ones and those that it shares.
+fn granted(template: &str, function: &str) -> BTreeSet<String> {
+    let body = declared(template, function);
+    let mut granted = actions(body);
+    for policy in POLICIES {
+        if body.contains(&format!("!Ref {policy}")) {
+            granted.extend(actions(resource(template, policy)));
+        }
     }
-    body.split(|c: char| !(c.is_ascii_alphanumeric() || c == ':'))
-        .map(|word| word.trim_end_matches(':').to_owned())
-        // A condition's key is no action.
-        .filter(|word| {
-            word.split_once(':').is_some_and(|(_, name)| {
-                name.starts_with(|c: char| c.is_ascii_uppercase()) && name != "PassedToService"
-            })
-        })
-        .filter(|action| is_compared(action))
-        .collect()
+    granted
 }
 
 fn template() -> String {
@@ -121,16 +134,24 @@ fn refuse(problems: &[String]) {
 #[test]
 fn a_policy_in_the_template_grants_what_the_functions_code_can_call_and_nothing_else() {
     let (sources, template) = (Sources::read(), template());
+    let runtime = sources.of_runtime().actions();
     let mut problems = Vec::new();
     for function in functions() {
         let mut needed = needed(&sources, &function);
+        if declared(&template, &function).contains("!Ref StageRuntimePolicy") {
+            needed.extend(runtime.iter().cloned());
+        }
         for (of, action, reason) in NEVER {
             if of == function && !needed.remove(action) {
                 problems.push(format!("{of} cannot call {action} any more: {reason}"));
             }
         }
-        let granted = granted(&template, &function);
-        // Who saves pipelines passes a role to Step Functions: that is of another port, and compared with it.
+        let mut granted = granted(&template, &function);
+        for (of, action, reason) in FOR_AWS {
+            if of == function && !granted.remove(action) {
+                problems.push(format!("{of} is not granted {action}: {reason}"));
+            }
+        }
         problems.extend(
             needed
                 .difference(&granted)
@@ -145,6 +166,11 @@ fn a_policy_in_the_template_grants_what_the_functions_code_can_call_and_nothing_
     refuse(&problems);
 }
 
+/// A transaction needs the actions of its writes, and a page on the internet none.
+fn is_action(call: &str) -> bool {
+    !["dynamodb:TransactWriteItems", "http:Send"].contains(&call)
+}
+
 /// What functions call in the clean runs of all scenarios, in those that end early and in their undos.
 async fn recorded() -> BTreeMap<String, BTreeSet<String>> {
     let mut recorded = BTreeMap::<String, BTreeSet<String>>::new();
@@ -155,12 +181,8 @@ async fn recorded() -> BTreeMap<String, BTreeSet<String>> {
             let mut note = |function: &str, from: usize| {
                 let calls = ground.calls();
                 let of = recorded.entry(function.to_owned()).or_default();
-                of.extend(
-                    calls[from..]
-                        .iter()
-                        .filter(|call| is_compared(call))
-                        .cloned(),
-                );
+                let named = calls[from..].iter().filter(|call| is_action(call));
+                of.extend(named.cloned());
             };
             ground.run_at_most(most, &mut note).await;
             ground.end().await;
@@ -173,9 +195,11 @@ async fn recorded() -> BTreeMap<String, BTreeSet<String>> {
 #[tokio::test]
 async fn what_functions_call_when_they_run_is_what_their_code_says() {
     let sources = Sources::read();
+    let runtime = sources.of_runtime().actions();
     let mut problems = Vec::new();
     for (function, called) in recorded().await {
-        let needed = needed(&sources, &function);
+        let mut needed = needed(&sources, &function);
+        needed.extend(runtime.iter().cloned());
         for action in called.difference(&needed) {
             problems.push(format!(
                 "{function} called {action}, and its sources do not show how"

@@ -227,6 +227,7 @@ fn ours(world: &World) -> Done {
             Effect::Disabled => format!("disable {}", one.group),
             Effect::PartlyDisabled(count) => format!("disable {count} of {}", one.group),
             Effect::Enabled => format!("enable {}", one.group),
+            Effect::Refreshed => format!("refresh {}", one.group),
             Effect::Destroyed => format!("destroy {}", one.group),
         };
         done.entry(one.region.clone()).or_default().push(said);

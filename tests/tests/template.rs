@@ -208,6 +208,7 @@ fn under_an_accounts_role_a_function_may_do_what_it_may_do_in_its_own_account() 
         "ec2",
         "elasticloadbalancing",
         "iam",
+        "servicequotas",
     ];
     let granted = |text: &str| -> BTreeSet<String> {
         text.split(|c: char| !(c.is_ascii_alphanumeric() || c == ':'))
@@ -220,14 +221,8 @@ fn under_an_accounts_role_a_function_may_do_what_it_may_do_in_its_own_account() 
             .map(|(service, name)| format!("{service}:{name}"))
             .collect()
     };
-    let sessions: BTreeMap<&str, BTreeSet<String>> = gennaker_cloud::session::ACTIONS
-        .iter()
-        .map(|(function, actions)| {
-            (
-                *function,
-                actions.iter().map(|action| (*action).to_owned()).collect(),
-            )
-        })
+    let sessions: BTreeMap<&str, BTreeSet<String>> = gennaker_cloud::session::actions()
+        .map(|(function, actions)| (function, actions.into_iter().map(str::to_owned).collect()))
         .collect();
     for name in folders() {
         let function = &functions()[&format!("{}Function", camel(&name))];

@@ -9,7 +9,6 @@
 
 use std::time::Duration;
 
-use gennaker_tests::executions::{named, wait};
 use gennaker_tests::system;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
@@ -17,19 +16,8 @@ use sha2::Sha256;
 
 const SECRET: &str = "hunter2";
 
-/// Saves a pipeline that waits a moment, heard by one trigger. Every test has an application of its own.
 fn save(application: &str, trigger: &Value) {
-    let mut trigger = trigger.clone();
-    trigger["enabled"] = json!(true);
-    let id = format!("{application}-release");
-    let triggers = json!({ "triggers": [trigger] });
-    system().save(&named(
-        application,
-        "release",
-        &id,
-        &[wait("1", &[], 1)],
-        &triggers,
-    ));
+    system().save_heard(application, trigger);
 }
 
 fn send(event: &Value, times: u32) -> Vec<Value> {

@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use gennaker_cloud::alarms::Copying;
 use gennaker_cloud::auto_scaling::{Group, NewGroup, TemplateVersion};
 use gennaker_cloud::ec2::LaunchData;
-use gennaker_cloud::{Connection, DeploymentMonitor, Ec2Clouds};
+use gennaker_cloud::{CloudError, Connection, DeploymentMonitor, Ec2Clouds, instance_profile};
 use gennaker_cloud_ec2::AwsEc2Clouds;
 use gennaker_domain::Intent;
 use gennaker_domain::deployment::capacity::{Capacity, PartialCapacity};
@@ -29,12 +30,15 @@ use gennaker_server_groups::{
 use serde_json::{Map, Value, json};
 
 use crate::config::Config;
-use crate::readiness::Readiness as WayBack;
+use crate::readiness::{Deployed, Readiness as WayBack};
 
 /// Spinnaker's time-out of the wait for healthy instances: two hours.
 const TIME_LIMIT_MILLIS: i64 = 2 * 60 * 60 * 1_000;
 /// How long descriptions may miss a group that was just created: a minute.
 const LAG_MILLIS: i64 = 60_000;
+/// How long after the end of an execution its undo does not believe that a group is not there: half a minute, less than
+/// instances take to terminate.
+const UNDO_LAG_MILLIS: i64 = 30_000;
 /// How often in a row the instances have to be healthy: a new target group's first readings say little.
 const HEALTHY_POLLS: i64 = 2;
 /// The tag that says which execution made a group.
@@ -149,6 +153,13 @@ fn is_own(group: &Group, execution: &str, stage: &str) -> bool {
         && group.tags.get(STAGE_TAG).map(String::as_str) == Some(stage)
 }
 
+/// Whether a group that the stage made in its last moments may be there and not be described yet.
+fn may_lag(invocation: &Invocation<'_>, intent: &Intent) -> bool {
+    let ending = invocation.execution.ending.as_ref();
+    let last = ending.map_or(intent.at, |ending| ending.at.max(intent.at));
+    invocation.now.saturating_sub(last) < UNDO_LAG_MILLIS
+}
+
 /// A tag's value may have letters, digits, spaces and `+ - = . _ : / @` only; `3<1` is not one.
 fn stage_tag(ref_id: &str) -> String {
     ref_id
@@ -249,8 +260,8 @@ impl Stage for CreateServerGroup {
         monitor_is_known(invocation).await?;
         match self.conceive(invocation, &config, &place).await? {
             Conceived::Birth(birth) => {
-                let source = birth.source_name();
-                if let WayBack::Refused(why) = self.way_back(invocation, &place, source).await? {
+                let way_back = self.way_back(invocation, &config, &place, &birth);
+                if let WayBack::Refused(why) = way_back.await? {
                     return Ok(Step::failed(why));
                 }
                 self.create(invocation, &config, &place, birth).await
@@ -272,15 +283,28 @@ impl Stage for CreateServerGroup {
         let groups = place.auto_scaling.groups(&[name.to_owned()]).await?;
         let execution = invocation.run.execution.as_str();
         let stage = stage_tag(&invocation.stage.ref_id);
-        if groups.iter().any(|group| !is_own(group, execution, &stage)) {
-            return done(format!(
-                "server group `{name}` was made by somebody else and stays"
-            ));
-        }
-        match destruction::advance(&place, name).await? {
-            Progress::Going(reason) => Ok(Undo::Waiting { reason }),
-            Progress::Gone => done(format!("server group `{name}` is gone")),
-        }
+        let undone = if groups.iter().any(|group| !is_own(group, execution, &stage)) {
+            format!("server group `{name}` was made by somebody else and stays")
+        } else {
+            match destruction::advance(&place, name).await? {
+                Progress::Going(reason) => return Ok(Undo::Waiting { reason }),
+                Progress::Gone if may_lag(invocation, intent) => {
+                    return Ok(Undo::Waiting {
+                        reason: format!("server group `{name}` does not show; it may be too new"),
+                    });
+                }
+                Progress::Gone => format!("server group `{name}` is gone"),
+            }
+        };
+        let ec2 = self
+            .ec2
+            .ec2(&place.account, &place.region, invocation.run)
+            .await;
+        let made_by = invocation.run.execution.run(intent.run);
+        let description = launch_template::description(&made_by, &stage, name);
+        let cluster = observe::cluster_of(name);
+        launch_template::remove_version(&place, &*ec2, &cluster, &description).await?;
+        done(undone)
     }
 }
 
@@ -374,15 +398,7 @@ impl CreateServerGroup {
         place: &Place,
     ) -> Result<Conceived, StageError> {
         let invalid = |field: &str, message: String| StageError::invalid(field, message);
-        let all: Vec<Group> = place
-            .auto_scaling
-            .all_groups()
-            .await?
-            .into_iter()
-            .filter(|group| {
-                naming::parse(&group.name).cluster.as_deref() == Some(config.cluster.as_str())
-            })
-            .collect();
+        let all = observe::all_cluster_groups(place, &config.cluster).await?;
         // The name of a group that is being deleted is taken until it is gone.
         let (deleting, there): (Vec<Group>, Vec<Group>) =
             all.into_iter().partition(|group| group.deleting);
@@ -507,6 +523,11 @@ impl CreateServerGroup {
             &ec2.instance_types(&config.instance_types()).await?,
         )
         .map_err(placed)?;
+        if let Some(profile) = &config.iam_role {
+            profile_is_there(place, profile, invocation.now)
+                .await?
+                .map_err(placed)?;
+        }
         if config.key_pair.is_some() {
             resolve::key_pair(config.key_pair.as_deref(), &ec2.key_pairs().await?)
                 .map_err(placed)?;
@@ -532,7 +553,7 @@ impl CreateServerGroup {
         let template = launch_template::name(&config.cluster);
         // The run too: a restart may have found another image.
         let run = invocation.run.to_string();
-        let description = format!("{run} {stage} {}", birth.name);
+        let description = launch_template::description(invocation.run, &stage, &birth.name);
         let version = match ec2.template_version(&template, &description).await? {
             Some(known) => known,
             None => {
@@ -644,14 +665,21 @@ impl CreateServerGroup {
     async fn way_back(
         &self,
         invocation: &Invocation<'_>,
+        config: &Config,
         place: &Place,
-        source: Option<&str>,
+        birth: &Birth,
     ) -> Result<WayBack, StageError> {
         let ec2 = self
             .ec2
             .ec2(&place.account, &place.region, invocation.run)
             .await;
-        readiness::of(invocation, place, &*ec2, source).await
+        let is_mixed = config.mixed_instances.is_some() || config.spot_price.is_some();
+        let deployed = Deployed {
+            source: birth.source_name(),
+            instance_type: (!is_mixed).then_some(config.instance_type.as_str()),
+            size: birth.capacity.desired(),
+        };
+        readiness::of(invocation, place, &*ec2, &deployed).await
     }
 
     /// Waits until the group is healthy.
@@ -701,8 +729,8 @@ impl CreateServerGroup {
         let (reason, seen) = match readiness(&health, seen, self.healthy_polls) {
             Readiness::Ready => {
                 // Again: what comes next takes traffic from the old group.
-                let source = birth.source_name();
-                return Ok(match self.way_back(invocation, place, source).await? {
+                let way_back = self.way_back(invocation, config, place, birth);
+                return Ok(match way_back.await? {
                     WayBack::Ready => succeeded(config, birth, observed, None),
                     WayBack::Warned(why) => succeeded(config, birth, observed, Some(why)),
                     WayBack::Refused(why) => Step::failed(why),
@@ -733,6 +761,30 @@ impl CreateServerGroup {
             poll: None,
         })
     }
+}
+
+/// Whether the instance profile is there; the error says what is. Where an account's role may not ask IAM, nobody knows, and
+/// Auto Scaling will tell.
+async fn profile_is_there(
+    place: &Place,
+    profile: &str,
+    now: i64,
+) -> Result<Result<(), StageError>, CloudError> {
+    let profiles = &place.instance_profiles;
+    let name = instance_profile::name_in(profile);
+    match profiles.exists(name, now).await {
+        Ok(true) => Ok(Ok(())),
+        Ok(false) => Ok(resolve::instance_profile(name, &profiles.names(now).await?)),
+        Err(error) if is_denied(&error) => {
+            tracing::warn!(place = ?place, instance_profile = name, reason = %error, "not looked for");
+            Ok(Ok(()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn is_denied(error: &CloudError) -> bool {
+    error.is_code("AccessDenied") || error.is_code("AccessDeniedException")
 }
 
 /// The source as the stages after this one read it.
@@ -785,11 +837,11 @@ async fn equip(
     if let Some(source) = birth.source_name()
         && config.copy_scaling
     {
-        match place.auto_scaling.copy_scaling(source, name).await {
-            Ok(copied) if copied > 0 => {
+        match copy_scaling(place, source, name).await {
+            Ok(0) => {}
+            Ok(copied) => {
                 tracing::info!(execution = %invocation.run.execution, stage = invocation.stage.ref_id, server_group = name, source, copied, "scaling policies and scheduled actions copied");
             }
-            Ok(_) => {}
             // The source was destroyed meanwhile: there is nothing left to copy.
             Err(error) if error.is_code("ValidationError") => {
                 tracing::warn!(execution = %invocation.run.execution, stage = invocation.stage.ref_id, server_group = name, source, reason = %error, "scaling not copied");
@@ -799,6 +851,21 @@ async fn equip(
     }
     invocation.done(&action(name)).await?;
     Ok(())
+}
+
+/// Gives a group the scaling of another, with copies of the alarms that its policies go by; how many policies and actions
+/// there are.
+async fn copy_scaling(place: &Place, from: &str, to: &str) -> Result<usize, CloudError> {
+    let copied = place.auto_scaling.copy_scaling(from, to).await?;
+    if !copied.alarms.is_empty() {
+        let copying = Copying {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            policies: copied.policies,
+        };
+        place.alarms.copy(&copied.alarms, &copying).await?;
+    }
+    Ok(copied.count)
 }
 
 fn configured_capacity(context: &Map<String, Value>) -> Result<Capacity, StageError> {

@@ -4,7 +4,9 @@
 use gennaker_cloud::Ec2;
 use gennaker_cloud::auto_scaling::Group;
 use gennaker_domain::Owner;
-use gennaker_domain::deployment::rollback_readiness::{Lack, WayBack, WhenNotReady, lacks};
+use gennaker_domain::deployment::rollback_readiness::{
+    Cores, Lack, WayBack, WhenNotReady, lacks, quota_of,
+};
 use gennaker_lambda::{Invocation, StageError};
 use gennaker_server_groups::{Place, observe};
 
@@ -17,6 +19,17 @@ const TAKING_AWAY: [&str; 6] = [
     "scale-down-cluster",
     "shrink-cluster",
 ];
+
+/// What is deployed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deployed<'a> {
+    /// The server group that it takes over from.
+    pub(crate) source: Option<&'a str>,
+    /// What its instances are, where all of them are of one type and on demand.
+    pub(crate) instance_type: Option<&'a str>,
+    /// How many of them.
+    pub(crate) size: u32,
+}
 
 /// What the way back to `source` lacks, as a person reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,16 +64,22 @@ pub(crate) async fn of(
     invocation: &Invocation<'_>,
     place: &Place,
     ec2: &dyn Ec2,
-    source: Option<&str>,
+    deployed: &Deployed<'_>,
 ) -> Result<Readiness, StageError> {
     let when = WhenNotReady::from_context(invocation.context)
         .map_err(|error| StageError::invalid(error.key.clone(), error.to_string()))?;
-    let Some(source) = source.filter(|_| when != WhenNotReady::Ignore && takes_away(invocation))
+    let Some(source) = deployed
+        .source
+        .filter(|_| when != WhenNotReady::Ignore && takes_away(invocation))
     else {
         return Ok(Readiness::Ready);
     };
     let group = observe::group(place, source).await?;
-    let found = lacks(&way_back(ec2, group.as_ref()).await?);
+    let mut way = way_back(ec2, group.as_ref()).await?;
+    if let Some(group) = &group {
+        way.cores = cores(invocation, place, ec2, group, deployed).await?;
+    }
+    let found = lacks(&way);
     if found.is_empty() {
         return Ok(Readiness::Ready);
     }
@@ -100,4 +119,39 @@ async fn way_back(ec2: &dyn Ec2, group: Option<&Group>) -> Result<WayBack, Stage
         };
     }
     Ok(way)
+}
+
+/// The vCPUs that both server groups need at once, and how many the account may have; none where that is not known: several
+/// types, Spot, types of different quotas, or an account that may not ask.
+async fn cores(
+    invocation: &Invocation<'_>,
+    place: &Place,
+    ec2: &dyn Ec2,
+    group: &Group,
+    deployed: &Deployed<'_>,
+) -> Result<Option<Cores>, StageError> {
+    let (Some(new), Some(template)) = (deployed.instance_type, &group.launch_template) else {
+        return Ok(None);
+    };
+    let Some(data) = ec2.template_data(template).await? else {
+        return Ok(None);
+    };
+    let (old, quota) = (data.instance_type, quota_of(new));
+    if old.is_empty() || data.spot_price.is_some() || quota_of(&old) != quota {
+        return Ok(None);
+    }
+    let vcpus = ec2.vcpus(&[new.to_owned(), old.clone()]).await?;
+    let (Some(of_new), Some(of_old)) = (vcpus.get(new), vcpus.get(&old)) else {
+        return Ok(None);
+    };
+    let all = |vcpus: &u32, size: u32| u64::from(*vcpus).saturating_mul(u64::from(size));
+    let needed = all(of_new, deployed.size).saturating_add(all(of_old, group.capacity.desired()));
+    match place.quotas.of_ec2(quota, invocation.now).await {
+        Ok(quota) => Ok(quota.map(|quota| Cores { needed, quota })),
+        // What nobody knows stops nobody.
+        Err(error) => {
+            tracing::warn!(place = ?place, quota, reason = %error, "the quota is not known");
+            Ok(None)
+        }
+    }
 }

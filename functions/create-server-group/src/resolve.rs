@@ -295,6 +295,20 @@ pub fn key_pair(asked: Option<&str>, existing: &[String]) -> Result<(), StageErr
     }
 }
 
+/// The error of an instance profile that is not there; `existing` are those that are.
+///
+/// # Errors
+/// Always.
+pub fn instance_profile(name: &str, existing: &[String]) -> Result<(), StageError> {
+    Err(StageError::invalid(
+        "iamRole",
+        format!(
+            "instance profile `{name}` not found; {}",
+            listed(existing.iter().map(String::as_str))
+        ),
+    ))
+}
+
 /// Checks that the region offers the instance types that are asked for; `offered` has their families too.
 ///
 /// # Errors

@@ -71,6 +71,14 @@ async fn what_is_not_there_is_told_with_field_place_and_what_exists_before_anyth
             "instance type `t3.none` is not offered; of `t3` there are t3.large, in prod/us-east-1 (`instanceType`)",
         ),
         (
+            json!({"iamRole": "web"}),
+            "instance profile `web` not found; there are BaseIAMRole, in prod/us-east-1 (`iamRole`)",
+        ),
+        (
+            json!({"iamRole": "arn:aws:iam::123456789012:instance-profile/teams/web"}),
+            "instance profile `web` not found; there are BaseIAMRole, in prod/us-east-1 (`iamRole`)",
+        ),
+        (
             json!({"targetGroups": ["weg"]}),
             "target group `weg` not found; there are api, web, in prod/us-east-1 (`targetGroups`)",
         ),
@@ -78,6 +86,7 @@ async fn what_is_not_there_is_told_with_field_place_and_what_exists_before_anyth
         let (drive, _) = one_group(config(field), Behaviour::default()).await;
         drive.world.add_key_pair("ops");
         drive.world.withdraw_instance_type("t3.none");
+        drive.world.remove_instance_profile("web");
         let before = drive.world.template_versions();
         let end = failure(drive.to_end(&drive.runtime(stage(&drive)), "1").await);
         assert_eq!(end, format!("stage `1` (1): {said}"));
@@ -136,6 +145,7 @@ async fn dies_at_every_call_and_still_creates_exactly_one_group() {
 async fn undone_after_any_crash_nothing_is_left_and_the_old_group_serves() {
     let scenario = |strike: Option<Strike>| async move {
         let (drive, web) = one_group(config(json!({})), Behaviour::default()).await;
+        drive.world.add_scaling_alarm("shop-web-v001", "busy");
         let runtime = drive.runtime(stage(&drive));
         if let Some((call, moment, fault)) = strike {
             drive.faults.plan(call, moment, fault);
@@ -147,9 +157,101 @@ async fn undone_after_any_crash_nothing_is_left_and_the_old_group_serves() {
         let names: Vec<String> = drive.world.snapshot().into_iter().map(|g| g.name).collect();
         assert_eq!(names, ["shop-web-v001"], "{strike:?}");
         assert_eq!(drive.world.healthy_targets(&web), 2, "{strike:?}");
+        assert_eq!(drive.world.template_versions(), 1, "{strike:?}");
+        assert_eq!(drive.world.alarm_names(), ["busy"], "{strike:?}");
         calls
     };
     assert!(fault_everywhere(scenario).await > 40);
+}
+
+#[tokio::test]
+async fn dies_at_every_call_of_the_undo_and_nothing_is_left() {
+    let scenario = |strike: Option<Strike>| async move {
+        let (drive, web) = one_group(config(json!({})), Behaviour::default()).await;
+        drive.world.add_scaling_alarm("shop-web-v001", "busy");
+        let runtime = drive.runtime(stage(&drive));
+        let event = json!({ "run": drive.run(), "stage": "1" });
+        drive.call(&runtime, &event).await;
+        let first = drive.faults.calls().len();
+        if let Some((call, moment, fault)) = strike {
+            drive.faults.plan(first + call, moment, fault);
+        }
+        assert_eq!(drive.undo(&runtime, "1").await.unwrap(), End::Done);
+        let calls = drive.faults.calls().len() - first;
+        assert_eq!(drive.world.snapshot().len(), 1, "{strike:?}");
+        assert_eq!(drive.world.healthy_targets(&web), 2, "{strike:?}");
+        assert_eq!(drive.world.template_versions(), 1, "{strike:?}");
+        assert_eq!(drive.world.alarm_names(), ["busy"], "{strike:?}");
+        calls
+    };
+    assert!(fault_everywhere(scenario).await > 10);
+}
+
+#[tokio::test]
+async fn an_undo_whose_descriptions_miss_the_new_group_leaves_nothing_either() {
+    let calls = {
+        let (clean, _) = one_group(config(json!({})), Behaviour::default()).await;
+        let runtime = clean.runtime(stage(&clean));
+        let event = json!({ "run": clean.run(), "stage": "1" });
+        clean.call(&runtime, &event).await;
+        let first = clean.faults.calls().len();
+        assert_eq!(clean.undo(&runtime, "1").await.unwrap(), End::Done);
+        clean.faults.calls().split_off(first)
+    };
+    let looks = calls.iter().enumerate();
+    let looks = looks.filter(|(_, call)| call.ends_with("DescribeAutoScalingGroups"));
+    for (at, _) in looks {
+        let (drive, _) = one_group(config(json!({})), Behaviour::default()).await;
+        let runtime = drive.runtime(stage(&drive));
+        let event = json!({ "run": drive.run(), "stage": "1" });
+        drive.call(&runtime, &event).await;
+        let first = drive.faults.calls().len();
+        let stale = gennaker_testkit::Fault::Stale;
+        drive
+            .faults
+            .plan(first + at, gennaker_testkit::Moment::Before, stale);
+        assert_eq!(drive.undo(&runtime, "1").await.unwrap(), End::Done);
+        assert_eq!(drive.faults.struck(), 1, "call {at}");
+        assert_eq!(drive.world.snapshot().len(), 1, "call {at}");
+        assert_eq!(drive.world.template_versions(), 1, "call {at}");
+    }
+}
+
+#[tokio::test]
+async fn a_launch_template_version_that_another_group_launches_stays_when_the_group_goes() {
+    let (drive, _) = one_group(config(json!({})), Behaviour::default()).await;
+    let runtime = drive.runtime(stage(&drive));
+    let event = json!({ "run": drive.run(), "stage": "1" });
+    drive.call(&runtime, &event).await;
+    drive.world.share_template("shop-web-v002", "shop-web-v001");
+    assert_eq!(drive.undo(&runtime, "1").await.unwrap(), End::Done);
+    assert!(drive.world.group("shop-web-v002").is_none());
+    assert_eq!(
+        drive.world.launch_data("shop-web-v001").unwrap().image,
+        "ami-2"
+    );
+}
+
+#[tokio::test]
+async fn scaling_policies_are_copied_with_the_alarms_that_they_go_by() {
+    let (drive, _) = one_group(config(json!({})), Behaviour::default()).await;
+    drive.world.add_scaling("shop-web-v001", &["up"]);
+    for alarm in ["busy", "shop-web-v001-idle"] {
+        drive.world.add_scaling_alarm("shop-web-v001", alarm);
+    }
+    let end = drive.to_end(&drive.runtime(stage(&drive)), "1").await;
+    assert_eq!(end, End::Done);
+    assert_eq!(drive.world.scaling("shop-web-v002"), ["up"]);
+    let alarms = drive.world.alarm_names();
+    assert_eq!(
+        alarms,
+        [
+            "busy",
+            "busy-shop-web-v002",
+            "shop-web-v001-idle",
+            "shop-web-v002-idle"
+        ]
+    );
 }
 
 #[tokio::test]

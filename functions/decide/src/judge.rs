@@ -125,7 +125,7 @@ impl Verdict {
                 "$.execution",
                 "the execution is over or ending".to_owned(),
             ),
-            Self::NotAllowed(why) => problem("not-allowed", "$.user", why.to_string()),
+            Self::NotAllowed(why) => problem("not-allowed", "$.caller", why.to_string()),
             Self::UnknownInput(input) => refused(
                 &Problem::error(
                     "unknown-input",
@@ -140,15 +140,6 @@ impl Verdict {
 }
 
 impl Decide {
-    /// The person who calls themselves so in a call of this function.
-    pub(crate) async fn person(&self, user: Option<&str>) -> Result<Person, CloudError> {
-        let Some(user) = user.map(str::trim).filter(|user| !user.is_empty()) else {
-            return Ok(Person::unattributed());
-        };
-        let known = User::called(&self.store, user).await?;
-        Ok(known.map_or_else(|| Person::stranger(user), |known| known.person()))
-    }
-
     /// The person who has that id in Slack.
     pub(crate) async fn slack_person(&self, id: &str) -> Result<Person, CloudError> {
         let known = User::of_identity(&self.store, Identity::Slack, id).await?;
@@ -172,7 +163,7 @@ impl Decide {
         run: &Run,
         ref_id: &str,
         asked: Asked<'_>,
-        user: Option<&str>,
+        person: &Person,
         now: i64,
     ) -> Result<Value, FunctionError> {
         let plan = self.plan(execution).await?;
@@ -183,10 +174,9 @@ impl Decide {
             let problem = Problem::error("not-waiting", "$.stage", "this stage asks nobody now");
             return Ok(refused(&problem.at_stage(ref_id)));
         };
-        let person = self.person(user).await?;
         let given = Given {
             asked,
-            person: &person,
+            person,
             via: Via::Call,
             round: None,
             at: now,
@@ -350,7 +340,7 @@ impl Decide {
         execution: &Execution,
         run: &Run,
         ref_id: &str,
-        user: Option<&str>,
+        person: &Person,
         now: i64,
     ) -> Result<Value, FunctionError> {
         let plan = self.plan(execution).await?;
@@ -358,10 +348,16 @@ impl Decide {
             return Ok(refused(&problem));
         }
         let approval = self.question_of(run, ref_id).await?;
-        let person = self.person(user).await?;
-        let (Some(approval), Some(name)) = (approval, &person.name) else {
+        let Some(approval) = approval else {
             let problem = Problem::error("not-waiting", "$.stage", "this stage asks nobody now");
             return Ok(refused(&problem.at_stage(ref_id)));
+        };
+        let Some(name) = &person.name else {
+            return Ok(refused(&Problem::error(
+                "not-allowed",
+                "$.caller",
+                "a personal link is for a person with a name, and nobody can tell who asks",
+            )));
         };
         self.personal_link(&approval, name, now).await
     }

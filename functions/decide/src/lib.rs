@@ -8,11 +8,13 @@ use gennaker_cloud::functions::{AwsFunctions, function_name};
 use gennaker_cloud::step_functions::{AwsStepFunctions, execution_arn};
 use gennaker_cloud::{Functions, StepFunctions, Store};
 use gennaker_domain::approval::Choice;
+use gennaker_domain::child::CANCELED_BY;
 use gennaker_domain::rollup::{Readiness, Rollup};
 use gennaker_domain::{
     Ending, Execution, ExecutionId, Plan, PlanStage, Problem, Run, StageRecord, Status,
 };
-use gennaker_lambda::{Connection, Function, FunctionError, HttpEvent};
+use gennaker_http::{Callers, StsCallers};
+use gennaker_lambda::{Connection, Function, FunctionError, HttpEvent, caller};
 use serde_json::{Value, json};
 
 pub mod front;
@@ -26,6 +28,7 @@ pub struct Decide {
     store: Store,
     step_functions: Arc<dyn StepFunctions>,
     functions: Arc<dyn Functions>,
+    callers: Option<Arc<dyn Callers>>,
     prefix: String,
     front: Option<Front>,
 }
@@ -110,7 +113,7 @@ fn refused(problem: &Problem) -> Value {
 }
 
 impl Decide {
-    /// On a store, Step Functions and the functions of an installation.
+    /// On a store, Step Functions and the functions of an installation. It knows nobody who calls.
     pub fn new(
         store: Store,
         step_functions: Arc<dyn StepFunctions>,
@@ -121,6 +124,7 @@ impl Decide {
             store,
             step_functions,
             functions,
+            callers: None,
             prefix: prefix.into(),
             front: None,
         }
@@ -135,6 +139,15 @@ impl Decide {
         }
     }
 
+    /// With what tells who calls.
+    #[must_use]
+    pub fn with_callers(self, callers: Arc<dyn Callers>) -> Self {
+        Self {
+            callers: Some(callers),
+            ..self
+        }
+    }
+
     /// On AWS, with the settings of this process.
     #[must_use]
     pub fn connect(connection: &Connection) -> Self {
@@ -145,6 +158,10 @@ impl Decide {
             Arc::new(AwsFunctions::new(connection)),
             gennaker_lambda::prefix(),
         )
+        .with_callers(Arc::new(StsCallers::connect(
+            connection,
+            gennaker_lambda::prefix(),
+        )))
         .with_front(Front::connect(connection))
     }
 
@@ -155,7 +172,6 @@ impl Decide {
     pub async fn decide(&self, event: &Value, now: i64) -> Result<Value, FunctionError> {
         let request = request(event)?;
         let text = |name: &str| event.get(name).and_then(Value::as_str);
-        let user = text("user").unwrap_or("unattributed");
         let id = text("execution")
             .ok_or_else(|| FunctionError::Invalid("the event has no `execution`".to_owned()))?;
         let id = ExecutionId::try_from(id.to_owned())
@@ -167,15 +183,24 @@ impl Decide {
                 format!("execution `{id}` not found"),
             )));
         };
+        let person =
+            match caller(self.callers.as_deref(), &self.store, ("decide", event), now).await? {
+                Ok(person) => person,
+                Err(problem) => return Ok(refused(&problem)),
+            };
+        let user = match text("user") {
+            // A function of ours, and nobody's name.
+            Some(CANCELED_BY) if person.name.is_none() => CANCELED_BY,
+            _ => person.shown(),
+        };
         let run = id.run(execution.run);
         match request {
             Request::Judge { stage, asked } => {
-                let user = text("user");
-                self.judge_stage(&execution, &run, stage, asked, user, now)
+                self.judge_stage(&execution, &run, stage, asked, &person, now)
                     .await
             }
             Request::Page { stage } => {
-                self.personal_page(&execution, &run, stage, text("user"), now)
+                self.personal_page(&execution, &run, stage, &person, now)
                     .await
             }
             Request::Skip { stage, whole } => {

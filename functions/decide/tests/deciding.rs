@@ -9,7 +9,7 @@ use gennaker_cloud::{Key, StepFunctions, Store};
 use gennaker_decide::Decide;
 use gennaker_domain::{Execution, StageRecord, Status};
 use gennaker_testkit::{
-    Faults, MemoryFunctions, MemoryStepFunctions, MemoryTable, at_every_call, sample,
+    Faults, MemoryFunctions, MemoryStepFunctions, MemoryTable, NamedCallers, at_every_call, sample,
 };
 use serde_json::{Value, json};
 
@@ -53,7 +53,8 @@ async fn world() -> World {
             Arc::new(step_functions.clone()),
             Arc::new(functions.clone()),
             "g",
-        ),
+        )
+        .with_callers(Arc::new(NamedCallers)),
         faults,
         store,
         step_functions,

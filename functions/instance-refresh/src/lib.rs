@@ -47,9 +47,9 @@ fn action(region: &str, name: &str) -> String {
     format!("refresh-server-group {region} {name}")
 }
 
-/// By which a version of the launch template is known again; the run too: a restart may have found another image.
+/// By which the version of the launch template that this stage makes is known again.
 fn description(invocation: &Invocation<'_>, name: &str) -> String {
-    format!("{} {} {name}", invocation.run, invocation.stage.ref_id)
+    launch_template::description(invocation.run, &invocation.stage.ref_id, name)
 }
 
 fn template_json(template: &TemplateVersion) -> Value {
@@ -154,6 +154,7 @@ impl InstanceRefresh {
         let token = launch_template::token(&[&run, &invocation.stage.ref_id, name]);
         let tags = BTreeMap::from([("spinnaker:cluster".to_owned(), cluster.clone())]);
         let description = description(invocation, name);
+        invocation.may_change()?;
         Ok(ec2
             .create_template_version(
                 &launch_template::name(&cluster),
@@ -370,6 +371,62 @@ impl InstanceRefresh {
             }
         }
     }
+
+    /// One step of the undo for a group that is there.
+    async fn undo_in(
+        &self,
+        invocation: &Invocation<'_>,
+        intent: &Intent,
+        place: &Place,
+        name: &str,
+    ) -> Result<Undo, StageError> {
+        let done = |result: String| Ok(Undo::Done { result });
+        let before = template_of(intent.undo.get("before"));
+        let refreshes = place.instance_refreshes.refreshes(name).await?;
+        let image = intent.undo.get("image").and_then(Value::as_str);
+        let (Some(before), Some(_)) = (before, image) else {
+            // The same configuration: what was replaced is as good as what was there.
+            let mine = own(&refreshes, intent.at, None).filter(|refresh| refresh.is_active());
+            return match mine {
+                None => done(format!("`{name}` launches what it launched before")),
+                Some(mine) if mine.status == "Cancelling" => Ok(Undo::Waiting {
+                    reason: format!("instance refresh {} of `{name}` is being canceled", mine.id),
+                }),
+                Some(mine) => match place.instance_refreshes.cancel_refresh(name).await {
+                    Err(error) if !is_over(&error) => Err(error.into()),
+                    _ => Ok(Undo::Waiting {
+                        reason: format!("instance refresh {} of `{name}` is canceled", mine.id),
+                    }),
+                },
+            };
+        };
+        let target = self.made(invocation, place, name).await?;
+        let mine = target.and_then(|target| own(&refreshes, intent.at, Some(&target)));
+        let Some(mine) = mine else {
+            return done(format!("`{name}` was not changed yet"));
+        };
+        match mine.status.as_str() {
+            "RollbackSuccessful" => done(format!(
+                "server group `{name}` has its instances of before again"
+            )),
+            "RollbackInProgress" | "Cancelling" => Ok(Undo::Waiting {
+                reason: format!(
+                    "instance refresh {} of `{name}` is {}",
+                    mine.id, mine.status
+                ),
+            }),
+            "Pending" | "InProgress" | "Baking" => {
+                match place.instance_refreshes.roll_back_refresh(name).await {
+                    Err(error) if !is_over(&error) => Err(error.into()),
+                    _ => Ok(Undo::Waiting {
+                        reason: format!("instance refresh {} of `{name}` is rolled back", mine.id),
+                    }),
+                }
+            }
+            // Over, in whichever way: what was replaced is replaced once more.
+            _ => self.back(place, name, before, &refreshes, intent.at).await,
+        }
+    }
 }
 
 /// The group's launch template, which a change of the image has to be able to go back to.
@@ -435,7 +492,6 @@ impl Stage for InstanceRefresh {
 
     async fn undo(&self, invocation: &Invocation<'_>, intent: &Intent) -> Result<Undo, StageError> {
         let name = undo_text(intent, "serverGroup");
-        let done = |result: String| Ok(Undo::Done { result });
         let place = clouds::place(
             &*self.clouds,
             invocation,
@@ -443,53 +499,22 @@ impl Stage for InstanceRefresh {
             undo_text(intent, "region"),
         )
         .await?;
-        if observe::group(&place, name).await?.is_none() {
-            return done(format!("server group `{name}` is gone"));
-        }
-        let before = template_of(intent.undo.get("before"));
-        let refreshes = place.instance_refreshes.refreshes(name).await?;
-        let image = intent.undo.get("image").and_then(Value::as_str);
-        let (Some(before), Some(_)) = (before, image) else {
-            // The same configuration: what was replaced is as good as what was there.
-            let mine = own(&refreshes, intent.at, None).filter(|refresh| refresh.is_active());
-            return match mine {
-                None => done(format!("`{name}` launches what it launched before")),
-                Some(mine) if mine.status == "Cancelling" => Ok(Undo::Waiting {
-                    reason: format!("instance refresh {} of `{name}` is being canceled", mine.id),
-                }),
-                Some(mine) => match place.instance_refreshes.cancel_refresh(name).await {
-                    Err(error) if !is_over(&error) => Err(error.into()),
-                    _ => Ok(Undo::Waiting {
-                        reason: format!("instance refresh {} of `{name}` is canceled", mine.id),
-                    }),
-                },
-            };
-        };
-        let target = self.made(invocation, &place, name).await?;
-        let mine = target.and_then(|target| own(&refreshes, intent.at, Some(&target)));
-        let Some(mine) = mine else {
-            return done(format!("`{name}` was not changed yet"));
-        };
-        match mine.status.as_str() {
-            "RollbackSuccessful" => done(format!(
-                "server group `{name}` has its instances of before again"
-            )),
-            "RollbackInProgress" | "Cancelling" => Ok(Undo::Waiting {
-                reason: format!(
-                    "instance refresh {} of `{name}` is {}",
-                    mine.id, mine.status
-                ),
-            }),
-            "Pending" | "InProgress" | "Baking" => {
-                match place.instance_refreshes.roll_back_refresh(name).await {
-                    Err(error) if !is_over(&error) => Err(error.into()),
-                    _ => Ok(Undo::Waiting {
-                        reason: format!("instance refresh {} of `{name}` is rolled back", mine.id),
-                    }),
-                }
+        let undone = if observe::group(&place, name).await?.is_none() {
+            Undo::Done {
+                result: format!("server group `{name}` is gone"),
             }
-            // Over, in whichever way: what was replaced is replaced once more.
-            _ => self.back(&place, name, before, &refreshes, intent.at).await,
+        } else {
+            self.undo_in(invocation, intent, &place, name).await?
+        };
+        if matches!(undone, Undo::Done { .. }) && intent.undo.get("image").is_some() {
+            let ec2 = self
+                .ec2
+                .ec2(&place.account, &place.region, invocation.run)
+                .await;
+            let cluster = observe::cluster_of(name);
+            let description = description(invocation, name);
+            launch_template::remove_version(&place, &*ec2, &cluster, &description).await?;
         }
+        Ok(undone)
     }
 }

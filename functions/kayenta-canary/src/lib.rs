@@ -6,14 +6,16 @@ pub mod schedule;
 pub mod scopes;
 pub mod stores;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use gennaker_cloud::{CloudError, Connection};
 use gennaker_domain::error_name::Poll;
 use gennaker_domain::{Status, canary};
 use gennaker_judge::{CanaryConfig, Judgement, MetricPair, Mode, Thresholds};
 use gennaker_lambda::{Invocation, Stage, StageError, Step};
-use gennaker_metrics::{Source, mix};
+use gennaker_metrics::{MAX_POINTS, Source, mix};
 use serde_json::{Map, Value, json};
 
 use crate::decision::{Decision, Verdict, decide};
@@ -24,6 +26,8 @@ use crate::stores::{FetchError, MetricsAccount, Stores};
 
 /// Metrics that are asked for at the same time.
 const AT_ONCE: usize = 8;
+/// Time in which all metrics of an interval have to be read: what is left of the function's two minutes judges them.
+const READING: Duration = Duration::from_secs(80);
 /// A judgement in the stage's context beyond this many bytes is left to the report.
 const MAX_RESULT: usize = 64 * 1024;
 
@@ -69,18 +73,10 @@ fn thresholds(config: &Map<String, Value>) -> Result<Thresholds, StageError> {
     })
 }
 
-/// A metric's problem as the stage's, with the metric's name.
-fn unread(metric: &str, error: FetchError) -> StageError {
+/// A problem of a metric, or of the account of its store, as the stage's.
+fn unread(error: FetchError) -> StageError {
     match error {
-        FetchError::Configuration { field, message } => {
-            StageError::invalid(format!("metrics[{metric}].query.{field}"), message)
-        }
-        FetchError::Cloud(CloudError::Unreadable { what, message }) => {
-            StageError::Cloud(CloudError::Unreadable {
-                what: format!("{what} about metric {metric}"),
-                message,
-            })
-        }
+        FetchError::Configuration { field, message } => StageError::invalid(field, message),
         FetchError::Cloud(error) => StageError::Cloud(error),
     }
 }
@@ -136,9 +132,20 @@ impl<'a> Canary<'a> {
         for metric in metrics {
             asked.push(self.pairs_of(stores, metric, window, now));
         }
-        let read: Vec<Vec<MetricPair>> =
-            stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
-        Ok(read.into_iter().flatten().collect())
+        let mut pairs = Vec::new();
+        let all = gathered(stream::iter(asked).buffered(AT_ONCE), &mut pairs);
+        match tokio::time::timeout(READING, all).await {
+            Ok(read) => read?,
+            // Not a verdict: the stores are asked again at the next poll.
+            Err(_) => {
+                return Err(StageError::Cloud(CloudError::NoAnswer {
+                    operation: "metrics:Read".to_owned(),
+                    resource: format!("{} metrics", metrics.len()),
+                    message: format!("they were not read within {} s", READING.as_secs()),
+                }));
+            }
+        }
+        Ok(pairs)
     }
 
     async fn pairs_of(
@@ -160,11 +167,9 @@ impl<'a> Canary<'a> {
             stores.series(templates, query, &baseline, account, now),
             stores.series(templates, query, &canary, account, now),
         );
-        let (baseline, canary) = (
-            baseline.map_err(|error| unread(name, error))?,
-            canary.map_err(|error| unread(name, error))?,
-        );
-        let mixed = mix(&baseline, &canary).map_err(|error| unread(name, error.into()))?;
+        let told = |error: FetchError| unread(error.about(name));
+        let (baseline, canary) = (baseline.map_err(told)?, canary.map_err(told)?);
+        let mixed = mix(&baseline, &canary).map_err(|error| told(error.into()))?;
         Ok(mixed
             .into_iter()
             .map(|pair| {
@@ -205,6 +210,29 @@ impl<'a> Canary<'a> {
             .ok()
             .map(|(_, canary)| canary.step)
     }
+}
+
+/// Takes the metrics' pairs as they come, up to as many points as the function's memory has room to judge.
+async fn gathered(
+    mut read: impl Stream<Item = Result<Vec<MetricPair>, StageError>> + Unpin,
+    pairs: &mut Vec<MetricPair>,
+) -> Result<(), StageError> {
+    let mut points = 0_usize;
+    while let Some(found) = read.try_next().await? {
+        for pair in &found {
+            points = points.saturating_add(pair.baseline.len() + pair.canary.len());
+            if points > MAX_POINTS {
+                return Err(StageError::invalid(
+                    format!("metrics[{}]", pair.name),
+                    format!(
+                        "the metrics have more than {MAX_POINTS} points up to this one; take a longer step or a shorter time"
+                    ),
+                ));
+            }
+        }
+        pairs.extend(found);
+    }
+    Ok(())
 }
 
 /// The pair of groups that this stage deployed; none where it deploys nothing.
@@ -248,7 +276,7 @@ async fn metrics_account(
             FetchError::Configuration { field, message } => {
                 StageError::invalid(format!("metricsAccount[{name}].{field}"), message)
             }
-            FetchError::Cloud(error) => StageError::Cloud(error),
+            error => unread(error),
         })
 }
 

@@ -1,6 +1,7 @@
 //! What a canary keeps: each interval's result in its record, and the data of the last one beside it, for the report.
 
-use gennaker_judge::{Judgement, MetricPair, Verdict, double};
+use gennaker_judge::{Judgement, MetricPair, Points, Verdict, double};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::schedule::Window;
@@ -99,34 +100,60 @@ pub fn warnings(judgement: &Judgement, from_datadog: bool) -> Vec<&'static str> 
     }
 }
 
-/// What the report of a stage is made of: judging it again gives the same numbers.
+/// What the report of a stage is made of: judging it again gives the same numbers. It is written as it stands, point by
+/// point.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReportData<'a> {
+    config: &'a Value,
+    canary_config_id: Option<&'a Value>,
+    thresholds: Value,
+    step_seconds: Option<u32>,
+    intervals: &'a [Value],
+    pairs: Vec<PairData<'a>>,
+}
+
+#[derive(Serialize)]
+struct PairData<'a> {
+    name: &'a str,
+    id: Option<&'a str>,
+    tags: Option<&'a Value>,
+    values: Sides<'a>,
+}
+
+#[derive(Serialize)]
+struct Sides<'a> {
+    control: Points<'a>,
+    experiment: Points<'a>,
+}
+
+/// See [`gennaker_judge::kept_report`], which reads it.
 #[must_use]
-pub fn report_data(
-    configuration: &Value,
-    stage: &Map<String, Value>,
+pub fn report_data<'a>(
+    configuration: &'a Value,
+    stage: &'a Map<String, Value>,
     thresholds: gennaker_judge::Thresholds,
     step_seconds: Option<u32>,
-    intervals: &Intervals,
-    pairs: &[MetricPair],
-) -> Value {
-    let pairs: Vec<Value> = pairs
-        .iter()
-        .map(|pair| {
-            let values = |side: &[f64]| side.iter().copied().map(double).collect::<Vec<Value>>();
-            json!({
-                "name": pair.name,
-                "id": pair.id,
-                "tags": pair.tags,
-                "values": { "control": values(&pair.baseline), "experiment": values(&pair.canary) },
+    intervals: &'a Intervals,
+    pairs: &'a [MetricPair],
+) -> impl Serialize + 'a {
+    ReportData {
+        config: configuration,
+        canary_config_id: stage.get("canaryConfigId"),
+        thresholds: json!({ "pass": thresholds.pass, "marginal": thresholds.marginal }),
+        step_seconds,
+        intervals: &intervals.0,
+        pairs: pairs
+            .iter()
+            .map(|pair| PairData {
+                name: &pair.name,
+                id: pair.id.as_deref(),
+                tags: pair.tags.as_ref(),
+                values: Sides {
+                    control: Points(&pair.baseline),
+                    experiment: Points(&pair.canary),
+                },
             })
-        })
-        .collect();
-    json!({
-        "config": configuration,
-        "canaryConfigId": stage.get("canaryConfigId"),
-        "thresholds": { "pass": thresholds.pass, "marginal": thresholds.marginal },
-        "stepSeconds": step_seconds,
-        "intervals": intervals.to_json(),
-        "pairs": pairs,
-    })
+            .collect(),
+    }
 }

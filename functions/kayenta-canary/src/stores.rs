@@ -14,9 +14,16 @@ use gennaker_metrics::{
     Account, Credentials, MetricsError, Scope, Series, Source, cloudwatch, source,
 };
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
-/// Bytes of an answer: a day of seconds for a dozen series.
-const MAX_ANSWER: usize = 32 * 1024 * 1024;
+/// Bytes of an answer: a day of seconds for a dozen series, some two million points.
+pub const MAX_ANSWER: usize = 32 * 1024 * 1024;
+/// Answers that are read at the same time: with what becomes of them, half of the function's memory.
+const ANSWERS_AT_ONCE: usize = 8;
+/// Time of one exchange.
+const PATIENCE: Duration = Duration::from_secs(40);
+/// Characters of a query or an answer that an error shows.
+const SHOWN: usize = 200;
 
 /// A metrics account: which store, where, and how to sign in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +77,53 @@ impl From<MetricsError> for FetchError {
                 message: reason,
             },
         }
+    }
+}
+
+impl FetchError {
+    /// The same, with the metric that was asked for.
+    #[must_use]
+    pub fn about(self, metric: &str) -> Self {
+        let named = |text: String| format!("{text} (metric `{metric}`)");
+        Self::Cloud(match self {
+            Self::Configuration { field, message } => {
+                return Self::Configuration {
+                    field: format!("metrics[{metric}].query.{field}"),
+                    message,
+                };
+            }
+            Self::Cloud(CloudError::Unreadable { what, message }) => CloudError::Unreadable {
+                what,
+                message: named(message),
+            },
+            Self::Cloud(CloudError::Throttled { operation, message }) => CloudError::Throttled {
+                operation,
+                message: named(message),
+            },
+            Self::Cloud(CloudError::NoAnswer {
+                operation,
+                resource,
+                message,
+            }) => CloudError::NoAnswer {
+                operation,
+                resource,
+                message: named(message),
+            },
+            Self::Cloud(CloudError::Refused {
+                operation,
+                resource,
+                code,
+                message,
+                request_id,
+            }) => CloudError::Refused {
+                operation,
+                resource,
+                code,
+                message: named(message),
+                request_id,
+            },
+            Self::Cloud(error) => error,
+        })
     }
 }
 
@@ -157,6 +211,7 @@ pub struct Stores {
     secrets: Arc<dyn Secrets>,
     /// Signs for Amazon Managed Prometheus; none where nothing is signed.
     connection: Option<Connection>,
+    room: Semaphore,
 }
 
 impl std::fmt::Debug for Stores {
@@ -174,6 +229,7 @@ impl Stores {
             http: Arc::new(http),
             secrets: Arc::new(AwsSecrets::new(connection)),
             connection: Some(connection.clone()),
+            room: Semaphore::new(ANSWERS_AT_ONCE),
         }
     }
 
@@ -189,6 +245,7 @@ impl Stores {
             http,
             secrets,
             connection: None,
+            room: Semaphore::new(ANSWERS_AT_ONCE),
         }
     }
 
@@ -235,40 +292,32 @@ impl Stores {
         }
         let made = source::request(source, &text, scope, &Credentials::new(values))?;
         let request = self.outgoing(account, &made, now).await?;
-        let operation = format!("{}:query", source.as_str());
         let limits = Limits {
-            total: Duration::from_secs(50),
+            total: PATIENCE,
             response_bytes: MAX_ANSWER,
             ..Limits::default()
         };
+        let asked = Asked {
+            source,
+            query: &text,
+            endpoint: &account.endpoint,
+        };
+        // Held until the answer has become series. Nobody closes it.
+        let _room = self.room.acquire().await.ok();
         let answer = self
             .http
             .send(&request, &limits)
             .await
-            .map_err(|error| unanswered(&operation, &account.endpoint, error))?;
-        let body = answer.text();
-        match answer.status {
-            200..=299 => Ok(source::parse(source, query, &body, scope)?),
-            429 => Err(CloudError::Throttled {
-                operation,
-                message: format!("{} answered 429", account.endpoint),
-            }
-            .into()),
-            500..=599 => Err(CloudError::NoAnswer {
-                operation,
-                resource: account.endpoint.clone(),
-                message: format!("status {}: {}", answer.status, beginning(&body)),
-            }
-            .into()),
-            status => Err(CloudError::Refused {
-                operation,
-                resource: account.endpoint.clone(),
-                code: status.to_string(),
-                message: beginning(&body),
-                request_id: "unknown".to_owned(),
-            }
-            .into()),
+            .map_err(|error| asked.unanswered(&error))?;
+        let body = String::from_utf8(answer.body)
+            .unwrap_or_else(|bytes| String::from_utf8_lossy(bytes.as_bytes()).into_owned());
+        if !(200..300).contains(&answer.status) {
+            return Err(asked.refused(answer.status, &body).into());
         }
+        source::parse(source, query, &body, scope).map_err(|error| match error {
+            MetricsError::Answer { reason, .. } => asked.unreadable(reason).into(),
+            error => error.into(),
+        })
     }
 
     async fn outgoing(
@@ -311,22 +360,74 @@ impl Stores {
     }
 }
 
-fn unanswered(operation: &str, endpoint: &str, error: HttpError) -> FetchError {
-    if error.is_passing() {
-        CloudError::NoAnswer {
-            operation: operation.to_owned(),
-            resource: endpoint.to_owned(),
-            message: error.to_string(),
+/// One query as it is asked, for errors.
+struct Asked<'a> {
+    source: Source,
+    query: &'a str,
+    endpoint: &'a str,
+}
+
+impl Asked<'_> {
+    fn operation(&self) -> String {
+        format!("{}:query", self.source.as_str())
+    }
+
+    fn resource(&self) -> String {
+        format!("{} of {}", beginning(self.query), self.endpoint)
+    }
+
+    fn unreadable(&self, message: String) -> CloudError {
+        CloudError::Unreadable {
+            what: format!(
+                "the answer of {} to {}",
+                self.source.as_str(),
+                self.resource()
+            ),
+            message,
         }
-        .into()
-    } else {
-        wrong("endpoint", error.to_string())
+    }
+
+    fn unanswered(&self, error: &HttpError) -> FetchError {
+        match error {
+            HttpError::TooLarge { .. } => self
+                .unreadable(format!("{error}; take a longer step or fewer series"))
+                .into(),
+            error if error.is_passing() => CloudError::NoAnswer {
+                operation: self.operation(),
+                resource: self.resource(),
+                message: error.to_string(),
+            }
+            .into(),
+            error => wrong("endpoint", error.to_string()),
+        }
+    }
+
+    fn refused(&self, status: u16, body: &str) -> CloudError {
+        let operation = self.operation();
+        match status {
+            429 => CloudError::Throttled {
+                operation,
+                message: format!("429 to {}", self.resource()),
+            },
+            500..=599 => CloudError::NoAnswer {
+                operation,
+                resource: self.resource(),
+                message: format!("status {status}: {}", beginning(body)),
+            },
+            status => CloudError::Refused {
+                operation,
+                resource: self.resource(),
+                code: status.to_string(),
+                message: beginning(body),
+                request_id: "unknown".to_owned(),
+            },
+        }
     }
 }
 
-fn beginning(body: &str) -> String {
-    body.chars()
-        .take(200)
+fn beginning(text: &str) -> String {
+    text.chars()
+        .take(SHOWN)
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()
 }

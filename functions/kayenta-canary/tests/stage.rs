@@ -8,13 +8,15 @@ use async_trait::async_trait;
 use gennaker_cloud::CloudError;
 use gennaker_cloud::metrics::Metrics;
 use gennaker_cloud::store::canaries::CanaryReport;
+use gennaker_http::{AddressPolicy, Http, HttpClient, HttpError, Limits, Request, Response};
 use gennaker_kayenta_canary::KayentaCanary;
-use gennaker_kayenta_canary::stores::Stores;
+use gennaker_kayenta_canary::stores::{MAX_ANSWER, Stores};
 use gennaker_metrics::cloudwatch::{DataQuery, What};
 use gennaker_metrics::{Scope, Series};
 use gennaker_testkit::http::{MemoryHttp, MemorySecrets, response};
 use gennaker_testkit::{Behaviour, Drive, End, Faults, Strike, drive, fault_everywhere};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Points of groups, by the time they have.
 #[derive(Clone, Default)]
@@ -528,5 +530,207 @@ async fn the_reports_data_are_kept_with_the_scores_of_every_interval() {
     assert_eq!(
         data["intervals"][0]["reason"],
         "Canary Failed: The metric errors was classified as High (Critical); The metric errors was classified as High (Critical)"
+    );
+}
+
+/// A store that takes the question and never answers.
+struct Silent;
+
+#[async_trait]
+impl Http for Silent {
+    async fn send(&self, _: &Request, _: &Limits) -> Result<Response, HttpError> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_never_answers_is_given_up_and_no_pass() {
+    let (drive, outside) = with_prometheus(json!({})).await;
+    let stores = Stores::new(
+        Arc::new(MemoryCloudWatch {
+            points: outside.points.clone(),
+            faults: drive.faults.clone(),
+        }),
+        Arc::new(Silent),
+        Arc::new(outside.secrets.clone()),
+    );
+    let runtime = drive.runtime(KayentaCanary::new(stores));
+    match drive.to_end(&runtime, "1").await {
+        End::GaveUp(reason) => {
+            assert!(reason.contains("1 metrics") && reason.contains("not read within"));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_long_is_told_with_metric_query_and_source() {
+    let (drive, outside) = with_prometheus(json!({})).await;
+    outside
+        .http
+        .serve("prometheus.example.com", move |request| {
+            response(request, 200, vec![b' '; MAX_ANSWER + 1])
+        });
+    match drive
+        .to_end(&drive.runtime(outside.stage(&drive)), "1")
+        .await
+    {
+        End::Failed(reason) => {
+            for part in [
+                "metric `errors`",
+                "rate(errors{asg=",
+                "prometheus.example.com",
+                "longer than 33554432 bytes",
+            ] {
+                assert!(reason.contains(part), "{part}: {reason}");
+            }
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// CloudWatch with so many points a side, those of the canary a little greater.
+struct Many(usize);
+
+#[async_trait]
+impl Metrics for Many {
+    async fn series(
+        &self,
+        queries: &[DataQuery],
+        scope: &Scope,
+    ) -> Result<Vec<Series>, CloudError> {
+        let What::Metric { dimensions, .. } = &queries[0].what else {
+            panic!("only metrics are asked for here");
+        };
+        let shift = if dimensions[0].1 == "shop-v002" {
+            60.0
+        } else {
+            0.0
+        };
+        let wave = (0..self.0).map(|point| ((point * 37) % 101) as f64 + shift);
+        Ok(vec![Series {
+            values: wave.collect(),
+            ..scope.nothing()
+        }])
+    }
+}
+
+async fn judged_of_many(points: usize, metrics: usize) -> (End, Value) {
+    let mut config = configuration(&cloudwatch("Errors"));
+    let metric = config["metrics"][0].clone();
+    for number in 1..metrics {
+        let mut another = metric.clone();
+        another["name"] = json!(format!("errors {number}"));
+        config["metrics"].as_array_mut().unwrap().push(another);
+    }
+    let drive = canary(&Value::Null, json!({ "configuration": config })).await;
+    let stores = Stores::new(
+        Arc::new(Many(points)),
+        Arc::new(MemoryHttp::new()),
+        Arc::new(MemorySecrets::with_faults(drive.faults.clone())),
+    );
+    let end = drive
+        .to_end(&drive.runtime(KayentaCanary::new(stores)), "1")
+        .await;
+    let record = drive.records().await.unwrap().remove("1").unwrap();
+    (end, json!(record.context))
+}
+
+#[tokio::test]
+async fn a_million_points_are_judged_and_what_is_beyond_all_bounds_is_refused_with_the_metric() {
+    let (end, context) = judged_of_many(500_000, 1).await;
+    assert!(matches!(end, End::Failed(_)), "{end:?}");
+    assert_eq!(
+        context["judgeResult"]["results"][0]["classification"],
+        "High"
+    );
+    let (end, _) = judged_of_many(1_700_000, 3).await;
+    let End::Failed(reason) = end else {
+        panic!("{end:?}");
+    };
+    assert!(
+        reason.contains("metrics[errors 2]") && reason.contains("more than 10000000 points"),
+        "{reason}"
+    );
+}
+
+/// Answers of a server that stumbles, as they stand on the wire, and then the truth.
+fn stumbling(truth: &str) -> Vec<String> {
+    let page = |status: &str, headers: &str, body: &str| {
+        format!("HTTP/1.1 {status}\r\nconnection: close\r\n{headers}\r\n\r\n{body}")
+    };
+    let length = format!("content-length: {}", truth.len());
+    let half = &truth[..truth.len() / 2];
+    vec![
+        page("429 Too Many Requests", "content-length: 0", ""),
+        page("503 Service Unavailable", "content-length: 4", "busy"),
+        // Less than was promised, in both of the ways to promise it.
+        page("200 OK", &length, half),
+        page(
+            "200 OK",
+            "transfer-encoding: chunked",
+            &format!("{:x}\r\n{half}\r\n", half.len()),
+        ),
+        // Not even a status.
+        String::new(),
+        page("200 OK", &length, truth),
+    ]
+}
+
+#[tokio::test]
+async fn a_server_that_stumbles_is_asked_again_and_judged_by_what_it_says_in_the_end() {
+    let series = |values: &[f64; 5]| {
+        let points: Vec<Value> = (0..40)
+            .map(|minute| json!([1_800_000_000 + minute * 60, values[minute % 5].to_string()]))
+            .collect();
+        json!({ "status": "success", "data": { "resultType": "matrix", "result": [{ "metric": {}, "values": points }] } })
+            .to_string()
+    };
+    let (steady, worse) = (series(&STEADY), series(&WORSE));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(async move {
+        // Each side meets every stumble.
+        let mut answers = BTreeMap::from([
+            ("shop-v001", stumbling(&steady)),
+            ("shop-v002", stumbling(&worse)),
+        ]);
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let head = String::from_utf8_lossy(&head);
+            let (_, left) = answers
+                .iter_mut()
+                .find(|(group, _)| head.contains(**group))
+                .unwrap();
+            let answer = if left.len() > 1 {
+                left.remove(0)
+            } else {
+                left[0].clone()
+            };
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    let (drive, outside) =
+        with_prometheus(json!({ "endpoint": format!("http://{address}") })).await;
+    let stores = Stores::new(
+        Arc::new(Many(0)),
+        Arc::new(HttpClient::new(AddressPolicy::of_setting(Some(
+            "127.0.0.1",
+        )))),
+        Arc::new(outside.secrets.clone()),
+    );
+    let end = drive
+        .to_end(&drive.runtime(KayentaCanary::new(stores)), "1")
+        .await;
+    server.abort();
+    let record = drive.records().await.unwrap().remove("1").unwrap();
+    assert!(matches!(end, End::Failed(_)), "{end:?}");
+    assert_eq!(
+        json!(record.context)["judgeResult"]["results"][0]["classification"],
+        "High"
     );
 }

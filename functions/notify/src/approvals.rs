@@ -1,19 +1,24 @@
-//! Approvals: who is asked, what the question looks like, and that it asks no more once it is decided or superseded.
+//! Approvals: who is asked, what the question looks like, and that it asks no more once it is decided, superseded or left
+//! open by an execution that ended.
 
 use gennaker_cloud::store::approvals::approval_id;
 use gennaker_cloud::{CloudError, Key, Store, Write};
 use gennaker_domain::approval::Approval;
+use gennaker_domain::{Execution, Status};
 use gennaker_lambda::FunctionError;
 use gennaker_messages::Announcement;
 use gennaker_messages::approval::{Standing, announcement};
 use serde_json::{Value, json};
 
-use crate::Notify;
 use crate::channel::{ChannelError, Posted};
 use crate::message::Message;
+use crate::{Notify, Situation};
 
 /// The occasion that asks; the others say what became of it.
 const ASKS: &str = "manualJudgment";
+
+/// The stage that asks.
+const JUDGMENT: &str = "manualJudgment";
 
 /// Runs before this one whose messages are looked for.
 const EARLIER_RUNS: u32 = 20;
@@ -35,6 +40,11 @@ fn hears(setting: &Value, when: &str) -> bool {
         None | Some(Value::Null) => when == ASKS,
         Some(_) => crate::setting::hears(setting, when),
     }
+}
+
+/// Whether nobody can answer a question of the execution any more.
+fn is_over(execution: &Execution) -> bool {
+    execution.status.is_complete() || execution.ending.is_some()
 }
 
 impl Asked {
@@ -90,7 +100,7 @@ impl Notify {
         event: &Value,
         id: &str,
         when: &str,
-        now: i64,
+        (execution, now): (&Execution, i64),
     ) -> Result<Option<Asked>, FunctionError> {
         let number = |name: &str| event.get(name).and_then(Value::as_u64).unwrap_or(0);
         let Some(approval) = self.store.approval_by_id(id).await? else {
@@ -99,6 +109,11 @@ impl Notify {
         let is_current = u64::from(approval.round) == number("round");
         if !is_current || (when == ASKS) != approval.is_pending() {
             // Another event says what is so now.
+            return Ok(None);
+        }
+        if when == ASKS && is_over(execution) {
+            // Nobody has to answer any more. What a call before this one may have posted asks no more, either.
+            self.close(&approval, execution, now).await?;
             return Ok(None);
         }
         if when == ASKS {
@@ -117,6 +132,67 @@ impl Notify {
             url,
             approval,
         }))
+    }
+
+    /// The questions that were left open when the execution ended ask no more.
+    ///
+    /// # Errors
+    /// What may pass.
+    pub(crate) async fn close_questions(
+        &self,
+        situation: &Situation,
+        now: i64,
+    ) -> Result<(), FunctionError> {
+        let execution = &situation.execution;
+        let judgments = situation.plan.stages.iter();
+        for stage in judgments.filter(|stage| stage.stage_type == JUDGMENT) {
+            let Some(record) = situation.records.get(&stage.ref_id) else {
+                continue;
+            };
+            let number = if record.run == 0 {
+                execution.run
+            } else {
+                record.run
+            };
+            let id = approval_id(&execution.id.run(number), &stage.ref_id);
+            if let Some(approval) = self.store.approval_by_id(&id).await? {
+                self.close(&approval, execution, now).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What was posted in the meantime of an execution that ended in the meantime asks no more: whoever ended it may have
+    /// looked before it was noted.
+    ///
+    /// # Errors
+    /// What may pass.
+    pub(crate) async fn close_late(&self, asked: &Asked, now: i64) -> Result<(), FunctionError> {
+        let id = &asked.approval.question.run.execution;
+        match self.store.execution(id).await? {
+            Some(execution) if is_over(&execution) => {
+                self.close(&asked.approval, &execution, now).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn close(
+        &self,
+        approval: &Approval,
+        execution: &Execution,
+        now: i64,
+    ) -> Result<(), FunctionError> {
+        if !approval.is_pending() {
+            return Ok(());
+        }
+        let ended = execution.ending.as_ref().map(|ending| ending.status);
+        let standing = match ended.unwrap_or(execution.status) {
+            Status::Canceled => Standing::Canceled,
+            _ => Standing::Over,
+        };
+        let said = announcement(approval, standing, None);
+        self.replace(&approval.id, "", &said, now).await
     }
 
     /// The messages of earlier rounds, and of earlier runs of the same stage, ask no more.

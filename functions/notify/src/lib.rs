@@ -114,7 +114,10 @@ impl Notify {
             .unwrap_or(situation.execution.run);
         let asked = match text("approval") {
             None => None,
-            Some(approval) => match self.asked(event, approval, when, now).await? {
+            Some(approval) => match self
+                .asked(event, approval, when, (&situation.execution, now))
+                .await?
+            {
                 None => return Ok(json!({ "sent": 0 })),
                 asked => asked,
             },
@@ -122,7 +125,10 @@ impl Notify {
         let part = asked.as_ref().map(|asked| asked.part.clone());
         let occasions = match text("stage") {
             Some(stage) => situation.of_stage(id.run(run), stage, when, part),
-            None => self.of_execution(&situation, id.run(run), when).await?,
+            None => {
+                self.of_execution(&situation, id.run(run), when, now)
+                    .await?
+            }
         };
         let mut sent = 0;
         let mut left: Vec<String> = Vec::new();
@@ -164,25 +170,31 @@ impl Notify {
         }))
     }
 
-    /// The occasion itself; at the end of an execution after all ends of stages of which somebody was not told.
+    /// The occasion itself; at the end of an execution after all ends of stages of which somebody was not told, and with
+    /// what still asked by then asking no more.
     async fn of_execution(
         &self,
         situation: &Situation,
         run: Run,
         when: &str,
+        now: i64,
     ) -> Result<Vec<Occasion>, FunctionError> {
-        let mut occasions = Vec::new();
-        if when != occasion::PIPELINE_STARTING {
-            let complete = told::complete(&self.store, &situation.execution).await?;
-            occasions = situation.ends();
-            occasions.retain(|occasion| !complete.contains(&occasion.id()));
-        }
-        occasions.push(Occasion {
+        let own = Occasion {
             run,
             stage: None,
             when: when.to_owned(),
             part: None,
-        });
+        };
+        let mut occasions = Vec::new();
+        if when != occasion::PIPELINE_STARTING {
+            let complete = told::complete(&self.store, &situation.execution).await?;
+            if !complete.contains(&own.id()) {
+                self.close_questions(situation, now).await?;
+            }
+            occasions = situation.ends();
+            occasions.retain(|occasion| !complete.contains(&occasion.id()));
+        }
+        occasions.push(own);
         Ok(occasions)
     }
 
@@ -257,6 +269,9 @@ impl Notify {
                 }
             };
             outcomes.insert(place, outcome.into());
+        }
+        if let Some(asked) = asked.filter(|_| sent > 0) {
+            self.close_late(asked, now).await?;
         }
         told::note(&self.store, occasion, outcomes, left.is_none()).await?;
         Ok(match left {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use gennaker_cloud::Store;
-use gennaker_domain::Execution;
 use gennaker_domain::approval::{Approval, Choice, Via, Vote};
+use gennaker_domain::{Ending, Execution, StageRecord, Status};
 use gennaker_notify::Notify;
 use gennaker_notify::channel::{Channels, Settings};
 use gennaker_testkit::http::response;
@@ -261,4 +261,147 @@ async fn a_crash_at_any_call_tells_everybody_and_leaves_no_question_open() {
         armed.finish()
     })
     .await;
+}
+
+impl World {
+    /// The judgment runs, and the execution ends under it.
+    async fn cancel(&self) {
+        let mut record = StageRecord::not_started("1");
+        record.status = Status::Running;
+        self.quiet
+            .settle_stage(&self.execution.id, &record)
+            .await
+            .unwrap();
+        let ending = Ending {
+            status: Status::Canceled,
+            reason: "a mistake".to_owned(),
+            by: "ada".to_owned(),
+            at: 5,
+        };
+        let run = self.execution.id.run(1);
+        assert!(self.quiet.set_ending(&run, &ending).await.unwrap());
+        record.status = Status::Canceled;
+        self.quiet
+            .settle_stage(&self.execution.id, &record)
+            .await
+            .unwrap();
+        self.quiet.settle(&run, Status::Canceled, 6).await.unwrap();
+    }
+
+    fn end(&self) -> Value {
+        json!({"execution": self.execution.id, "run": 1, "when": "pipeline.failed"})
+    }
+
+    /// Requests to replace a message so far.
+    fn replaced(&self) -> usize {
+        let received = self.http.received();
+        let updates = received.iter().filter(|r| r.url.ends_with("/chat.update"));
+        updates.count()
+    }
+}
+
+#[tokio::test]
+async fn a_question_that_a_cancel_left_open_is_replaced_once() {
+    let world = world(notifications()).await;
+    world.tell("manualJudgment").await;
+    assert!(world.slack()[0].to_string().contains("gennaker-answer"));
+    world.cancel().await;
+    for _ in 0..3 {
+        world.notify.notify(&world.end(), 20).await.unwrap();
+    }
+    let message = world.slack()[0].to_string();
+    assert!(
+        message.contains("canceled, nobody has to answer"),
+        "{message}"
+    );
+    assert!(!message.contains("gennaker-answer"));
+    assert_eq!((world.slack().len(), world.replaced()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_question_whose_call_comes_after_the_end_is_not_asked() {
+    let world = world(notifications()).await;
+    world.cancel().await;
+    world.notify.notify(&world.end(), 20).await.unwrap();
+    assert_eq!(world.tell("manualJudgment").await["sent"], 0);
+    assert!(world.slack().is_empty() && world.notifications.published().is_empty());
+}
+
+#[tokio::test]
+async fn a_decision_stands_however_the_execution_ends() {
+    let world = world(notifications()).await;
+    world.tell("manualJudgment").await;
+    world.decide().await;
+    world.tell("manualJudgmentStop").await;
+    let replaced = world.replaced();
+    world.cancel().await;
+    world.notify.notify(&world.end(), 20).await.unwrap();
+    assert!(world.slack()[0].to_string().contains("ada stopped"));
+    assert_eq!(world.replaced(), replaced);
+}
+
+#[tokio::test]
+async fn a_crash_at_any_call_around_a_cancel_leaves_no_button_that_is_noted() {
+    at_every_call(async |strike| {
+        let world = world(notifications()).await;
+        let question = world.event("manualJudgment").await;
+        let armed = strike.arm(&world.faults);
+        let clock = std::cell::Cell::new(10);
+        let tell = async |event: &Value| {
+            armed
+                .until_answered(async || {
+                    clock.set(clock.get() + 121_000);
+                    world.notify.notify(event, clock.get()).await
+                })
+                .await
+        };
+        tell(&question).await;
+        world.cancel().await;
+        tell(&world.end()).await;
+        // Lambda calls again, and the question's call comes once more, too.
+        tell(&question).await;
+        tell(&world.end()).await;
+        let asking: Vec<Value> = world
+            .slack()
+            .into_iter()
+            .filter(|message| message.to_string().contains("gennaker-answer"))
+            .collect();
+        // A crash between the post and its note, and that alone, loses a message: it was posted again.
+        let posted = world.slack().len();
+        assert!(asking.len() <= posted.saturating_sub(1), "{asking:?}");
+        assert!(posted <= 2);
+        armed.finish()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_question_that_is_posted_while_the_execution_ends_asks_no_more() {
+    let calls = {
+        let world = world(notifications()).await;
+        world.tell("manualJudgment").await;
+        world.faults.calls().len()
+    };
+    let before = world(notifications()).await.faults.calls().len();
+    for call in before..calls {
+        let world = Arc::new(world(notifications()).await);
+        let question = world.event("manualJudgment").await;
+        let other = Arc::clone(&world);
+        world.faults.meanwhile(call, move || {
+            let end = async {
+                other.cancel().await;
+                other.notify.notify(&other.end(), 20).await.unwrap();
+            };
+            let run = || {
+                let runtime = tokio::runtime::Builder::new_current_thread().build();
+                runtime.unwrap().block_on(end);
+            };
+            std::thread::scope(|scope| scope.spawn(run).join().unwrap());
+        });
+        world.notify.notify(&question, 10).await.unwrap();
+        for message in world.slack() {
+            let message = message.to_string();
+            assert!(!message.contains("gennaker-answer"), "{call}: {message}");
+        }
+    }
 }

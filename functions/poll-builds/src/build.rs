@@ -1,5 +1,6 @@
 //! Builds as Jenkins and Travis tell them.
 
+use gennaker_cloud::store::builds::BuildService;
 use serde_json::{Value, json};
 
 /// Jobs of one master that are read; Jenkins' folders four deep.
@@ -26,7 +27,7 @@ pub struct Build {
 impl Build {
     /// The event that triggers of type `jenkins` and `travis` hear, in Echo's form.
     #[must_use]
-    pub fn event(&self, master: &str, service: &str) -> Value {
+    pub fn event(&self, master: &str, service: &BuildService) -> Value {
         json!({
             "details": { "type": "build", "source": master },
             "eventId": format!("{master}/{}#{}", self.job, self.number),

@@ -2,6 +2,8 @@
 
 pub mod build;
 pub mod fresh;
+mod images;
+pub mod registry;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,11 +26,15 @@ use url::form_urlencoded;
 
 use build::Build;
 use fresh::fresh;
+use registry::Registry;
 
-/// Bytes of a master's answer.
-const MOST_BYTES: usize = 16 * 1024 * 1024;
-/// How long a master may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// What one answer of a master may be.
+const LIMITS: Limits = Limits {
+    total: Duration::from_secs(20),
+    connect: Duration::from_secs(5),
+    response_bytes: 16 * 1024 * 1024,
+    redirects: 5,
+};
 
 /// Why a master could not be polled.
 #[derive(Debug, thiserror::Error)]
@@ -45,12 +51,21 @@ pub enum PollError {
     /// The answer is no JSON.
     #[error("its answer is no JSON")]
     NoJson,
+    /// An address of it, or that it names, is none of its own.
+    #[error("its address, or one that it names, is none of its own")]
+    Address,
+    /// A repository's name is none.
+    #[error("the name of a repository is none, such as `shop/api`")]
+    Repository,
+    /// There are more tags than are kept.
+    #[error("a repository has more than {} tags", registry::MOST_TAGS)]
+    TooManyTags,
     /// The token is no reference.
     #[error("its token is no reference such as `ssm:/gennaker/ci-token`")]
     NoReference,
 }
 
-/// Asks build services for builds that ended.
+/// Asks build services for builds that ended, and registries for new tags.
 pub struct PollBuilds {
     store: Store,
     http: Arc<dyn Http>,
@@ -115,9 +130,27 @@ impl PollBuilds {
         Ok(json!({ "polled": polled, "failed": failed }))
     }
 
-    /// Hands the builds of a master that ended since the last look to `trigger`; how many.
+    /// Hands what is new at a master since the last look to `trigger`; how many.
     async fn look(&self, master: &BuildMaster, now: i64) -> Result<usize, PollError> {
-        let builds = self.builds(master, now).await?;
+        let token = self.token(master, now).await?;
+        if master.service != BuildService::Docker {
+            return self.look_at_builds(master, token, now).await;
+        }
+        let user = master.user.as_deref().unwrap_or_default();
+        let credentials = token.map(|password| format!("{user}:{password}"));
+        let http = self.http.as_ref();
+        let mut registry = Registry::new(http, LIMITS, &master.address, credentials)?;
+        self.look_at_images(master, &mut registry, now).await
+    }
+
+    /// Hands the builds of a master that ended since the last look to `trigger`; how many.
+    async fn look_at_builds(
+        &self,
+        master: &BuildMaster,
+        token: Option<String>,
+        now: i64,
+    ) -> Result<usize, PollError> {
+        let builds = self.builds(master, token).await?;
         let marks = self.store.build_marks(&master.name).await?;
         let mut jobs: BTreeMap<&str, Vec<&Build>> = BTreeMap::new();
         for build in &builds {
@@ -128,7 +161,8 @@ impl PollBuilds {
             let before = marks.get(job);
             let (found, after) = fresh(&builds, before, now);
             for build in found {
-                handed += usize::from(self.hand_over(master, build).await?);
+                let event = build.event(&master.name, &master.service);
+                handed += usize::from(self.hand_over(event, build.at).await?);
             }
             // Afterwards: what is handed over twice starts nothing twice, what is marked before is lost by a crash.
             if before != Some(&after) {
@@ -140,17 +174,12 @@ impl PollBuilds {
         Ok(handed)
     }
 
-    /// Hands a build to `trigger`, if a trigger could hear it.
-    async fn hand_over(&self, master: &BuildMaster, build: &Build) -> Result<bool, CloudError> {
-        let service = match master.service {
-            BuildService::Jenkins => "jenkins",
-            BuildService::Travis => "travis",
-        };
-        let event = build.event(&master.name, service);
+    /// Hands an event to `trigger`, if a trigger could hear it.
+    async fn hand_over(&self, event: Value, at: i64) -> Result<bool, CloudError> {
         let keys = Event::read(&event).map(|event| event_keys(&event));
         for key in keys.unwrap_or_default() {
             if !self.store.triggers(&key).await?.is_empty() {
-                let payload = json!({ "event": event, "at": build.at });
+                let payload = json!({ "event": event, "at": at });
                 self.functions
                     .invoke_later(&function_name(&self.prefix, "trigger"), &payload)
                     .await?;
@@ -160,50 +189,49 @@ impl PollBuilds {
         Ok(false)
     }
 
-    async fn builds(&self, master: &BuildMaster, now: i64) -> Result<Vec<Build>, PollError> {
+    async fn builds(
+        &self,
+        master: &BuildMaster,
+        token: Option<String>,
+    ) -> Result<Vec<Build>, PollError> {
         let address = master.address.trim_end_matches('/');
-        let token = self.token(master, now).await?;
-        let request = match master.service {
+        let (request, read): (Request, fn(&Value) -> Vec<Build>) = match master.service {
             BuildService::Jenkins => {
                 let query = form_urlencoded::Serializer::new(String::new())
                     .append_pair("tree", &build::jenkins_tree())
                     .finish();
                 let request = Request::get(format!("{address}/api/json?{query}"));
-                match token {
+                let request = match token {
                     Some(token) => {
                         let user = master.user.as_deref().unwrap_or_default();
                         let pair = STANDARD.encode(format!("{user}:{token}"));
                         request.header("authorization", format!("Basic {pair}"))
                     }
                     None => request,
-                }
+                };
+                (request, build::jenkins)
             }
             BuildService::Travis => {
                 let request = Request::get(format!(
                     "{address}/builds?limit=100&sort_by=finished_at:desc"
                 ))
                 .header("travis-api-version", "3");
-                match token {
+                let request = match token {
                     Some(token) => request.header("authorization", format!("token {token}")),
                     None => request,
-                }
+                };
+                (request, build::travis)
             }
+            // It has tags, and no builds.
+            BuildService::Docker => return Ok(Vec::new()),
         };
         let request = request.header("accept", "application/json");
-        let limits = Limits {
-            total: PATIENCE,
-            response_bytes: MOST_BYTES,
-            ..Limits::default()
-        };
-        let answer = self.http.send(&request, &limits).await?;
+        let answer = self.http.send(&request, &LIMITS).await?;
         if !answer.is_success() {
             return Err(PollError::Status(answer.status));
         }
         let answer: Value = serde_json::from_slice(&answer.body).map_err(|_| PollError::NoJson)?;
-        Ok(match master.service {
-            BuildService::Jenkins => build::jenkins(&answer),
-            BuildService::Travis => build::travis(&answer),
-        })
+        Ok(read(&answer))
     }
 
     async fn token(&self, master: &BuildMaster, now: i64) -> Result<Option<String>, PollError> {

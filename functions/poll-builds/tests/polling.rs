@@ -44,6 +44,7 @@ fn master(name: &str, service: BuildService, address: &str) -> BuildMaster {
         address: address.to_owned(),
         user: Some("spin".to_owned()),
         token: Some("ssm:/g/ci".to_owned()),
+        repositories: Vec::new(),
     }
 }
 

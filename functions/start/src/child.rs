@@ -159,7 +159,7 @@ impl Start {
     pub(crate) async fn restart_parent(
         &self,
         child: &ExecutionId,
-        event: &Value,
+        user: &str,
         now: i64,
     ) -> Result<(), FunctionError> {
         let trigger = self.store.trigger(child).await?.unwrap_or(Value::Null);
@@ -195,11 +195,10 @@ impl Start {
         let next = parent.run(execution.run.saturating_add(1));
         self.store.adopt(&next, ref_id, child).await?;
         let request = serde_json::json!({
-            "restart": { "execution": parent, "stage": top.ref_id, "afterRun": execution.run },
-            "user": event.get("user"),
+            "execution": parent, "stage": top.ref_id, "afterRun": execution.run,
         });
         // The parent may be a child too; no more than `MAX_DEPTH` stand above each other.
-        let answer = Box::pin(self.start(&request, now)).await?;
+        let answer = Box::pin(self.restart(&request, user, now)).await?;
         tracing::info!(execution = %parent, child = %child, answer = %answer, "the parent begins anew");
         Ok(())
     }

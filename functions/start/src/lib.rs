@@ -14,18 +14,24 @@ use gennaker_cloud::step_functions::AwsStepFunctions;
 use gennaker_cloud::store::children::ChildAnswer;
 use gennaker_cloud::store::pipelines::Pipeline;
 use gennaker_cloud::{Functions, StepFunctions, Store};
+use gennaker_domain::approval::Person;
 use gennaker_domain::rollup::Rollup;
 use gennaker_domain::{Execution, ExecutionId, Plan, Problem, Status, artifact};
-use gennaker_lambda::{Connection, Function, FunctionError, Resolver, parents};
+use gennaker_http::{Callers, StsCallers};
+use gennaker_lambda::{Connection, Function, FunctionError, Resolver, caller, parents};
 use serde_json::{Map, Value, json};
 
 use parameters::Required;
+
+/// The type of a trigger that is a person, and of one that does not say.
+const MANUAL: &str = "manual";
 
 /// Starts executions.
 pub struct Start {
     store: Store,
     step_functions: Arc<dyn StepFunctions>,
     functions: Arc<dyn Functions>,
+    callers: Option<Arc<dyn Callers>>,
     prefix: String,
     resolver: Resolver,
 }
@@ -33,6 +39,14 @@ pub struct Start {
 /// Problems of a request, as JSON.
 fn refused(problems: &[Problem]) -> Value {
     json!({ "problems": problems })
+}
+
+/// The trigger's type.
+fn kind(trigger: &Map<String, Value>) -> &str {
+    trigger
+        .get("type")
+        .and_then(Value::as_str)
+        .unwrap_or(MANUAL)
 }
 
 fn answer(execution: &Execution) -> Value {
@@ -45,7 +59,7 @@ fn answer(execution: &Execution) -> Value {
 }
 
 impl Start {
-    /// On a store, Step Functions and the functions of an installation.
+    /// On a store, Step Functions and the functions of an installation. It knows nobody who calls.
     pub fn new(
         store: Store,
         step_functions: Arc<dyn StepFunctions>,
@@ -56,8 +70,18 @@ impl Start {
             store,
             step_functions,
             functions,
+            callers: None,
             prefix: prefix.into(),
             resolver: Resolver::new(),
+        }
+    }
+
+    /// With what tells who calls.
+    #[must_use]
+    pub fn with_callers(self, callers: Arc<dyn Callers>) -> Self {
+        Self {
+            callers: Some(callers),
+            ..self
         }
     }
 
@@ -71,6 +95,10 @@ impl Start {
             Arc::new(AwsFunctions::new(connection)),
             gennaker_lambda::prefix(),
         )
+        .with_callers(Arc::new(StsCallers::connect(
+            connection,
+            gennaker_lambda::prefix(),
+        )))
     }
 
     /// One request to start or restart; see the README for the events and answers.
@@ -79,7 +107,10 @@ impl Start {
     /// Those of the table and of Step Functions: the same event again finishes what was begun.
     pub async fn start(&self, event: &Value, now: i64) -> Result<Value, FunctionError> {
         if let Some(request) = event.get("restart") {
-            return self.restart(request, event, now).await;
+            return match self.caller(event, now).await? {
+                Ok(person) => self.restart(request, person.shown(), now).await,
+                Err(problem) => Ok(refused(&[problem])),
+            };
         }
         let text = |name: &str| event.get(name).and_then(Value::as_str);
         let need = |name: &str| {
@@ -97,9 +128,6 @@ impl Start {
             .and_then(Value::as_object)
             .cloned()
             .unwrap_or_default();
-        if let Some(user) = text("user") {
-            trigger.insert("user".to_owned(), user.into());
-        }
         let id = match text("executionId") {
             Some(id) => ExecutionId::try_from(id.to_owned())
                 .map_err(|error| FunctionError::Invalid(error.to_string()))?,
@@ -110,6 +138,14 @@ impl Start {
         };
         if let Some(known) = self.store.execution(&id).await? {
             return self.go_on(known, now).await;
+        }
+        // Of a push, a schedule or a parent `trigger` and the parent say who it was; of a start by hand only a signature.
+        if parent.is_none() && kind(&trigger) == MANUAL {
+            let user = match self.caller(event, now).await? {
+                Ok(person) => person.shown().to_owned(),
+                Err(problem) => return Ok(refused(&[problem])),
+            };
+            trigger.insert("user".to_owned(), user.into());
         }
         let found = self.find(application, pipeline, parent.is_some()).await?;
         let Some(pipeline) = found else {
@@ -308,11 +344,7 @@ impl Start {
         pipeline: &Pipeline,
         trigger: &mut Map<String, Value>,
     ) -> Result<Result<(), Vec<Problem>>, FunctionError> {
-        let kind = trigger
-            .get("type")
-            .and_then(Value::as_str)
-            .unwrap_or("manual")
-            .to_owned();
+        let kind = kind(trigger).to_owned();
         let list = |name: &str| -> Vec<Value> {
             trigger
                 .get(name)
@@ -325,7 +357,7 @@ impl Start {
             .and_then(Value::as_object)
             .cloned()
             .unwrap_or_default();
-        let required = if kind == "manual" {
+        let required = if kind == MANUAL {
             Required::Enforced
         } else {
             Required::Tolerated
@@ -395,13 +427,16 @@ impl Start {
             .unwrap_or_default())
     }
 
-    /// Begins an execution anew at one of its stages that does not run: a new run.
-    async fn restart(
+    async fn caller(
         &self,
-        request: &Value,
         event: &Value,
         now: i64,
-    ) -> Result<Value, FunctionError> {
+    ) -> Result<Result<Person, Problem>, FunctionError> {
+        caller(self.callers.as_deref(), &self.store, ("start", event), now).await
+    }
+
+    /// Begins an execution anew at one of its stages that does not run: a new run.
+    async fn restart(&self, request: &Value, user: &str, now: i64) -> Result<Value, FunctionError> {
         let need = |name: &str| {
             request
                 .get(name)
@@ -425,7 +460,7 @@ impl Start {
         if began_anew || waits_anew {
             if !execution.status.is_complete() {
                 // The call that began it may have died before it came to its parent.
-                self.restart_parent(&id, event, now).await?;
+                self.restart_parent(&id, user, now).await?;
             }
             return self.go_on(execution, now).await;
         }
@@ -468,14 +503,13 @@ impl Start {
             .collect();
         // A running execution has its slot.
         let limited = slot_count(&plan).is_some() && !running;
-        let user = event.get("user").and_then(Value::as_str).unwrap_or("");
         let begun = self
             .store
             .restart_execution(&execution, &stages, limited, now)
             .await?;
         tracing::info!(execution = %id, stage = ref_id, user, begun, "restart");
         if begun {
-            self.restart_parent(&id, event, now).await?;
+            self.restart_parent(&id, user, now).await?;
         }
         let known = self.store.execution(&id).await?;
         self.go_on(known.unwrap_or(execution), now).await

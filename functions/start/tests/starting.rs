@@ -3,14 +3,18 @@
 
 use std::sync::Arc;
 
-use gennaker_cloud::Store;
 use gennaker_cloud::concurrency::{SUPERSEDED, promote};
+use gennaker_cloud::{Store, User};
 use gennaker_domain::{Ending, Execution, ExecutionId, Plan, StageRecord, Status};
 use gennaker_start::Start;
 use gennaker_testkit::{
-    Faults, MemoryFunctions, MemoryStepFunctions, MemoryTable, at_every_call, sample,
+    Faults, MemoryFunctions, MemoryHttp, MemoryStepFunctions, MemorySts, MemoryTable, NamedCallers,
+    at_every_call, sample,
 };
 use serde_json::{Value, json};
+
+/// 2027-01-15T08:00:00Z
+const NOW: i64 = 1_800_000_000_000;
 
 struct World {
     faults: Faults,
@@ -32,7 +36,8 @@ async fn world(plan: &Plan) -> World {
             Arc::new(step_functions.clone()),
             Arc::new(functions),
             "g",
-        ),
+        )
+        .with_callers(Arc::new(NamedCallers)),
         faults,
         store,
         step_functions,
@@ -372,6 +377,74 @@ async fn under_evaluator_v3_the_pipeline_is_evaluated_once_before_the_execution_
         assert_eq!(stage["unresolved"], json!(["/later"]));
         let at = stage["context"]["at"].as_i64().unwrap();
         assert!(at == 10 || at == 20, "the first one that was kept: {at}");
+        calls
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_starts_by_hand_is_who_signed_and_a_push_says_itself_who_pushed() {
+    let mut world = world(&plan()).await;
+    let http = MemoryHttp::with_faults(world.faults.clone());
+    let sts = MemorySts::serve(&http);
+    world.start = world
+        .start
+        .with_callers(Arc::new(MemorySts::callers(&http, "g").await));
+    let ada = User {
+        name: "ada".to_owned(),
+        arn: Some(MemorySts::arn("ada")),
+        ..User::default()
+    };
+    ada.save(&world.store).await.unwrap();
+    let user = async |n: i64| {
+        let trigger = world.store.trigger(&id(n)).await.unwrap().unwrap();
+        trigger["user"].as_str().unwrap().to_owned()
+    };
+    let start = ("g", "start");
+    let signed = sts.signed("ada", start, &request(1), NOW).await;
+    world.start.start(&signed, NOW).await.unwrap();
+    assert_eq!(user(1).await, "ada");
+    // A claim is nobody's name, wherever it is made.
+    let mut claimed = request(2);
+    claimed["trigger"] = json!({"type": "manual", "user": "ada"});
+    world.start.start(&claimed, NOW).await.unwrap();
+    assert_eq!(user(2).await, "unattributed");
+    let mut push = request(3);
+    push["trigger"] = json!({"type": "git", "user": "bob"});
+    world.start.start(&push, NOW).await.unwrap();
+    assert_eq!(user(3).await, "bob");
+    // What was signed for one start starts no other.
+    let mut other = signed.clone();
+    other["executionId"] = json!(id(4));
+    let refused = world.start.start(&other, NOW).await.unwrap();
+    assert_eq!(refused["problems"][0]["code"], "caller-not-proven");
+    let mut restart = json!({"restart": {"execution": id(1), "stage": "1"}});
+    restart["caller"] = signed["caller"].clone();
+    let refused = world.start.start(&restart, NOW).await.unwrap();
+    assert_eq!(refused["problems"][0]["code"], "caller-not-proven");
+    assert!(world.store.execution(&id(4)).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_crash_at_any_call_of_a_signed_start_starts_one_execution() {
+    at_every_call(async |strike| {
+        let mut world = world(&plan()).await;
+        let http = MemoryHttp::with_faults(world.faults.clone());
+        let sts = MemorySts::serve(&http);
+        world.start = world
+            .start
+            .with_callers(Arc::new(MemorySts::callers(&http, "g").await));
+        let event = sts.signed("ada", ("g", "start"), &request(1), NOW).await;
+        let armed = strike.arm(&world.faults);
+        for _ in 0..2 {
+            let answer = armed
+                .until_answered(async || world.start.start(&event, NOW).await)
+                .await;
+            assert_eq!(answer["status"], "RUNNING");
+        }
+        let calls = armed.finish();
+        let trigger = world.store.trigger(&id(1)).await.unwrap().unwrap();
+        assert_eq!(trigger["user"], MemorySts::arn("ada"));
         calls
     })
     .await;

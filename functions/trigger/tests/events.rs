@@ -396,6 +396,67 @@ async fn a_push_to_codecommit_starts_by_its_branch() {
     );
 }
 
+/// A commit as CodePipeline tells that it fetched it by a connection.
+fn fetched(provider: &str, repository: &str) -> Value {
+    let address = format!(
+        "https://us-east-1.console.aws.amazon.com/codesuite/settings/connections/redirect?connectionArn=arn:aws:codestar-connections:us-east-1:123456789012:connection/c-1&referenceType=COMMIT&FullRepositoryId={repository}&Commit=abc"
+    );
+    let summary =
+        json!({"ProviderType": provider, "CommitMessage": "faster\n\nby far"}).to_string();
+    json!({
+        "pipeline": "fetch", "execution-id": "e-1", "stage": "Source", "action": "Source", "state": "SUCCEEDED",
+        "type": {"owner": "AWS", "provider": "CodeStarSourceConnection", "category": "Source", "version": "1"},
+        "execution-result": {"external-execution-url": address, "external-execution-summary": summary,
+            "external-execution-id": "abc"},
+    })
+}
+
+#[tokio::test]
+async fn a_commit_that_codepipeline_fetched_by_a_connection_starts_the_triggers_of_its_repository()
+{
+    const KIND: &str = "CodePipeline Action Execution State Change";
+    for (provider, source, repository, project) in [
+        ("GitHub", "github", "shop/api", "shop"),
+        ("GitHubEnterpriseServer", "github", "shop/api", "shop"),
+        ("Bitbucket", "bitbucket", "shop/api", "shop"),
+        ("GitLab", "gitlab", "shop%2Fteam/api", "shop/team"),
+    ] {
+        let trigger = json!({"type": "git", "enabled": true, "source": source, "project": project, "slug": "api",
+            "secret": "ssm:g/git"});
+        let world = world(&[trigger], json!([])).await;
+        let event = bridged("aws.codepipeline", KIND, &fetched(provider, repository));
+        let started = world.one(&event).await;
+        assert_eq!(started["hash"], "abc", "{provider}");
+        assert_eq!(started["branch"], Value::Null);
+        assert_eq!(started["properties"]["title"], "faster");
+    }
+    // Somebody else's word is not that of AWS.
+    let git = json!({"type": "git", "enabled": true, "source": "github", "project": "shop", "slug": "api",
+        "secret": "ssm:g/git"});
+    let world = world(&[git], json!([])).await;
+    for (source, detail) in [
+        ("attacker", fetched("GitHub", "shop/api")),
+        ("aws.codepipeline", fetched("Subversion", "shop/api")),
+        ("aws.codepipeline", fetched("GitHub", "api")),
+        (
+            "aws.codepipeline",
+            json!({"type": {"category": "Source", "provider": "CodeStarSourceConnection"}}),
+        ),
+        (
+            "aws.codepipeline",
+            json!({"type": {"category": "Source", "provider": "CodeStarSourceConnection"}, "state": "SUCCEEDED"}),
+        ),
+    ] {
+        world
+            .trigger
+            .trigger(&bridged(source, KIND, &detail))
+            .await
+            .unwrap();
+    }
+    world.settle().await;
+    assert!(world.started().await.is_empty());
+}
+
 #[tokio::test]
 async fn the_end_of_a_build_that_was_polled_starts_its_pipeline() {
     let trigger = json!({"type": "jenkins", "enabled": true, "master": "ci", "job": "api"});

@@ -8,7 +8,8 @@ use crate::arguments;
 use crate::failure::Failure;
 use crate::input;
 use crate::installation::Installation;
-use crate::output::{Output, plain, table};
+use crate::output::{Output, plain};
+use crate::records::{self, Kind, numbered};
 
 /// Runs the command.
 pub(crate) async fn run(
@@ -76,50 +77,33 @@ fn print(accounts: &[Account], output: &Output) -> Result<(), Failure> {
             ]
         })
         .collect();
-    for line in table(&rows) {
-        output.line(&line)?;
-    }
-    Ok(())
+    output.table(&rows)
 }
+
+const ACCOUNT: Kind = Kind {
+    code: "account",
+    name: "account",
+    key: "name",
+    example: r#"{"name": "prod", "accountId": "123456789012"}"#,
+};
 
 /// The accounts in a file: one, a list of them, a map from names, or what Spinnaker calls `aws.accounts`. All problems
 /// at once.
 pub(crate) fn of_file(file: &Value) -> Result<Vec<Account>, Failure> {
-    let mut problems = Vec::new();
-    let mut accounts: Vec<Account> = Vec::new();
-    for (path, name, value) in entries(file) {
-        match account(&path, name.as_deref(), value) {
-            Ok(account) if accounts.iter().any(|known| known.name == account.name) => {
-                problems.push(Problem::error(
-                    "duplicate-account",
-                    format!("{path}.name"),
-                    format!("account `{}` is there twice", account.name),
-                ));
-            }
-            Ok(account) => accounts.push(account),
-            Err(mut found) => problems.append(&mut found),
-        }
-    }
-    if problems.is_empty() && accounts.is_empty() {
-        problems.push(
-            Problem::error("no-account", "$", "there is no account in it")
-                .with_hint(r#"such as {"name": "prod", "accountId": "123456789012"}"#),
-        );
-    }
-    if problems.is_empty() {
-        Ok(accounts)
-    } else {
-        Err(Failure::Input { problems })
-    }
+    let read = entries(file).into_iter().map(|(path, name, value)| {
+        let account = account(&path, name.as_deref(), value);
+        (path, account)
+    });
+    records::all(&ACCOUNT, read, |account| &account.name)
 }
 
 /// Each account with its JSON path and, in a map, its name.
 fn entries(file: &Value) -> Vec<(String, Option<String>, &Value)> {
     if let Some(list) = file.pointer("/aws/accounts").and_then(Value::as_array) {
-        return numbered("$.aws.accounts", list);
+        return unnamed("$.aws.accounts", list);
     }
     match file {
-        Value::Array(list) => numbered("$", list),
+        Value::Array(list) => unnamed("$", list),
         Value::Object(object) if object.contains_key("name") => {
             vec![("$".to_owned(), None, file)]
         }
@@ -131,11 +115,9 @@ fn entries(file: &Value) -> Vec<(String, Option<String>, &Value)> {
     }
 }
 
-fn numbered<'a>(path: &str, list: &'a [Value]) -> Vec<(String, Option<String>, &'a Value)> {
-    list.iter()
-        .enumerate()
-        .map(|(index, value)| (format!("{path}[{index}]"), None, value))
-        .collect()
+fn unnamed<'a>(path: &str, list: &'a [Value]) -> Vec<(String, Option<String>, &'a Value)> {
+    let entries = numbered(path, list).into_iter();
+    entries.map(|(path, value)| (path, None, value)).collect()
 }
 
 fn account(path: &str, name: Option<&str>, value: &Value) -> Result<Account, Vec<Problem>> {

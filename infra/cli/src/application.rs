@@ -37,16 +37,7 @@ pub(crate) async fn run(
                 .with_hint("gennaker application list shows those that were"),
             )),
         },
-        Application::List => {
-            let names = store.applications().await?;
-            if output.json {
-                return output.data(&names);
-            }
-            for name in names {
-                output.line(&plain(&name))?;
-            }
-            Ok(())
-        }
+        Application::List => output.names(&store.applications().await?),
     }
 }
 

@@ -95,7 +95,7 @@ pub(crate) enum Command {
     /// The people whom approvals know: their roles, and their names in Slack and AWS.
     #[command(subcommand)]
     User(User),
-    /// The Jenkins and Travis that are asked for builds that ended.
+    /// The Jenkins and Travis that are asked for builds that ended, and the registries that are asked for new tags.
     #[command(subcommand)]
     BuildService(BuildService),
     /// Build every function for Lambda and write the template that `sam deploy` takes.
@@ -411,26 +411,30 @@ pub(crate) struct Fetch {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BuildService {
-    /// Save a Jenkins or Travis that is asked for builds that ended; triggers name it in `master`.
+    /// Save a Jenkins or Travis that is asked for builds that ended (triggers name it in `master`), or a registry that is
+    /// asked for new tags (docker triggers name it in `account`).
     #[command(
-        after_help = "Example:\n  gennaker build-service save --name ci --type jenkins --address https://ci.example.com --user spin --token ssm:/gennaker/ci-token"
+        after_help = "Examples:\n  gennaker build-service save --name ci --type jenkins --address https://ci.example.com --user spin --token ssm:/gennaker/ci-token\n  gennaker build-service save --name hub --type docker --address https://registry-1.docker.io --repository shop/api --user spin --token ssm:/gennaker/hub"
     )]
     Save {
         /// Its name.
         #[arg(long, value_name = "NAME")]
         name: String,
         /// What it is.
-        #[arg(long = "type", value_name = "TYPE", value_parser = ["jenkins", "travis"])]
+        #[arg(long = "type", value_name = "TYPE", value_parser = ["jenkins", "travis", "docker"])]
         service: String,
         /// Where it is.
         #[arg(long, value_name = "URL")]
         address: String,
-        /// User of a Jenkins.
+        /// User of a Jenkins or a registry.
         #[arg(long, value_name = "USER")]
         user: Option<String>,
-        /// Reference to the token: ssm:NAME or secretsmanager:NAME.
+        /// Reference to the token, or to a registry's password: ssm:NAME or secretsmanager:NAME.
         #[arg(long, value_name = "REFERENCE")]
         token: Option<String>,
+        /// A repository of a registry whose tags are asked for; more than one by naming it again.
+        #[arg(long = "repository", value_name = "REPOSITORY")]
+        repositories: Vec<String>,
     },
     /// List them.
     #[command(after_help = "Example:\n  gennaker build-service list --json")]

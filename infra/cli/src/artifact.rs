@@ -42,15 +42,6 @@ async fn account(
             output.say(&format!("artifact account `{}` is stored", plain(&name)));
             Ok(())
         }
-        Command::List => {
-            let names = installation.store.artifact_accounts().await?;
-            if output.json {
-                return output.data(&names);
-            }
-            for name in names {
-                output.line(&plain(&name))?;
-            }
-            Ok(())
-        }
+        Command::List => output.names(&installation.store.artifact_accounts().await?),
     }
 }

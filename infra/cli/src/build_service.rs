@@ -1,6 +1,7 @@
-//! `gennaker build-service`: the Jenkins and Travis that are polled.
+//! `gennaker build-service`: the Jenkins, Travis and registries that are polled.
 
 use gennaker_cloud::store::builds::{BuildMaster, BuildService};
+use gennaker_cloud::store::registries::is_repository;
 use gennaker_domain::Problem;
 use gennaker_http::SecretReference;
 use serde_json::json;
@@ -8,7 +9,10 @@ use serde_json::json;
 use crate::arguments;
 use crate::failure::Failure;
 use crate::installation::Installation;
-use crate::output::{Output, plain, table};
+use crate::output::{Output, plain};
+
+/// Most repositories of a registry: one look asks for the tags of each.
+const MOST_REPOSITORIES: usize = 100;
 
 /// Runs the command.
 pub(crate) async fn run(
@@ -24,17 +28,16 @@ pub(crate) async fn run(
             address,
             user,
             token,
+            repositories,
         } => {
+            let known = BuildService::ALL.iter().find(|(name, _)| *name == service);
             let master = BuildMaster {
                 name,
-                service: if service == "travis" {
-                    BuildService::Travis
-                } else {
-                    BuildService::Jenkins
-                },
+                service: known.map_or(BuildService::Jenkins, |(_, service)| *service),
                 address,
                 user,
                 token,
+                repositories,
             };
             check(&master)?;
             store.save_build_master(&master).await?;
@@ -67,7 +70,26 @@ fn check(master: &BuildMaster) -> Result<(), Failure> {
             "bad-name",
             "$.name",
             "the name is empty or longer than 200 bytes",
-            "give `master` of the triggers",
+            "give `master`, or `account`, of the triggers",
+        );
+    }
+    let is_registry = master.service == BuildService::Docker;
+    if is_registry == master.repositories.is_empty() {
+        return wrong(
+            "bad-repositories",
+            "$.repositories",
+            "a registry has repositories that are asked for, and nothing else has",
+            "give --repository for each of a registry, such as --repository shop/api",
+        );
+    }
+    if master.repositories.len() > MOST_REPOSITORIES
+        || !master.repositories.iter().all(|name| is_repository(name))
+    {
+        return wrong(
+            "bad-repositories",
+            "$.repositories",
+            "a repository has a name that is none, or there are more than 100",
+            "names are lower-case, without the registry's host: shop/api",
         );
     }
     if !["https://", "http://"]
@@ -109,8 +131,5 @@ fn print(masters: &[BuildMaster], output: &Output) -> Result<(), Failure> {
             ]
         })
         .collect();
-    for line in table(&rows) {
-        output.line(&line)?;
-    }
-    Ok(())
+    output.table(&rows)
 }

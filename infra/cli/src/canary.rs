@@ -4,19 +4,24 @@ use std::path::Path;
 
 use gennaker_domain::{Problem, Severity};
 use gennaker_judge::{
-    JudgeError, Mode, Verdict, evaluate_case, judge_values, judge_with_report, power_values,
+    JudgeError, Judgement, MetricPairs, Mode, Verdict, evaluate_case, judge_values,
+    judge_with_report, power_values,
 };
+use gennaker_metrics::MetricsError;
+use gennaker_metrics::source::check;
 use serde_json::{Value, json};
 
 use crate::arguments::Canary;
 use crate::failure::Failure;
 use crate::input;
 use crate::installation::Installation;
-use crate::output::{Output, plain, table};
+use crate::output::{Output, plain};
 use crate::{canary_metrics, canary_report, canary_saved};
 
 /// Seed of the noise that the original adds; a verdict never depends on the clock.
 const COMPATIBLE: Mode = Mode::KayentaCompatible { seed: 0 };
+/// Bytes of a file of metrics: 20 million points, the most that are read, of 20 digits and a comma each.
+const MAX_METRICS: u64 = 20_000_000 * 21;
 
 /// Runs the command.
 pub(crate) async fn run(command: Canary, prefix: &str, output: &Output) -> Result<(), Failure> {
@@ -100,16 +105,17 @@ fn judge(
     report: Option<&Path>,
     output: &Output,
 ) -> Result<(), Failure> {
-    let (config, metrics) = (input::json(config)?, input::json(metrics)?);
+    let config = input::json(config)?;
+    let metrics = input::streamed(metrics, MAX_METRICS, MetricPairs::read)?;
     let judgement = match report {
-        None => judge_values(&config, &metrics, thresholds, mode).map_err(refused)?,
+        None => judge_values(&config, metrics, thresholds, mode).map_err(refused)?,
         Some(path) => {
             let title = config
                 .get("name")
                 .and_then(Value::as_str)
                 .unwrap_or("Canary");
             let (judgement, page) =
-                judge_with_report(&config, &metrics, thresholds, mode, title).map_err(refused)?;
+                judge_with_report(&config, metrics, thresholds, mode, title).map_err(refused)?;
             std::fs::write(path, page).map_err(|error| {
                 Failure::environment(format!("`{}` cannot be written: {error}", path.display()))
             })?;
@@ -117,6 +123,7 @@ fn judge(
             judgement
         }
     };
+    output.problems(&unjudged(&config, &judgement));
     if output.json {
         return output.data(&judgement.to_json());
     }
@@ -132,9 +139,7 @@ fn judge(
             result.reason.as_deref().map(plain).unwrap_or_default(),
         ]);
     }
-    for line in table(&rows) {
-        output.line(&line)?;
-    }
+    output.table(&rows)?;
     let score = &judgement.score;
     output.line(&format!(
         "{} with a score of {}",
@@ -145,6 +150,29 @@ fn judge(
         output.line(&plain(&score.reason))?;
     }
     Ok(())
+}
+
+/// Metrics of the configuration that nobody gave points for: as the original, the judge looks at the pairs alone.
+fn unjudged(config: &Value, judgement: &Judgement) -> Vec<Problem> {
+    let metrics = config.get("metrics").and_then(Value::as_array);
+    let names = metrics
+        .into_iter()
+        .flatten()
+        .map(|metric| metric.get("name").and_then(Value::as_str));
+    names
+        .enumerate()
+        .filter_map(|(index, name)| Some((index, name?)))
+        .filter(|(_, name)| judgement.results.iter().all(|result| result.name != *name))
+        .map(|(index, name)| Problem {
+            severity: Severity::Warning,
+            ..Problem::error(
+                "unjudged-metric",
+                format!("$.metrics[{index}]"),
+                format!("metric `{}` has no pair, so it is not judged", plain(name)),
+            )
+            .with_hint("give it a pair, with empty series if it has no data")
+        })
+        .collect()
 }
 
 pub(crate) fn refused(error: JudgeError) -> Failure {
@@ -193,9 +221,36 @@ fn power(config: &Path, history: &Path, output: &Output) -> Result<(), Failure> 
 }
 
 fn problems_of(config: &Value, points: Option<u64>) -> Vec<Problem> {
-    gennaker_judge::lint(config, points)
+    let found = gennaker_judge::lint(config, points);
+    found
         .iter()
         .map(problem)
+        .chain(of_queries(config))
+        .collect()
+}
+
+/// What a stage would say when it reads the metrics. A configuration that is judged from files needs no queries.
+fn of_queries(config: &Value) -> Vec<Problem> {
+    let templates = config.get("templates").unwrap_or(&Value::Null);
+    let metrics = config.get("metrics").and_then(Value::as_array);
+    let queries = metrics
+        .into_iter()
+        .flatten()
+        .map(|metric| metric.get("query").filter(|query| query.is_object()));
+    queries
+        .enumerate()
+        .filter_map(|(index, query)| Some((index, check(templates, query?).err()?)))
+        .map(|(index, error)| {
+            let path = match &error {
+                MetricsError::Query { field, .. } => format!("$.metrics[{index}].query.{field}"),
+                _ => format!("$.metrics[{index}].query"),
+            };
+            Problem {
+                severity: Severity::Warning,
+                ..Problem::error("unusable-metric", path, error.to_string())
+                    .with_hint("a stage that reads this metric fails")
+            }
+        })
         .collect()
 }
 
@@ -225,6 +280,17 @@ mod tests {
                           "analysisConfigurations": { "canary": { "direction": direction } } }],
             "classifier": { "groupWeights": { "requests": 100 } },
         })
+    }
+
+    #[test]
+    fn the_lint_says_which_query_no_stage_could_ask() {
+        let mut config = configuration("increase");
+        assert_eq!(problems_of(&config, None), []);
+        config["metrics"][0]["query"] = json!({ "type": "stackdriver", "metricType": "x" });
+        let found = problems_of(&config, None);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].path, "$.metrics[0].query.type");
+        assert!(!found[0].is_error() && found[0].message.contains("stackdriver"));
     }
 
     #[tokio::test]
@@ -257,6 +323,18 @@ mod tests {
         let (answer, report) = command(&configuration("increase"), "fail.html").await;
         answer.unwrap();
         assert!(std::fs::read_to_string(report).unwrap().contains("Fail"));
+        let mut two = configuration("increase");
+        two["metrics"]
+            .as_array_mut()
+            .unwrap()
+            .push(json!({ "name": "latency", "groups": ["requests"] }));
+        let judged = std::fs::read_to_string(&metrics).unwrap();
+        let pairs = MetricPairs::read(&mut judged.as_bytes()).unwrap();
+        let thresholds = json!({ "pass": 95, "marginal": 75 });
+        let judgement = judge_values(&two, pairs, &thresholds, Mode::Default).unwrap();
+        let told = unjudged(&two, &judgement);
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0].path, "$.metrics[1]");
         let (answer, report) = command(&configuration("sideways"), "refused.html").await;
         assert!(matches!(answer, Err(Failure::Input { .. })));
         assert!(!report.exists());

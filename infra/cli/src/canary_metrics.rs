@@ -1,10 +1,14 @@
 //! Reading the metrics of a canary configuration, and the accounts of metric stores.
 
+use std::collections::BTreeMap;
+
 use gennaker_domain::Problem;
 use gennaker_http::{AddressPolicy, HttpClient};
+use gennaker_judge::Points;
 use gennaker_kayenta_canary::stores::{FetchError, MetricsAccount, Stores};
 use gennaker_metrics::{Scope, mix};
-use serde_json::{Value, json};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 use crate::arguments::{Fetch, MetricsAccount as Command};
 use crate::failure::Failure;
@@ -42,17 +46,29 @@ fn time(text: &str) -> Result<i64, Failure> {
         })
 }
 
-/// Missing points as Kayenta writes them.
-fn values(series: &[f64]) -> Vec<Value> {
-    series
-        .iter()
-        .map(|value| {
-            serde_json::Number::from_f64(*value).map_or_else(
-                || json!(value.to_string().replace("inf", "Infinity")),
-                Value::Number,
-            )
-        })
-        .collect()
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Fetched {
+    pairs: Vec<FetchedPair>,
+    step_seconds: u32,
+}
+
+#[derive(Serialize)]
+struct FetchedPair {
+    name: Value,
+    tags: BTreeMap<String, String>,
+    #[serde(serialize_with = "sides")]
+    values: (Vec<f64>, Vec<f64>),
+}
+
+fn sides<S: Serializer>(
+    (control, experiment): &(Vec<f64>, Vec<f64>),
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map([
+        ("control", Points(control)),
+        ("experiment", Points(experiment)),
+    ])
 }
 
 /// Prints `{"pairs":[…],"stepSeconds"}`; without a baseline both sides are the scope's.
@@ -118,11 +134,15 @@ pub(crate) async fn fetch(wanted: &Fetch, prefix: &str, output: &Output) -> Resu
         let path = format!("$.metrics[{index}].query");
         let query = metric.get("query").unwrap_or(&Value::Null);
         let name = metric.get("name").unwrap_or(&Value::Null);
+        let told = |error: FetchError| match error {
+            FetchError::Configuration { .. } => refused(path.clone(), error),
+            error => refused(path.clone(), error.about(name.as_str().unwrap_or_default())),
+        };
         let read = async |scope: &Scope| {
             stores
                 .series(templates, query, scope, account.as_ref(), now_millis())
                 .await
-                .map_err(|error| refused(path.clone(), error))
+                .map_err(&told)
         };
         let experiment = read(&canary).await?;
         let control = match &wanted.baseline {
@@ -135,17 +155,19 @@ pub(crate) async fn fetch(wanted: &Fetch, prefix: &str, output: &Output) -> Resu
                 .await?
             }
         };
-        let mixed =
-            mix(&control, &experiment).map_err(|error| refused(path.clone(), error.into()))?;
+        let mixed = mix(&control, &experiment).map_err(|error| told(error.into()))?;
         for pair in mixed {
-            pairs.push(json!({
-                "name": name,
-                "tags": pair.tags,
-                "values": { "control": values(&pair.control), "experiment": values(&pair.experiment) },
-            }));
+            pairs.push(FetchedPair {
+                name: name.clone(),
+                tags: pair.tags,
+                values: (pair.control, pair.experiment),
+            });
         }
     }
-    output.data(&json!({ "pairs": pairs, "stepSeconds": wanted.step }))
+    output.data(&Fetched {
+        pairs,
+        step_seconds: wanted.step,
+    })
 }
 
 /// Stores and lists accounts.
@@ -166,33 +188,29 @@ pub(crate) async fn account(
             output.say(&format!("metrics account `{}` is stored", plain(&name)));
             Ok(())
         }
-        Command::List => {
-            let names = installation.store.metrics_accounts().await?;
-            if output.json {
-                return output.data(&names);
-            }
-            for name in names {
-                output.line(&plain(&name))?;
-            }
-            Ok(())
-        }
+        Command::List => output.names(&installation.store.metrics_accounts().await?),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn missing_and_infinite_points_are_texts_that_the_judge_reads() {
+        let fetched = Fetched {
+            pairs: vec![FetchedPair {
+                name: json!("errors"),
+                tags: BTreeMap::new(),
+                values: (vec![1.5, f64::NAN], vec![f64::INFINITY, f64::NEG_INFINITY]),
+            }],
+            step_seconds: 60,
+        };
         assert_eq!(
-            values(&[1.5, f64::NAN, f64::INFINITY, f64::NEG_INFINITY]),
-            [
-                json!(1.5),
-                json!("NaN"),
-                json!("Infinity"),
-                json!("-Infinity")
-            ]
+            serde_json::to_value(&fetched).unwrap(),
+            json!({ "pairs": [{ "name": "errors", "tags": {}, "values": {
+                "control": [1.5, "NaN"], "experiment": ["Infinity", "-Infinity"] } }], "stepSeconds": 60 })
         );
     }
 }

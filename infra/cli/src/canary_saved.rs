@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::failure::Failure;
 use crate::installation::Installation;
-use crate::output::{Output, elapsed, plain, table};
+use crate::output::{Output, elapsed, plain};
 use crate::surroundings::now_millis;
 
 fn unknown(id: &str) -> Failure {
@@ -70,10 +70,7 @@ pub(crate) async fn list(
             vec![plain(&one.id), plain(&one.name), format!("{age} ago")]
         })
         .collect();
-    for line in table(&rows) {
-        output.line(&line)?;
-    }
-    Ok(())
+    output.table(&rows)
 }
 
 /// Prints one configuration as it was given.

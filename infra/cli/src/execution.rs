@@ -11,7 +11,7 @@ use crate::explanation::explanation;
 use crate::failure::Failure;
 use crate::input;
 use crate::installation::{Installation, execution_id};
-use crate::output::{Output, bare, elapsed, plain, table};
+use crate::output::{Output, bare, elapsed, plain};
 use crate::saved::{find, invoke};
 use crate::surroundings::now_millis;
 use crate::view::{Screen, Seen, Snapshot};
@@ -105,8 +105,8 @@ pub(crate) async fn run(
             }
             let event = json!({
                 "restart": { "execution": snapshot.execution.id, "stage": stage, "afterRun": snapshot.execution.run },
-                "user": installation.user().await?,
             });
+            let event = installation.signed("start", event, None).await?;
             let answer = invoke(installation, "start", &event).await?;
             said(output, &answer, "run")
         }
@@ -150,15 +150,24 @@ async fn decide(
 pub(crate) async fn decision(
     installation: &Installation,
     id: &str,
+    event: Value,
+) -> Result<Value, Failure> {
+    decision_of(installation, id, event, None).await
+}
+
+/// The same as that person of a local cloud.
+pub(crate) async fn decision_of(
+    installation: &Installation,
+    id: &str,
     mut event: Value,
+    person: Option<&str>,
 ) -> Result<Value, Failure> {
     let id = execution_id(id)?;
-    let user = installation.user().await?;
     if let Some(object) = event.as_object_mut() {
         object.retain(|_, value| !value.is_null());
         object.insert("execution".to_owned(), json!(id));
-        object.entry("user").or_insert_with(|| user.into());
     }
+    let event = installation.signed("decide", event, person).await?;
     invoke(installation, "decide", &event).await
 }
 
@@ -182,7 +191,6 @@ pub(crate) async fn start(
     let event = json!({
         "application": pipeline.application,
         "pipeline": pipeline.id,
-        "user": installation.user().await?,
         // Two starts by hand of the same content are two executions.
         "trigger": {
             "type": "manual",
@@ -191,6 +199,7 @@ pub(crate) async fn start(
             "correlationId": format!("{}-{}", now_millis(), std::process::id()),
         },
     });
+    let event = installation.signed("start", event, None).await?;
     invoke(installation, "start", &event).await
 }
 
@@ -269,10 +278,7 @@ async fn list(
             ]
         })
         .collect();
-    for line in table(&rows) {
-        output.line(&line)?;
-    }
-    Ok(())
+    output.table(&rows)
 }
 
 /// An execution without its stages.

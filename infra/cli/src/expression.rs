@@ -18,7 +18,7 @@ pub(crate) fn run(command: Expression, output: &Output) -> Result<(), Failure> {
     match command {
         Expression::Evaluate {
             cases: Some(cases), ..
-        } => input::lines(&cases, |line| match line {
+        } => input::lines(&cases, |_, line| match line {
             // The text itself, not parsed JSON: integers of any width keep their digits.
             Ok(line) => output.line(&evaluate_case_line(line)),
             Err(reason) => output.compact(&json!({ "throws": reason })),

@@ -3,14 +3,18 @@
 use std::sync::Arc;
 
 use gennaker_cloud::dynamodb::DynamoDb;
-use gennaker_cloud::{Connection, Store};
+use gennaker_cloud::{Connection, Store, User};
 use gennaker_domain::{Execution, ExecutionId, Plan, Problem};
-use gennaker_http::{AddressPolicy, HttpClient, caller};
-use serde_json::Value;
+use gennaker_http::caller;
+use serde_json::{Value, json};
 
 use crate::failure::Failure;
-use crate::surroundings::{now_millis, user};
+use crate::local::ACCOUNT;
+use crate::surroundings::{is_local, now_millis, user};
 use crate::view::Snapshot;
+
+/// Role whose sessions the people of a local cloud are.
+const PEOPLE: &str = "people";
 
 /// An installation of Gennaker.
 pub(crate) struct Installation {
@@ -80,21 +84,71 @@ impl Installation {
         })
     }
 
-    /// Who runs the command: ARN of the credentials, as AWS says; in a local cloud, where everybody has the same ones, the
-    /// person at this machine.
-    pub(crate) async fn user(&self) -> Result<String, Failure> {
-        // Whoever sets an endpoint talks to an emulator.
-        if self.connection.config().endpoint_url().is_some() {
-            return Ok(user());
+    /// The event as whoever runs the command sends it to a function that asks who calls; in a local cloud, where everybody
+    /// may be anybody, as `person`.
+    pub(crate) async fn signed(
+        &self,
+        function: &str,
+        mut event: Value,
+        person: Option<&str>,
+    ) -> Result<Value, Failure> {
+        let connection = match self.local_person(person).await? {
+            Some(session) => session,
+            None => self.connection.clone(),
+        };
+        let audience = caller::audience(&self.prefix, function, &event);
+        let proof = caller::prove(&connection, &audience, now_millis()).await?;
+        if let Some(fields) = event.as_object_mut() {
+            fields.insert(caller::FIELD.to_owned(), json!(proof));
         }
-        let http = HttpClient::new(AddressPolicy::public());
-        Ok(caller(&http, &self.connection, now_millis()).await?)
+        Ok(event)
+    }
+
+    /// In a local cloud all have the same credentials: the person at this machine, or the one who is played, becomes a user
+    /// with a session of their own, named as single sign-on names it. None on AWS, where credentials are somebody's.
+    async fn local_person(&self, person: Option<&str>) -> Result<Option<Connection>, Failure> {
+        if !self
+            .connection
+            .config()
+            .endpoint_url()
+            .is_some_and(is_local)
+        {
+            return Ok(None);
+        }
+        let name = session_name(person.unwrap_or(&user()));
+        let mut known = User::find(&self.store, &name).await?.unwrap_or_default();
+        if known.arn.is_none() {
+            known.arn = Some(format!(
+                "arn:aws:sts::{ACCOUNT}:assumed-role/{PEOPLE}/{name}"
+            ));
+            known.name.clone_from(&name);
+            known
+                .save(&self.store)
+                .await
+                .map_err(crate::user::refused)?;
+        }
+        let role = format!("arn:aws:iam::{ACCOUNT}:role/{PEOPLE}");
+        let session = caller::session(&self.connection, &role, &name, now_millis()).await?;
+        Ok(Some(session))
     }
 
     /// What started an execution.
     pub(crate) async fn trigger(&self, id: &ExecutionId) -> Result<Value, Failure> {
         Ok(self.store.trigger(id).await?.unwrap_or(Value::Null))
     }
+}
+
+/// A person's name as that of a session: 2 to 64 characters of those that STS takes.
+fn session_name(person: &str) -> String {
+    let taken = |c: char| {
+        if c.is_ascii_alphanumeric() || "+=,.@_-".contains(c) {
+            c.to_ascii_lowercase()
+        } else {
+            '-'
+        }
+    };
+    let name: String = person.trim().chars().take(64).map(taken).collect();
+    format!("{name:-<2}")
 }
 
 /// An execution id as a person typed it.
@@ -106,4 +160,23 @@ pub(crate) fn execution_id(text: &str) -> Result<ExecutionId, Failure> {
                 .with_hint("gennaker execution list shows the ids"),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everybody_has_a_name_that_a_session_can_have() {
+        for (person, name) in [
+            ("Ada", "ada"),
+            ("ada@example.com", "ada@example.com"),
+            ("command line", "command-line"),
+            ("é", "--"),
+            ("", "--"),
+        ] {
+            assert_eq!(session_name(person), name);
+        }
+        assert_eq!(session_name(&"x".repeat(100)).len(), 64);
+    }
 }

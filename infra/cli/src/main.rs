@@ -30,6 +30,7 @@ mod output;
 mod package;
 mod pipeline;
 mod progress;
+mod records;
 mod redrive;
 mod run;
 mod saved;

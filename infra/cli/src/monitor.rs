@@ -8,7 +8,8 @@ use crate::arguments;
 use crate::failure::Failure;
 use crate::input;
 use crate::installation::Installation;
-use crate::output::{Output, plain, table};
+use crate::output::{Output, plain};
+use crate::records::{self, Kind, numbered};
 
 /// Runs the command.
 pub(crate) async fn run(
@@ -63,11 +64,15 @@ fn print(monitors: &[DeploymentMonitor], output: &Output) -> Result<(), Failure>
             ]
         })
         .collect();
-    for line in table(&rows) {
-        output.line(&line)?;
-    }
-    Ok(())
+    output.table(&rows)
 }
+
+const MONITOR: Kind = Kind {
+    code: "monitor",
+    name: "deployment monitor",
+    key: "id",
+    example: r#"{"id": "errors", "baseUrl": "https://monitor.example.com"}"#,
+};
 
 /// The monitors in a file: one, a list of them, or what Spinnaker has under `monitored-deploy.deploymentMonitors`. All
 /// problems at once.
@@ -78,39 +83,11 @@ fn of_file(file: &Value) -> Result<Vec<DeploymentMonitor>, Failure> {
         (_, Value::Array(list)) => numbered("$", list),
         (_, one) => vec![("$".to_owned(), one)],
     };
-    let mut problems = Vec::new();
-    let mut monitors: Vec<DeploymentMonitor> = Vec::new();
-    for (path, value) in entries {
-        match of_entry(&path, value) {
-            Ok(monitor) if monitors.iter().any(|known| known.id == monitor.id) => {
-                problems.push(Problem::error(
-                    "duplicate-monitor",
-                    format!("{path}.id"),
-                    format!("deployment monitor `{}` is there twice", monitor.id),
-                ));
-            }
-            Ok(monitor) => monitors.push(monitor),
-            Err(mut found) => problems.append(&mut found),
-        }
-    }
-    if problems.is_empty() && monitors.is_empty() {
-        problems.push(
-            Problem::error("no-monitor", "$", "there is no deployment monitor in it")
-                .with_hint(r#"such as {"id": "errors", "baseUrl": "https://monitor.example.com"}"#),
-        );
-    }
-    if problems.is_empty() {
-        Ok(monitors)
-    } else {
-        Err(Failure::Input { problems })
-    }
-}
-
-fn numbered<'a>(path: &str, list: &'a [Value]) -> Vec<(String, &'a Value)> {
-    list.iter()
-        .enumerate()
-        .map(|(index, value)| (format!("{path}[{index}]"), value))
-        .collect()
+    let read = entries.into_iter().map(|(path, value)| {
+        let monitor = of_entry(&path, value);
+        (path, monitor)
+    });
+    records::all(&MONITOR, read, |monitor| &monitor.id)
 }
 
 fn of_entry(path: &str, value: &Value) -> Result<DeploymentMonitor, Vec<Problem>> {

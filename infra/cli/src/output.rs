@@ -1,6 +1,6 @@
 //! Printing: data to standard output, talk to standard error, colours where they are wanted.
 
-use std::io::{IsTerminal, Write};
+use std::io::{BufWriter, IsTerminal, Write};
 
 use gennaker_domain::{Problem, Status};
 use serde::Serialize;
@@ -47,11 +47,14 @@ impl Output {
             .map_err(|error| Failure::environment(format!("standard output: {error}")))
     }
 
-    /// Data as JSON, indented.
+    /// Data as JSON, indented. The text may be longer than memory: it is written as it comes.
     pub(crate) fn data(&self, value: &impl Serialize) -> Result<(), Failure> {
-        let text = serde_json::to_string_pretty(value)
-            .map_err(|error| Failure::environment(error.to_string()))?;
-        self.line(&text)
+        let mut out = BufWriter::new(std::io::stdout().lock());
+        serde_json::to_writer_pretty(&mut out, value)
+            .map_err(std::io::Error::from)
+            .and_then(|()| writeln!(out))
+            .and_then(|()| out.flush())
+            .map_err(|error| Failure::environment(format!("standard output: {error}")))
     }
 
     /// Data as JSON on one line.
@@ -59,6 +62,19 @@ impl Output {
         let text = serde_json::to_string(value)
             .map_err(|error| Failure::environment(error.to_string()))?;
         self.line(&text)
+    }
+
+    /// Rows in columns, for a person.
+    pub(crate) fn table(&self, rows: &[Vec<String>]) -> Result<(), Failure> {
+        table(rows).iter().try_for_each(|line| self.line(line))
+    }
+
+    /// Names that are stored: a list, or one a line.
+    pub(crate) fn names(&self, names: &[String]) -> Result<(), Failure> {
+        if self.json {
+            return self.data(&names);
+        }
+        names.iter().try_for_each(|name| self.line(&plain(name)))
     }
 
     /// Something said to a person.

@@ -15,7 +15,7 @@ use crate::accounts;
 use crate::arguments::{Answer, Judgment, Run};
 use crate::cluster::{Named, clusters_json, lines, named};
 use crate::event::{self, Event};
-use crate::execution::{Attendant, attend, decision, start, verdict};
+use crate::execution::{Attendant, attend, decision, decision_of, start, verdict};
 use crate::failure::Failure;
 use crate::input;
 use crate::installation::Installation;
@@ -423,9 +423,10 @@ impl Hand<'_> {
         };
         for approver in self.approvers(&approval.question.rules).await? {
             let event = json!({
-                "decision": answer.0.as_str(), "stage": stage.ref_id, "input": answer.1, "user": approver,
+                "decision": answer.0.as_str(), "stage": stage.ref_id, "input": answer.1,
             });
-            decision(self.installation, execution.id.as_str(), event).await?;
+            let id = execution.id.as_str();
+            decision_of(self.installation, id, event, Some(&approver)).await?;
         }
         Ok(given.is_none())
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::failure::Failure;
 use crate::input;
 use crate::installation::Installation;
-use crate::output::{Output, elapsed, plain, table};
+use crate::output::{Output, elapsed, plain};
 use crate::surroundings::{now_millis, user};
 
 /// Whether the text names a saved pipeline (`APP/NAME`, `APP/NAME@N`) rather than a file.
@@ -201,10 +201,7 @@ pub(crate) async fn list(
             ]
         })
         .collect();
-    for line in table(&rows) {
-        output.line(&line)?;
-    }
-    Ok(())
+    output.table(&rows)
 }
 
 /// Prints a saved pipeline.

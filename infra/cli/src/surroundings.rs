@@ -15,7 +15,7 @@ pub(crate) fn now_millis() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }
 
-/// Who asks: `USER`, as the records show it. The cloud decides by credentials, not by this.
+/// Who asks: `USER`. Records that have to be true are made by credentials, not by this.
 pub(crate) fn user() -> String {
     variable("USER")
         .or_else(|| variable("LOGNAME"))
@@ -29,11 +29,14 @@ pub(crate) fn variable(name: &str) -> Option<String> {
 
 /// Whether the SDK's own settings lead to this machine: `eval "$(gennaker local env)"`.
 pub(crate) fn is_local_cloud() -> bool {
-    variable("AWS_ENDPOINT_URL").is_some_and(|endpoint| {
-        ["http://127.0.0.1:", "http://localhost:"]
-            .iter()
-            .any(|local| endpoint.starts_with(local))
-    })
+    variable("AWS_ENDPOINT_URL").is_some_and(|endpoint| is_local(&endpoint))
+}
+
+/// Whether an endpoint is on this machine.
+pub(crate) fn is_local(endpoint: &str) -> bool {
+    ["http://127.0.0.1:", "http://localhost:"]
+        .iter()
+        .any(|local| endpoint.starts_with(local))
 }
 
 /// Cargo's target directory: where the local cloud, builds and packages live.

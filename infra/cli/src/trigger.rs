@@ -77,8 +77,11 @@ pub(crate) fn cron(command: Cron, output: &Output) -> Result<(), Failure> {
     if output.json {
         return output.data(&json!(times));
     }
-    for time in times {
-        output.line(&time)?;
+    for time in &times {
+        output.line(time)?;
+    }
+    if u64::try_from(times.len()).unwrap_or(u64::MAX) < count {
+        output.say("it never fires after that");
     }
     Ok(())
 }
@@ -182,7 +185,7 @@ fn put_secrets(pipelines: &mut [Value], secrets: Option<&Value>, output: &Output
         match secrets.and_then(|secrets| secrets.get(reference)) {
             Some(known) => *secret = known.clone(),
             None => output.say(&format!(
-                "no signature fits the secret `{reference}`: give it with --secrets, as {{\"{reference}\": \"…\"}}"
+                "no webhook's signature fits the secret `{reference}`: give it with --secrets, as {{\"{reference}\": \"…\"}}"
             )),
         }
     }

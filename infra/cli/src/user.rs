@@ -6,7 +6,7 @@ use gennaker_domain::Problem;
 use crate::arguments;
 use crate::failure::Failure;
 use crate::installation::Installation;
-use crate::output::{Output, plain, table};
+use crate::output::{Output, plain};
 
 /// Runs the command.
 pub(crate) async fn run(
@@ -74,8 +74,5 @@ fn print(users: &[User], output: &Output) -> Result<(), Failure> {
             ]
         })
         .collect();
-    for line in table(&rows) {
-        output.line(&line)?;
-    }
-    Ok(())
+    output.table(&rows)
 }

@@ -9,7 +9,7 @@ use crate::arguments::Webhook;
 use crate::failure::Failure;
 use crate::input;
 use crate::installation::Installation;
-use crate::output::{Output, bare, plain, table};
+use crate::output::{Output, bare, plain};
 
 fn refused(problems: Vec<Problem>) -> Failure {
     Failure::Input { problems }
@@ -105,8 +105,5 @@ fn print(webhooks: &[Value], accounts: &[Value], output: &Output) -> Result<(), 
     for account in accounts {
         rows.push(row("account", "name", account, names(account, "hosts")));
     }
-    for line in table(&rows) {
-        output.line(&line)?;
-    }
-    Ok(())
+    output.table(&rows)
 }

@@ -112,6 +112,15 @@ class Seeder:
             ec2.create_key_pair(KeyName=name)
             self.note("key pair", region, name, name)
 
+    def instance_profile(self, region, name):
+        """An instance profile by name, or by its ARN; IAM has one of it for all regions."""
+        name, iam = name.rsplit("/", 1)[-1], self.client("iam", region)
+        try:
+            iam.create_instance_profile(InstanceProfileName=name)
+        except iam.exceptions.EntityAlreadyExistsException:
+            return
+        self.note("instance profile", region, name, name)
+
     def target_group(self, region, name):
         elb = self.client("elbv2", region)
         try:
@@ -268,6 +277,8 @@ class Seeder:
                 self.security_group(region, name)
             for name in literals(group.get("keyPair")):
                 self.key_pair(region, name)
+            for name in literals(group.get("iamRole")):
+                self.instance_profile(region, name)
             for name in literals(group.get("targetGroups")):
                 self.target_group(region, name)
             for name in literals(group.get("loadBalancers")):

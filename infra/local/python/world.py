@@ -34,7 +34,9 @@ from collections import OrderedDict
 from moto.autoscaling import models as autoscaling
 from moto.autoscaling import responses as autoscaling_responses
 from moto.autoscaling.exceptions import AutoscalingClientError, ValidationError
-from moto.ec2.models import ec2_backends
+from moto.core.responses import ActionResult
+from moto.ec2.exceptions import InvalidLaunchTemplateVersionNotFound
+from moto.ec2.models import ec2_backends, launch_templates
 from moto.ec2.responses import launch_templates as launch_template_responses
 from moto.elbv2 import models as elbv2
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
@@ -351,6 +353,49 @@ def make_launch_templates_idempotent():
     answer.create_launch_template = create_launch_template
 
 
+def make_launch_template_versions_leave():
+    """A version can be deleted, unless it is the default one; its number is not given again."""
+    answer, template = launch_template_responses.LaunchTemplates, launch_templates.LaunchTemplate
+    backend = launch_templates.LaunchTemplateBackend
+    get_version, describe = template.get_version, backend.describe_launch_template_versions
+
+    def there(self, number):
+        version = get_version(self, number)
+        if getattr(version, "deleted", False):
+            raise InvalidLaunchTemplateVersionNotFound(template_id=self.id, version=number)
+        return version
+
+    def described(self, *args, **kwargs):
+        found = describe(self, *args, **kwargs)
+        return [(of, version) for of, version in found if not getattr(version, "deleted", False)]
+
+    def delete_launch_template_versions(self):
+        of = self.ec2_backend.get_launch_template(self._get_param("LaunchTemplateId"))
+        deleted, refused = [], []
+        for number in self._get_param("Versions", []):
+            said = {"LaunchTemplateId": of.id, "LaunchTemplateName": of.name, "VersionNumber": int(number)}
+            try:
+                version = there(of, number)
+            except InvalidLaunchTemplateVersionNotFound as error:
+                why = {"Code": "launchTemplateVersionDoesNotExist", "Message": error.message}
+                refused.append(said | {"ResponseError": why})
+                continue
+            if of.is_default(version):
+                refused.append(said | {"ResponseError": {"Code": "unexpectedError", "Message": "it is the default version"}})
+                continue
+            version.deleted = True
+            deleted.append(said)
+        return ActionResult(
+            {
+                "SuccessfullyDeletedLaunchTemplateVersions": deleted,
+                "UnsuccessfullyDeletedLaunchTemplateVersions": refused,
+            }
+        )
+
+    template.get_version, backend.describe_launch_template_versions = there, described
+    answer.delete_launch_template_versions = delete_launch_template_versions
+
+
 # --- Target groups ----------------------------------------------------------------------------------------------------
 
 
@@ -630,6 +675,7 @@ def main():
     make_auto_scaling_take_time(world)
     make_auto_scaling_strict()
     make_launch_templates_idempotent()
+    make_launch_template_versions_leave()
     make_target_groups_follow()
     make_terminated_instances_leave()
     host, port = socket.socket(fileno=os.dup(arguments.fd)).getsockname()

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws_sdk_ec2::Client;
+use aws_sdk_ec2::operation::RequestId;
 use aws_sdk_ec2::types as sdk;
 use gennaker_cloud::auto_scaling::TemplateVersion;
 use gennaker_cloud::ec2::{BlockDevice, Image, LaunchData, Placement, SecurityGroup, Subnet};
@@ -477,6 +478,29 @@ impl Ec2 for AwsEc2 {
         }
     }
 
+    async fn vcpus(&self, types: &[String]) -> Result<BTreeMap<String, u32>, CloudError> {
+        // By filter: one that is not there is refused by name.
+        let filter = sdk::Filter::builder()
+            .name("instance-type")
+            .set_values(Some(types.to_vec()))
+            .build();
+        let output = self
+            .client
+            .describe_instance_types()
+            .filters(filter)
+            .send()
+            .await
+            .map_err(|error| from_sdk("ec2:DescribeInstanceTypes", &types.join(", "), &error))?;
+        let cores = |one: &sdk::InstanceTypeInfo| {
+            let count = one.v_cpu_info()?.default_v_cpus()?;
+            Some((
+                one.instance_type()?.as_str().to_owned(),
+                u32::try_from(count).ok()?,
+            ))
+        };
+        Ok(output.instance_types().iter().filter_map(cores).collect())
+    }
+
     async fn template_version(
         &self,
         name: &str,
@@ -608,6 +632,97 @@ impl Ec2 for AwsEc2 {
             Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    async fn delete_template_version(
+        &self,
+        template: &TemplateVersion,
+    ) -> Result<bool, CloudError> {
+        match self.number(template).await? {
+            Number::Gone => Ok(true),
+            // EC2 deletes a default version with its template only.
+            Number::Default { alone: false } => Ok(false),
+            Number::Default { alone: true } => self
+                .client
+                .delete_launch_template()
+                .launch_template_id(&template.id)
+                .send()
+                .await
+                .map(|_| ())
+                .map_err(|error| from_sdk("ec2:DeleteLaunchTemplate", &template.id, &error))
+                .or_else(|error| is_missing(&error).then_some(()).ok_or(error))
+                .map(|()| true),
+            Number::Other => self.delete_number(template).await.map(|()| true),
+        }
+    }
+}
+
+/// What a version is among those of its launch template.
+enum Number {
+    Gone,
+    /// The default one; `alone`: there is no other.
+    Default {
+        alone: bool,
+    },
+    Other,
+}
+
+impl AwsEc2 {
+    async fn number(&self, template: &TemplateVersion) -> Result<Number, CloudError> {
+        const OPERATION: &str = "ec2:DescribeLaunchTemplateVersions";
+        let versions = async |only: Option<String>| {
+            let answer = self
+                .client
+                .describe_launch_template_versions()
+                .launch_template_id(&template.id)
+                .set_versions(only.map(|version| vec![version]))
+                .send()
+                .await
+                .map_err(|error| from_sdk(OPERATION, &template.id, &error));
+            match answer {
+                Ok(output) => Ok(output.launch_template_versions().to_vec()),
+                Err(error) if is_missing(&error) => Ok(Vec::new()),
+                Err(error) => Err(error),
+            }
+        };
+        let found = versions(Some(template.version.clone())).await?;
+        Ok(match found.first() {
+            None => Number::Gone,
+            Some(version) if version.default_version() == Some(true) => Number::Default {
+                alone: versions(None).await?.len() < 2,
+            },
+            Some(_) => Number::Other,
+        })
+    }
+
+    /// Deletes a version that is not the default one.
+    async fn delete_number(&self, template: &TemplateVersion) -> Result<(), CloudError> {
+        const OPERATION: &str = "ec2:DeleteLaunchTemplateVersions";
+        let resource = format!("{} version {}", template.id, template.version);
+        let output = self
+            .client
+            .delete_launch_template_versions()
+            .launch_template_id(&template.id)
+            .versions(&template.version)
+            .send()
+            .await
+            .map_err(|error| from_sdk(OPERATION, &resource, &error))?;
+        // What could not be deleted is told in an answer that succeeded.
+        let refused = output.unsuccessfully_deleted_launch_template_versions();
+        let Some(why) = refused.first().and_then(|one| one.response_error()) else {
+            return Ok(());
+        };
+        let code = why.code().map_or("", |code| code.as_str());
+        if code.ends_with("DoesNotExist") {
+            return Ok(());
+        }
+        Err(CloudError::Refused {
+            operation: OPERATION.to_owned(),
+            resource,
+            code: code.to_owned(),
+            message: why.message().unwrap_or_default().to_owned(),
+            request_id: output.request_id().unwrap_or("unknown").to_owned(),
+        })
     }
 }
 

@@ -3,9 +3,8 @@
 use aws_config::sts::AssumeRoleProvider;
 use gennaker_domain::Run;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::{CloudError, Connection, Item, Key, Store, Write};
+use crate::{CloudError, Connection, Key, Store, listed};
 
 /// What an account name (`account` or `credentials` in a pipeline) stands for; the record `ACCOUNT#<name>`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,23 +24,25 @@ pub struct Account {
     pub regions: Vec<String>,
 }
 
+/// The way into an [`Account`], with the IAM action that it needs.
+pub mod calls {
+    crate::iam::calls! { "Account":
+        CONNECTION = "connection" => ["sts:AssumeRole"];
+    }
+}
+
 impl Account {
     /// The account of that name, or none.
     ///
     /// # Errors
     /// Those of the table, and [`CloudError::Unreadable`] for a record that is none.
     pub async fn find(store: &Store, name: &str) -> Result<Option<Self>, CloudError> {
-        let Some(item) = store.table().get(&Key::account(name)).await? else {
-            return Ok(None);
-        };
-        let mut account: Self = serde_json::from_value(Value::Object(item)).map_err(|error| {
-            CloudError::Unreadable {
-                what: format!("account {name}"),
-                message: error.to_string(),
-            }
-        })?;
-        account.name = name.to_owned();
-        Ok(Some(account))
+        let what = format!("account {name}");
+        let account = listed::find(store, &Key::account(name), &what).await?;
+        Ok(account.map(|account| Self {
+            name: name.to_owned(),
+            ..account
+        }))
     }
 
     /// Writes the record and its entry in the list of accounts, over what was there. A second call changes nothing.
@@ -49,19 +50,9 @@ impl Account {
     /// # Errors
     /// Those of the table.
     pub async fn save(&self, store: &Store) -> Result<(), CloudError> {
-        let item = match serde_json::to_value(self) {
-            Ok(Value::Object(item)) => item,
-            Ok(_) => Item::new(),
-            Err(error) => {
-                return Err(CloudError::Unreadable {
-                    what: format!("account {}", self.name),
-                    message: error.to_string(),
-                });
-            }
-        };
-        let record = Write::put(Key::account(&self.name), item.clone());
-        let entry = Write::put(Key::account_entry(&self.name), item);
-        store.table().transact(vec![record, entry]).await
+        let keys = [Key::account(&self.name), Key::account_entry(&self.name)];
+        let writes = listed::writes(self, &format!("account {}", self.name), keys)?;
+        store.table().transact(writes.into()).await
     }
 
     /// All accounts that were saved, by name.
@@ -69,18 +60,7 @@ impl Account {
     /// # Errors
     /// Those of the table, and [`CloudError::Unreadable`] for an entry that is none.
     pub async fn all(store: &Store) -> Result<Vec<Self>, CloudError> {
-        let items = store.table().query(Key::ACCOUNTS, "").await?;
-        items
-            .into_iter()
-            .map(|item| {
-                serde_json::from_value(Value::Object(item)).map_err(|error| {
-                    CloudError::Unreadable {
-                        what: "the list of accounts".to_owned(),
-                        message: error.to_string(),
-                    }
-                })
-            })
-            .collect()
+        listed::all(store, Key::ACCOUNTS, "the list of accounts").await
     }
 
     /// Whether the account may be deployed to in that region.
@@ -91,16 +71,27 @@ impl Account {
 
     /// A connection to the account in a region: its role assumed, with the run's name as the session's, so that
     /// CloudTrail tells which execution did what, and with a policy that allows what the function does and no more.
-    /// Makes no call; the first one assumes the role.
+    /// Makes no call; the first one assumes the role. (`sts:AssumeRole`)
     pub async fn connection(&self, from: &Connection, region: &str, run: &Run) -> Connection {
+        // At most 64 characters; a run has 26, a hyphen and a number.
+        self.assumed(from, region, format!("gennaker-{run}")).await
+    }
+
+    /// The same for whoever only reads, for all executions: a session of the function (`gennaker-reads`), assumed once
+    /// an hour and not once a call.
+    pub async fn reading_connection(&self, from: &Connection, region: &str) -> Connection {
+        self.assumed(from, region, "gennaker-reads".to_owned())
+            .await
+    }
+
+    async fn assumed(&self, from: &Connection, region: &str, session: String) -> Connection {
         let there = from.in_region(region);
         let Some(role) = &self.role else {
             return there;
         };
         let mut provider = AssumeRoleProvider::builder(role)
             .configure(there.config())
-            // At most 64 characters; a run has 26, a hyphen and a number.
-            .session_name(format!("gennaker-{run}"));
+            .session_name(session);
         if let Some(policy) = from.session_policy(&self.account_id, region) {
             provider = provider.policy(policy);
         }

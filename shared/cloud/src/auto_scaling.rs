@@ -10,8 +10,9 @@ use gennaker_domain::deployment::Capacity;
 use crate::error::from_sdk;
 use crate::{CloudError, Connection, Lazy};
 
-/// Names that one `DescribeAutoScalingGroups` takes.
-const NAMES_PER_CALL: usize = 50;
+/// Names that one `DescribeAutoScalingGroups` takes: fifty, or as many as it may answer at once (`MaxRecords`), at most
+/// a hundred.
+pub const NAMES_PER_CALL: usize = 100;
 
 /// An Auto Scaling group as AWS describes it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -232,9 +233,14 @@ pub trait AutoScaling: Send + Sync {
     async fn details(&self, name: &str) -> Result<Option<GroupDetails>, CloudError>;
 
     /// Gives a group the scaling policies and the scheduled actions of another, each under its own name; again is the
-    /// same. Answers how many. (`autoscaling:DescribePolicies`, `autoscaling:PutScalingPolicy`,
-    /// `autoscaling:DescribeScheduledActions`, `autoscaling:BatchPutScheduledUpdateGroupAction`)
-    async fn copy_scaling(&self, from: &str, to: &str) -> Result<usize, CloudError>;
+    /// same. Alarms are CloudWatch's: see [`crate::Alarms::copy`]. (`autoscaling:DescribePolicies`,
+    /// `autoscaling:PutScalingPolicy`, `autoscaling:DescribeScheduledActions`,
+    /// `autoscaling:BatchPutScheduledUpdateGroupAction`)
+    async fn copy_scaling(&self, from: &str, to: &str) -> Result<CopiedScaling, CloudError>;
+
+    /// The alarms that a group's step and simple scaling policies go by; those of target tracking are Auto Scaling's
+    /// own. (`autoscaling:DescribePolicies`)
+    async fn policy_alarms(&self, name: &str) -> Result<Vec<String>, CloudError>;
 
     /// Reports these metrics of a group each minute; none is no call. (`autoscaling:EnableMetricsCollection`)
     async fn enable_metrics(&self, name: &str, metrics: &[String]) -> Result<(), CloudError>;
@@ -267,11 +273,36 @@ pub mod calls {
         SET_MINIMUM = "set_minimum" => ["autoscaling:UpdateAutoScalingGroup"];
         DETAILS = "details" => ["autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeLifecycleHooks"];
         COPY_SCALING = "copy_scaling" => ["autoscaling:DescribePolicies", "autoscaling:PutScalingPolicy", "autoscaling:DescribeScheduledActions", "autoscaling:BatchPutScheduledUpdateGroupAction"];
+        POLICY_ALARMS = "policy_alarms" => ["autoscaling:DescribePolicies"];
         ENABLE_METRICS = "enable_metrics" => ["autoscaling:EnableMetricsCollection"];
         WARM_POOL = "warm_pool" => ["autoscaling:DescribeWarmPool"];
         PUT_WARM_POOL = "put_warm_pool" => ["autoscaling:PutWarmPool"];
         DELETE_WARM_POOL = "delete_warm_pool" => ["autoscaling:DeleteWarmPool"];
     }
+}
+
+/// What [`AutoScaling::copy_scaling`] copied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CopiedScaling {
+    /// How many policies and scheduled actions.
+    pub count: usize,
+    /// ARNs of the policies that go by alarms, and of their copies.
+    pub policies: BTreeMap<String, String>,
+    /// The alarms that these policies go by.
+    pub alarms: Vec<String>,
+}
+
+/// Whether a policy goes by alarms that somebody made for it: Auto Scaling makes those of the other kinds itself.
+fn goes_by_alarms(policy: &sdk::ScalingPolicy) -> bool {
+    matches!(policy.policy_type(), Some("StepScaling" | "SimpleScaling"))
+}
+
+fn alarms_of(policy: &sdk::ScalingPolicy) -> Vec<String> {
+    let names = policy
+        .alarms()
+        .iter()
+        .filter_map(|alarm| alarm.alarm_name());
+    names.map(str::to_owned).collect()
 }
 
 /// Auto Scaling in one account and region.
@@ -823,10 +854,13 @@ impl AutoScaling for AwsAutoScaling {
         Ok(Some(details_of(group, hooks.lifecycle_hooks())))
     }
 
-    async fn copy_scaling(&self, from: &str, to: &str) -> Result<usize, CloudError> {
-        let mut copied = 0;
+    async fn copy_scaling(&self, from: &str, to: &str) -> Result<CopiedScaling, CloudError> {
+        let mut copied = CopiedScaling::default();
         for policy in self.policies(from).await? {
-            self.client
+            let (alarmed, alarms) = (goes_by_alarms(&policy), alarms_of(&policy));
+            let arn = policy.policy_arn.clone();
+            let output = self
+                .client
                 .put_scaling_policy()
                 .auto_scaling_group_name(to)
                 .set_policy_name(policy.policy_name)
@@ -844,7 +878,11 @@ impl AutoScaling for AwsAutoScaling {
                 .send()
                 .await
                 .map_err(|error| from_sdk("autoscaling:PutScalingPolicy", to, &error))?;
-            copied += 1;
+            copied.count += 1;
+            if let (true, Some(from), Some(to)) = (alarmed, arn, output.policy_arn) {
+                copied.policies.insert(from, to);
+                copied.alarms.extend(alarms);
+            }
         }
         let actions = self.scheduled(from).await?;
         // 50 a call.
@@ -859,7 +897,22 @@ impl AutoScaling for AwsAutoScaling {
                     from_sdk("autoscaling:BatchPutScheduledUpdateGroupAction", to, &error)
                 })?;
         }
-        Ok(copied + actions.len())
+        copied.count += actions.len();
+        copied.alarms.sort();
+        copied.alarms.dedup();
+        Ok(copied)
+    }
+
+    async fn policy_alarms(&self, name: &str) -> Result<Vec<String>, CloudError> {
+        let policies = self.policies(name).await?;
+        let mut alarms: Vec<String> = policies
+            .iter()
+            .filter(|policy| goes_by_alarms(policy))
+            .flat_map(alarms_of)
+            .collect();
+        alarms.sort();
+        alarms.dedup();
+        Ok(alarms)
     }
 
     async fn enable_metrics(&self, name: &str, metrics: &[String]) -> Result<(), CloudError> {

@@ -9,6 +9,7 @@ use aws_config::environment::credentials::EnvironmentVariableCredentialsProvider
 use aws_config::environment::region::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::ProvideRegion;
 use aws_config::provider_config::ProviderConfig;
+use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig, timeout::TimeoutConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{
@@ -26,6 +27,11 @@ use crate::session;
 /// The roots that AWS's public endpoints chain to: Amazon Root CA 1 to 4 and Starfield Services G2. Parsing these five
 /// costs a tenth of loading the system's store, which is most of a cold start.
 const AMAZON_ROOTS: &[u8] = include_bytes!("amazon-roots.pem");
+
+/// How often a call is made before it is given up for this invocation: twice again, after up to one and up to two
+/// seconds by chance (full jitter). Whoever is throttled then is called again later by Step Functions. Not the SDK's
+/// adaptive mode: it slows down all calls of a client, and one client's are of many resources.
+const ATTEMPTS: u32 = 3;
 
 /// SDK configuration for every client of this process: one HTTP connector (rustls with ring), built on first use.
 ///
@@ -103,6 +109,7 @@ impl Connection {
         let config = loader
             .http_client(http)
             .credentials_provider(EnvironmentFirst::new(chain))
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
             .timeout_config(
                 TimeoutConfig::builder()
                     .connect_timeout(Duration::from_secs(3))

@@ -1,9 +1,8 @@
 //! Deployment monitors: what a `monitored` deployment asks, by id.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::{CloudError, Item, Key, Store, Write};
+use crate::{CloudError, Key, Store, listed};
 
 /// Minutes that one analysis may take unless the monitor's record says otherwise.
 const MAX_ANALYSIS_MINUTES: i64 = 30;
@@ -44,22 +43,21 @@ impl DeploymentMonitor {
     /// # Errors
     /// Those of the table, and [`CloudError::Unreadable`] for a record that is none.
     pub async fn find(store: &Store, id: &str) -> Result<Option<Self>, CloudError> {
-        let Some(item) = store.table().get(&Key::monitor(id)).await? else {
+        let what = format!("deployment monitor {id}");
+        let found: Option<Self> = listed::find(store, &Key::monitor(id), &what).await?;
+        let Some(mut monitor) = found else {
             return Ok(None);
         };
-        let unreadable = |message: String| CloudError::Unreadable {
-            what: format!("deployment monitor {id}"),
-            message,
-        };
-        let mut monitor: Self = serde_json::from_value(Value::Object(item))
-            .map_err(|error| unreadable(error.to_string()))?;
         id.clone_into(&mut monitor.id);
         if monitor.name.is_empty() {
             id.clone_into(&mut monitor.name);
         }
         monitor.base_url = monitor.base_url.trim_end_matches('/').to_owned();
         if monitor.base_url.is_empty() {
-            return Err(unreadable("it has no `baseUrl`".to_owned()));
+            return Err(CloudError::Unreadable {
+                what,
+                message: "it has no `baseUrl`".to_owned(),
+            });
         }
         if monitor.max_analysis_minutes <= 0 {
             monitor.max_analysis_minutes = MAX_ANALYSIS_MINUTES;
@@ -72,19 +70,9 @@ impl DeploymentMonitor {
     /// # Errors
     /// Those of the table.
     pub async fn save(&self, store: &Store) -> Result<(), CloudError> {
-        let item = match serde_json::to_value(self) {
-            Ok(Value::Object(item)) => item,
-            Ok(_) => Item::new(),
-            Err(error) => {
-                return Err(CloudError::Unreadable {
-                    what: format!("deployment monitor {}", self.id),
-                    message: error.to_string(),
-                });
-            }
-        };
-        let record = Write::put(Key::monitor(&self.id), item.clone());
-        let entry = Write::put(Key::monitor_entry(&self.id), item);
-        store.table().transact(vec![record, entry]).await
+        let keys = [Key::monitor(&self.id), Key::monitor_entry(&self.id)];
+        let writes = listed::writes(self, &format!("deployment monitor {}", self.id), keys)?;
+        store.table().transact(writes.into()).await
     }
 
     /// All monitors that were saved, by id.
@@ -92,17 +80,6 @@ impl DeploymentMonitor {
     /// # Errors
     /// Those of the table, and [`CloudError::Unreadable`] for an entry that is none.
     pub async fn all(store: &Store) -> Result<Vec<Self>, CloudError> {
-        let items = store.table().query(Key::MONITORS, "").await?;
-        items
-            .into_iter()
-            .map(|item| {
-                serde_json::from_value(Value::Object(item)).map_err(|error| {
-                    CloudError::Unreadable {
-                        what: "the list of deployment monitors".to_owned(),
-                        message: error.to_string(),
-                    }
-                })
-            })
-            .collect()
+        listed::all(store, Key::MONITORS, "the list of deployment monitors").await
     }
 }

@@ -160,6 +160,10 @@ pub trait Ec2: Send + Sync {
     /// `t3.small`): what there is for whoever asks for one that is not. (`ec2:DescribeInstanceTypeOfferings`)
     async fn instance_types(&self, names: &[String]) -> Result<Vec<String>, CloudError>;
 
+    /// How many vCPUs an instance of each of these types has; a type that is not there is left out.
+    /// (`ec2:DescribeInstanceTypes`)
+    async fn vcpus(&self, types: &[String]) -> Result<BTreeMap<String, u32>, CloudError>;
+
     /// The version of a launch template that has this description, if there is one.
     /// (`ec2:DescribeLaunchTemplateVersions`)
     async fn template_version(
@@ -192,6 +196,12 @@ pub trait Ec2: Send + Sync {
         &self,
         template: &TemplateVersion,
     ) -> Result<Option<String>, CloudError>;
+
+    /// Deletes a version of a launch template, and the template if it has no other. Answers whether it is gone: the
+    /// default version of a template that has others stays. One that is not there is gone.
+    /// (`ec2:DescribeLaunchTemplateVersions`, `ec2:DeleteLaunchTemplateVersions`, `ec2:DeleteLaunchTemplate`)
+    async fn delete_template_version(&self, template: &TemplateVersion)
+    -> Result<bool, CloudError>;
 }
 
 /// The calls of [`Ec2`], with the IAM actions that they need.
@@ -203,10 +213,12 @@ pub mod calls {
         SECURITY_GROUPS = "security_groups" => ["ec2:DescribeSecurityGroups"];
         KEY_PAIRS = "key_pairs" => ["ec2:DescribeKeyPairs"];
         INSTANCE_TYPES = "instance_types" => ["ec2:DescribeInstanceTypeOfferings"];
+        VCPUS = "vcpus" => ["ec2:DescribeInstanceTypes"];
         TEMPLATE_VERSION = "template_version" => ["ec2:DescribeLaunchTemplateVersions"];
         CREATE_TEMPLATE_VERSION = "create_template_version" => ["ec2:CreateLaunchTemplate", "ec2:CreateLaunchTemplateVersion", "ec2:CreateTags"];
         TEMPLATE_DATA = "template_data" => ["ec2:DescribeLaunchTemplateVersions"];
         TEMPLATE_IMAGE = "template_image" => ["ec2:DescribeLaunchTemplateVersions"];
+        DELETE_TEMPLATE_VERSION = "delete_template_version" => ["ec2:DescribeLaunchTemplateVersions", "ec2:DeleteLaunchTemplateVersions", "ec2:DeleteLaunchTemplate"];
     }
 }
 

@@ -44,6 +44,9 @@ pub enum CloudError {
         /// What the transport said.
         message: String,
     },
+    /// A call that only looks tried to change something; see [`crate::look`].
+    #[error("nothing is changed by a call that only looks")]
+    OnlyLooking,
     /// What is stored cannot be read by this release.
     #[error("`{what}` cannot be read: {message}")]
     Unreadable {

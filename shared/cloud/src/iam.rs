@@ -30,18 +30,19 @@ pub fn actions(calls: Calls) -> BTreeSet<&'static str> {
         .collect()
 }
 
-/// Declares the calls of a port, and `ALL` of them.
+/// Declares the calls of a port, and `ALL` of them: also of a port of another crate.
+#[macro_export]
 macro_rules! calls {
-    ($port:literal: $($name:ident = $method:literal => [$($action:literal),+ $(,)?];)+) => {
+    ($port:literal: $($name:ident = $method:literal => [$($action:literal),* $(,)?];)+) => {
         use $crate::iam::Call;
 
         $(
             #[doc = concat!("`", $method, "`")]
-            pub const $name: Call = Call { port: $port, method: $method, actions: &[$($action),+] };
+            pub const $name: Call = Call { port: $port, method: $method, actions: &[$($action),*] };
         )+
 
         /// Every method of the port.
         pub const ALL: &[Call] = &[$($name),+];
     };
 }
-pub(crate) use calls;
+pub use calls;

@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use aws_sdk_cloudwatch::Client;
 use aws_sdk_cloudwatch::primitives::DateTime;
-use aws_sdk_cloudwatch::types::{Dimension, Metric, MetricDataQuery, MetricStat, ScanBy};
+use aws_sdk_cloudwatch::types::{
+    Dimension, MessageData, Metric, MetricDataQuery, MetricDataResult, MetricStat, ScanBy,
+    StatusCode,
+};
 use gennaker_metrics::cloudwatch::{DataQuery, What};
-use gennaker_metrics::{MAX_POINTS, MAX_SERIES, Scope, Series};
+use gennaker_metrics::{MAX_POINTS_OF_A_SIDE, MAX_SERIES, Scope, Series};
 
 use crate::error::from_sdk;
 use crate::{CloudError, Connection};
@@ -95,6 +98,9 @@ fn subject(queries: &[DataQuery]) -> String {
         .unwrap_or_default()
 }
 
+/// Pages of one answer: CloudWatch puts 100,800 points into each, so that [`MAX_POINTS_OF_A_SIDE`] are fifty of them.
+const MAX_PAGES: usize = 200;
+
 #[async_trait]
 impl Metrics for CloudWatch {
     async fn series(
@@ -103,16 +109,22 @@ impl Metrics for CloudWatch {
         scope: &Scope,
     ) -> Result<Vec<Series>, CloudError> {
         let client = Client::new(self.connection.in_region(&scope.location).config());
+        let subject = subject(queries);
         let step = if scope.step == 0 {
             DEFAULT_STEP
         } else {
             scope.step
         };
         let period = i32::try_from(step).unwrap_or(i32::MAX);
-        let mut found: BTreeMap<String, BTreeMap<i64, f64>> = BTreeMap::new();
-        let mut points = 0_usize;
+        let mut found = Found::new(
+            &subject,
+            Scope {
+                step,
+                ..scope.clone()
+            },
+        );
         let mut token = None;
-        loop {
+        for _ in 0..MAX_PAGES {
             let output = client
                 .get_metric_data()
                 .set_metric_data_queries(Some(
@@ -127,83 +139,188 @@ impl Metrics for CloudWatch {
                 .set_next_token(token)
                 .send()
                 .await
-                .map_err(|error| from_sdk("cloudwatch:GetMetricData", &subject(queries), &error))?;
+                .map_err(|error| from_sdk(OPERATION, &subject, &error))?;
             for result in output.metric_data_results() {
                 // Without metric math, an emulator answers the inputs as well.
                 let returned = queries
                     .iter()
                     .any(|query| query.returned && Some(query.id.as_str()) == result.id());
-                if !returned {
-                    continue;
-                }
-                let series = found
-                    .entry(result.label().unwrap_or_default().to_owned())
-                    .or_default();
-                for (time, value) in result.timestamps().iter().zip(result.values()) {
-                    series.insert(time.secs(), *value);
-                    points += 1;
+                if returned {
+                    found.add(result)?;
                 }
             }
             token = output.next_token().map(str::to_owned);
-            if token.is_none() || points > MAX_POINTS || found.len() > MAX_SERIES {
-                break;
+            if token.is_none() {
+                return Ok(found.series());
             }
         }
-        let scope = Scope {
-            step,
-            ..scope.clone()
+        Err(found.unreadable(format!("has more than {MAX_PAGES} pages")))
+    }
+}
+
+const OPERATION: &str = "cloudwatch:GetMetricData";
+
+/// Series by label, with a place for each step of the time that was asked for.
+struct Found<'a> {
+    subject: &'a str,
+    scope: Scope,
+    series: BTreeMap<String, Vec<f64>>,
+}
+
+impl<'a> Found<'a> {
+    fn new(subject: &'a str, scope: Scope) -> Self {
+        Self {
+            subject,
+            scope,
+            series: BTreeMap::new(),
+        }
+    }
+
+    fn unreadable(&self, message: String) -> CloudError {
+        CloudError::Unreadable {
+            what: format!("the answer of cloudwatch to `{}`", self.subject),
+            message,
+        }
+    }
+
+    /// A page's part of one series. What CloudWatch could not find out is no gap: it is an error.
+    fn add(&mut self, result: &MetricDataResult) -> Result<(), CloudError> {
+        let said = || {
+            let texts = result.messages().iter().filter_map(MessageData::value);
+            texts.collect::<Vec<_>>().join("; ")
         };
-        let several = found.len() > 1;
-        let mut all: Vec<Series> = found
+        match result.status_code() {
+            Some(StatusCode::InternalError) => {
+                return Err(CloudError::NoAnswer {
+                    operation: OPERATION.to_owned(),
+                    resource: self.subject.to_owned(),
+                    message: format!("InternalError {}", said()),
+                });
+            }
+            Some(StatusCode::Forbidden) => {
+                return Err(CloudError::Refused {
+                    operation: OPERATION.to_owned(),
+                    resource: self.subject.to_owned(),
+                    code: "Forbidden".to_owned(),
+                    message: said(),
+                    request_id: "unknown".to_owned(),
+                });
+            }
+            // Of partial data the next pages have the rest.
+            _ => {}
+        }
+        let places = self.scope.points();
+        let label = result.label().unwrap_or_default();
+        if !self.series.contains_key(label) {
+            let count = self.series.len() + 1;
+            if count > MAX_SERIES || count.saturating_mul(places) > MAX_POINTS_OF_A_SIDE {
+                return Err(self.unreadable(format!(
+                    "has more than {MAX_SERIES} series or {MAX_POINTS_OF_A_SIDE} points; take a longer step"
+                )));
+            }
+        }
+        let step = i64::from(self.scope.step.max(1));
+        // CloudWatch aligns its points down to the period.
+        let first = self.scope.start.div_euclid(1_000).div_euclid(step) * step;
+        let values = self
+            .series
+            .entry(label.to_owned())
+            .or_insert_with(|| vec![f64::NAN; places]);
+        for (time, value) in result.timestamps().iter().zip(result.values()) {
+            let slot = usize::try_from(time.secs().saturating_sub(first).div_euclid(step)).ok();
+            if let Some(place) = slot.and_then(|slot| values.get_mut(slot)) {
+                *place = *value;
+            }
+        }
+        Ok(())
+    }
+
+    fn series(self) -> Vec<Series> {
+        let Self { scope, series, .. } = self;
+        let several = series.len() > 1;
+        let mut all: Vec<Series> = series
             .into_iter()
             .map(|(label, values)| Series {
                 tags: several
                     .then(|| ("label".to_owned(), label))
                     .into_iter()
                     .collect(),
-                values: slots(&scope, &values),
+                values,
                 ..scope.nothing()
             })
             .collect();
         if all.is_empty() {
             all.push(scope.nothing());
         }
-        Ok(all)
+        all
     }
-}
-
-/// Values by second, put into the scope's steps; CloudWatch aligns its points down to the period.
-fn slots(scope: &Scope, found: &BTreeMap<i64, f64>) -> Vec<f64> {
-    let step = i64::from(scope.step.max(1));
-    let first = scope.start.div_euclid(1_000).div_euclid(step) * step;
-    let mut values = vec![f64::NAN; scope.points().min(MAX_POINTS)];
-    for (second, value) in found {
-        let slot = usize::try_from((second - first).div_euclid(step)).ok();
-        if let Some(place) = slot.and_then(|slot| values.get_mut(slot)) {
-            *place = *value;
-        }
-    }
-    values
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn points_land_in_their_steps_and_missing_ones_are_gaps() {
-        let scope = Scope {
+    fn scope(end: i64) -> Scope {
+        Scope {
             scope: "shop-v001".to_owned(),
             location: "us-east-1".to_owned(),
             start: 90_000,
-            end: 330_000,
+            end,
             step: 60,
             extended: BTreeMap::new(),
-        };
-        let found = BTreeMap::from([(60, 1.0), (180, 3.0), (6_000, 9.0), (0, 8.0)]);
+        }
+    }
+
+    fn result(label: &str, points: &[(i64, f64)]) -> MetricDataResult {
+        let times = points
+            .iter()
+            .map(|(second, _)| DateTime::from_secs(*second));
+        MetricDataResult::builder()
+            .label(label)
+            .set_timestamps(Some(times.collect()))
+            .set_values(Some(points.iter().map(|(_, value)| *value).collect()))
+            .build()
+    }
+
+    #[test]
+    fn points_land_in_their_steps_and_missing_ones_are_gaps() {
+        let mut found = Found::new("shop/Errors", scope(330_000));
+        let first = result("a", &[(60, 1.0), (6_000, 9.0), (0, 8.0)]);
+        found.add(&first).unwrap();
+        found.add(&result("a", &[(180, 3.0)])).unwrap();
+        let series = found.series();
         assert_eq!(
-            format!("{:?}", slots(&scope, &found)),
-            "[1.0, NaN, 3.0, NaN]"
+            format!("{:?} {:?}", series[0].values, series[0].tags),
+            "[1.0, NaN, 3.0, NaN] {}"
+        );
+    }
+
+    #[test]
+    fn what_cloudwatch_could_not_find_out_is_an_error_and_no_gap() {
+        for (status, passing) in [
+            (StatusCode::InternalError, true),
+            (StatusCode::Forbidden, false),
+        ] {
+            let mut found = Found::new("shop/Errors", scope(330_000));
+            let failed = MetricDataResult::builder().status_code(status).build();
+            let error = found.add(&failed).unwrap_err();
+            assert_eq!(error.is_passing(), passing, "{error}");
+            assert!(error.to_string().contains("shop/Errors"), "{error}");
+        }
+        let mut found = Found::new("shop/Errors", scope(330_000));
+        let partial = MetricDataResult::builder().status_code(StatusCode::PartialData);
+        found.add(&partial.build()).unwrap();
+    }
+
+    #[test]
+    fn more_points_than_anybody_judges_are_refused_before_there_is_room_for_them() {
+        // Forty days of minutes in each of a thousand series.
+        let mut found = Found::new("SELECT …", scope(40 * 86_400_000));
+        let all = (0..1_000).try_for_each(|n| found.add(&result(&n.to_string(), &[(60, 1.0)])));
+        let told = all.unwrap_err().to_string();
+        assert!(
+            told.contains("SELECT …") && told.contains("longer step"),
+            "{told}"
         );
     }
 }

@@ -21,15 +21,14 @@ pub mod builds;
 pub mod canaries;
 pub mod children;
 pub mod locks;
+mod packed;
 pub mod pauses;
 pub mod pipelines;
+pub mod registries;
 pub mod slots;
 pub mod subscriptions;
 pub mod upkeep;
 pub mod webhooks;
-
-/// Plans are compressed at this level: 3 is zstd's own default.
-const COMPRESSION: i32 = 3;
 
 /// The table, as types.
 #[derive(Clone)]
@@ -74,12 +73,7 @@ pub enum IntentAnswer {
 }
 
 fn text(value: &impl serde::Serialize) -> Result<Value, CloudError> {
-    serde_json::to_string(value)
-        .map(Value::String)
-        .map_err(|error| CloudError::Unreadable {
-            what: "value to store".to_owned(),
-            message: error.to_string(),
-        })
+    packed::text(value).map(Value::String)
 }
 
 fn read<T: serde::de::DeserializeOwned>(what: &str, value: Value) -> Result<T, CloudError> {
@@ -96,12 +90,21 @@ fn from_text<T: serde::de::DeserializeOwned>(
     let Some(text) = item.get(name).and_then(Value::as_str) else {
         return Ok(None);
     };
-    serde_json::from_str(text)
-        .map(Some)
-        .map_err(|error| CloudError::Unreadable {
-            what: format!("attribute `{name}`"),
-            message: error.to_string(),
-        })
+    packed::from_text(&format!("attribute `{name}`"), text).map(Some)
+}
+
+/// What [`packed::pack`] made, of an attribute that has to be there.
+fn from_packed<T: serde::de::DeserializeOwned>(
+    what: &str,
+    item: &Item,
+    name: &str,
+) -> Result<T, CloudError> {
+    let packed = item.get(name).and_then(Value::as_str);
+    let packed = packed.ok_or_else(|| CloudError::Unreadable {
+        what: what.to_owned(),
+        message: format!("no attribute `{name}`"),
+    })?;
+    packed::unpack(what, packed)
 }
 
 fn object(value: Value) -> Item {
@@ -124,6 +127,15 @@ impl Store {
         }
     }
 
+    /// The same store over another table, made of this one's. Plans that are kept are kept for both.
+    #[must_use]
+    pub fn over(&self, table: impl FnOnce(Arc<dyn Table>) -> Arc<dyn Table>) -> Self {
+        Self {
+            table: table(Arc::clone(&self.table)),
+            plans: Arc::clone(&self.plans),
+        }
+    }
+
     /// The table itself, for families of items that have a module of their own.
     #[must_use]
     pub fn table(&self) -> &Arc<dyn Table> {
@@ -137,15 +149,11 @@ impl Store {
     /// # Errors
     /// Those of the table.
     pub async fn put_plan(&self, plan: &Plan) -> Result<String, CloudError> {
-        let unreadable = |message: String| CloudError::Unreadable {
+        let hash = plan.hash().map_err(|error| CloudError::Unreadable {
             what: "plan".to_owned(),
-            message,
-        };
-        let hash = plan.hash().map_err(|error| unreadable(error.to_string()))?;
-        let json = serde_json::to_vec(plan).map_err(|error| unreadable(error.to_string()))?;
-        let packed = zstd::encode_all(json.as_slice(), COMPRESSION)
-            .map_err(|error| unreadable(error.to_string()))?;
-        let item = object(json!({ "plan": base64(&packed) }));
+            message: error.to_string(),
+        })?;
+        let item = object(json!({ "plan": packed::pack("plan", plan)? }));
         match self
             .table
             .write(Write::put(Key::plan(&hash), item).only_if(Condition::no_item()))
@@ -171,24 +179,11 @@ impl Store {
         let Some(item) = self.table.get(&Key::plan(hash)).await? else {
             return Ok(None);
         };
-        let unreadable = |message: String| CloudError::Unreadable {
-            what: format!("plan {hash}"),
-            message,
-        };
-        let packed = item
-            .get("plan")
-            .and_then(Value::as_str)
-            .and_then(unbase64)
-            .ok_or_else(|| unreadable("no attribute `plan`".to_owned()))?;
-        let json =
-            zstd::decode_all(packed.as_slice()).map_err(|error| unreadable(error.to_string()))?;
-        let plan: Plan =
-            serde_json::from_slice(&json).map_err(|error| unreadable(error.to_string()))?;
+        let what = format!("plan {hash}");
+        let plan: Plan = from_packed(&what, &item, "plan")?;
         if plan.schema > gennaker_domain::plan::SCHEMA {
-            return Err(unreadable(format!(
-                "schema {} is newer than this release",
-                plan.schema
-            )));
+            let message = format!("schema {} is newer than this release", plan.schema);
+            return Err(CloudError::Unreadable { what, message });
         }
         if let Ok(mut plans) = self.plans.lock() {
             if plans.len() >= KEPT_PLANS {
@@ -273,14 +268,8 @@ impl Store {
         id: &ExecutionId,
         processed: &impl serde::Serialize,
     ) -> Result<(), CloudError> {
-        let unreadable = |message: String| CloudError::Unreadable {
-            what: "processed pipeline".to_owned(),
-            message,
-        };
-        let json = serde_json::to_vec(processed).map_err(|error| unreadable(error.to_string()))?;
-        let packed = zstd::encode_all(json.as_slice(), COMPRESSION)
-            .map_err(|error| unreadable(error.to_string()))?;
-        let item = object(json!({ "processed": base64(&packed) }));
+        let processed = packed::pack("processed pipeline", processed)?;
+        let item = object(json!({ "processed": processed }));
         let write = Write::put(Key::processed(id), item).only_if(Condition::no_item());
         held(self.table.write(write).await).map(drop)
     }
@@ -293,20 +282,8 @@ impl Store {
         let Some(item) = self.table.get(&Key::processed(id)).await? else {
             return Ok(None);
         };
-        let unreadable = |message: String| CloudError::Unreadable {
-            what: format!("processed pipeline of execution `{id}`"),
-            message,
-        };
-        let packed = item
-            .get("processed")
-            .and_then(Value::as_str)
-            .and_then(unbase64)
-            .ok_or_else(|| unreadable("no attribute `processed`".to_owned()))?;
-        let json =
-            zstd::decode_all(packed.as_slice()).map_err(|error| unreadable(error.to_string()))?;
-        serde_json::from_slice(&json)
-            .map(Some)
-            .map_err(|error| unreadable(error.to_string()))
+        let what = format!("processed pipeline of execution `{id}`");
+        from_packed(&what, &item, "processed").map(Some)
     }
 
     /// Sets `ending` if nobody has, and the run is the current one. True if this call set it.
@@ -840,12 +817,4 @@ fn intent_of(item: &Item) -> Result<Intent, CloudError> {
     let undo: Option<Value> = from_text(&item, "undo")?;
     item.insert("undo".to_owned(), undo.unwrap_or(Value::Null));
     read("intent", Value::Object(item))
-}
-
-fn base64(bytes: &[u8]) -> String {
-    aws_smithy_types::base64::encode(bytes)
-}
-
-fn unbase64(text: &str) -> Option<Vec<u8>> {
-    aws_smithy_types::base64::decode(text).ok()
 }

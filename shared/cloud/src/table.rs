@@ -55,9 +55,9 @@ pub struct Write {
 /// What a write does.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Replaces the whole item; the key attributes are added.
+    /// Replaces the whole item; the key attributes are added. (`dynamodb:PutItem`)
     Put(Item),
-    /// Sets and removes attributes; makes the item if it is absent.
+    /// Sets and removes attributes; makes the item if it is absent. (`dynamodb:UpdateItem`)
     Update {
         /// Attributes to set.
         set: Item,
@@ -66,9 +66,9 @@ pub enum Action {
         /// Numbers to add to (an absent attribute counts as 0).
         add: Vec<(String, i64)>,
     },
-    /// Removes the item; an absent one is fine.
+    /// Removes the item; an absent one is fine. (`dynamodb:DeleteItem`)
     Delete,
-    /// Only looks at the conditions.
+    /// Only looks at the conditions. (`dynamodb:ConditionCheckItem`)
     Check,
 }
 
@@ -224,10 +224,32 @@ pub trait Table: Send + Sync {
     ) -> Result<Vec<Item>, CloudError>;
 
     /// One write. [`CloudError::ConditionFailed`] if a condition does not hold.
-    /// (`dynamodb:PutItem`, `dynamodb:UpdateItem`, `dynamodb:DeleteItem`)
+    /// (the action of the write: [`write_calls`])
     async fn write(&self, write: Write) -> Result<(), CloudError>;
 
-    /// All of the writes or none, at most 100, each on another item. (the same actions and
-    /// `dynamodb:ConditionCheckItem`)
+    /// All of the writes or none, at most 100, each on another item. (the actions of the writes:
+    /// [`write_calls`])
     async fn transact(&self, writes: Vec<Write>) -> Result<(), CloudError>;
+}
+
+/// The calls of [`Table`], with the IAM actions that they need. What a write needs is said by what it writes.
+pub mod calls {
+    crate::iam::calls! { "Table":
+        GET = "get" => ["dynamodb:GetItem"];
+        QUERY = "query" => ["dynamodb:Query"];
+        QUERY_AFTER = "query_after" => ["dynamodb:Query"];
+        QUERY_INDEX = "query_index" => ["dynamodb:Query"];
+        WRITE = "write" => [];
+        TRANSACT = "transact" => [];
+    }
+}
+
+/// What makes a [`Write`], with the IAM action that the write needs.
+pub mod write_calls {
+    crate::iam::calls! { "Write":
+        PUT = "put" => ["dynamodb:PutItem"];
+        SET = "set" => ["dynamodb:UpdateItem"];
+        DELETE = "delete" => ["dynamodb:DeleteItem"];
+        CHECK = "check" => ["dynamodb:ConditionCheckItem"];
+    }
 }

@@ -5,7 +5,7 @@ use gennaker_domain::approval::rules::without_session;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{CloudError, Condition, Item, Key, Store, Write};
+use crate::{CloudError, Condition, Item, Key, Store, Write, listed};
 
 /// A person (`USER#<name>`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,8 +51,8 @@ impl User {
         if name.is_empty() {
             return Ok(None);
         }
-        let item = store.table().get(&Key::user(&name)).await?;
-        item.map(|item| user_of(&name, item)).transpose()
+        let user = listed::find(store, &Key::user(&name), &format!("user {name}")).await?;
+        Ok(user.map(|user| Self { name, ..user }))
     }
 
     /// The user who has that name in Slack, by e-mail or in AWS.
@@ -109,14 +109,9 @@ impl User {
             name: normal(&self.name),
             ..self.clone()
         };
-        let item = match serde_json::to_value(&user) {
-            Ok(Value::Object(item)) => item,
-            _ => Item::new(),
-        };
-        let mut writes = vec![
-            Write::put(Key::user(&user.name), item.clone()),
-            Write::put(Key::user_entry(&user.name), item),
-        ];
+        let keys = [Key::user(&user.name), Key::user_entry(&user.name)];
+        let written = listed::writes(&user, &format!("user {}", user.name), keys)?;
+        let mut writes = Vec::from(written);
         let identities = user.identities();
         for (kind, value) in &identities {
             let owned = Item::from_iter([("user".to_owned(), Value::from(user.name.as_str()))]);
@@ -143,14 +138,7 @@ impl User {
     /// # Errors
     /// Those of the table.
     pub async fn all(store: &Store) -> Result<Vec<Self>, CloudError> {
-        let items = store.table().query(Key::USERS, "").await?;
-        items
-            .into_iter()
-            .map(|item| {
-                let name = item.get("name").and_then(Value::as_str).map(str::to_owned);
-                user_of(&name.unwrap_or_default(), item)
-            })
-            .collect()
+        listed::all(store, Key::USERS, "the list of users").await
     }
 
     /// The person, as rules know one.
@@ -201,16 +189,4 @@ impl Identity {
 
 fn normal(name: &str) -> String {
     name.trim().to_lowercase()
-}
-
-fn user_of(name: &str, item: Item) -> Result<User, CloudError> {
-    let user: User =
-        serde_json::from_value(Value::Object(item)).map_err(|error| CloudError::Unreadable {
-            what: format!("user {name}"),
-            message: error.to_string(),
-        })?;
-    Ok(User {
-        name: name.to_owned(),
-        ..user
-    })
 }

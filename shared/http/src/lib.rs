@@ -4,9 +4,11 @@ mod aws;
 pub mod caller;
 pub mod client;
 pub mod error;
+pub mod instance_profile;
 pub mod message;
 pub mod object;
 pub mod policy;
+pub mod quotas;
 pub mod scheduler;
 pub mod secret;
 pub mod signed_call;
@@ -14,12 +16,14 @@ pub mod signing;
 
 use async_trait::async_trait;
 
-pub use caller::caller;
+pub use caller::{CallerError, Callers, Proof, StsCallers};
 pub use client::{HttpClient, Resolve, SystemResolver};
 pub use error::HttpError;
+pub use instance_profile::AwsInstanceProfiles;
 pub use message::{Limits, Method, Request, Response};
 pub use object::{AwsObjects, ObjectReference, Objects};
 pub use policy::AddressPolicy;
+pub use quotas::AwsQuotas;
 pub use scheduler::{AwsScheduler, ScheduleTarget};
 pub use secret::{AwsSecrets, ReferenceError, Secret, SecretReference, Secrets};
 pub use signed_call::{Aws, SignedCall, SignedCalls};

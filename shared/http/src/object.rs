@@ -120,6 +120,13 @@ pub trait Objects: Send + Sync {
     ) -> Result<Vec<u8>, CloudError>;
 }
 
+/// The calls of [`Objects`], with the IAM actions that they need.
+pub mod calls {
+    gennaker_cloud::calls! { "Objects":
+        OBJECT = "object" => ["s3:GetObject", "s3:GetObjectVersion"];
+    }
+}
+
 /// Objects on AWS, by signed requests: the SDK's crate weighs more than a whole function.
 #[derive(Debug)]
 pub struct AwsObjects {

@@ -152,6 +152,13 @@ pub trait Secrets: Send + Sync {
     async fn secret(&self, reference: &SecretReference, now: i64) -> Result<Secret, CloudError>;
 }
 
+/// The calls of [`Secrets`], with the IAM actions that they need.
+pub mod calls {
+    gennaker_cloud::calls! { "Secrets":
+        SECRET = "secret" => ["ssm:GetParameter", "secretsmanager:GetSecretValue"];
+    }
+}
+
 /// Secrets on AWS.
 #[derive(Debug)]
 pub struct AwsSecrets {

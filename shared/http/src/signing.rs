@@ -2,6 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials;
 use aws_sigv4::http_request::{
     PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
@@ -61,10 +62,12 @@ fn settings(service: &str) -> SigningSettings {
     settings
 }
 
-/// The headers that sign a request.
-fn signature(
+/// The headers that sign a request with these credentials; none if it cannot be signed. Whoever checks a signature makes
+/// the same one.
+#[must_use]
+pub fn signature(
     request: &Request,
-    credentials: aws_credential_types::Credentials,
+    credentials: Credentials,
     region: &str,
     service: &str,
     now: i64,
@@ -110,13 +113,7 @@ mod tests {
         let request = Request::new(Method::Post, "https://ssm.us-east-1.amazonaws.com/")
             .header("content-type", "application/x-amz-json-1.1")
             .body("{}");
-        let credentials = aws_credential_types::Credentials::new(
-            "AKID",
-            "key",
-            Some("session".to_owned()),
-            None,
-            "test",
-        );
+        let credentials = Credentials::new("AKID", "key", Some("session".to_owned()), None, "test");
         let headers =
             signature(&request, credentials, "us-east-1", "ssm", 1_800_000_000_000).unwrap();
         let value = |name: &str| {
@@ -142,7 +139,7 @@ mod tests {
     fn a_request_to_s3_is_signed_as_its_documentation_does() {
         let request = Request::get("https://examplebucket.s3.amazonaws.com/test.txt")
             .header("Range", "bytes=0-9");
-        let credentials = aws_credential_types::Credentials::new(
+        let credentials = Credentials::new(
             "AKIAIOSFODNN7EXAMPLE",
             "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
             None,

@@ -2,18 +2,19 @@
 
 use crate::config::{CanaryConfig, Thresholds};
 use crate::error::{JudgeError, Problem};
-use crate::judge::{MetricPair, Mode, judge};
+use crate::judge::{Mode, judge};
 use crate::judgement::{Judgement, Verdict};
+use crate::pairs::{MetricPair, MetricPairs};
 use crate::report::{Look, Report};
 use serde_json::{Map, Value, json};
 
-/// Judges what `canary judge` is given: a configuration, `{"pairs":[…]}` and the thresholds.
+/// Judges what `canary judge` is given: a configuration, the pairs and the thresholds.
 ///
 /// # Errors
 /// Everything that makes the input unusable, see [`JudgeError`].
 pub fn judge_values(
     config: &Value,
-    metrics: &Value,
+    metrics: MetricPairs,
     thresholds: &Value,
     mode: Mode,
 ) -> Result<Judgement, JudgeError> {
@@ -27,7 +28,7 @@ pub fn judge_values(
 /// As [`judge_values`].
 pub fn judge_with_report(
     config: &Value,
-    metrics: &Value,
+    metrics: MetricPairs,
     thresholds: &Value,
     mode: Mode,
     title: &str,
@@ -58,7 +59,7 @@ pub fn kept_report(data: &Value, title: &str) -> Result<(Value, String), JudgeEr
     let part = |key: &str| data.get(key).unwrap_or(&Value::Null);
     let input = Input::read(
         part("config"),
-        part("pairs"),
+        MetricPairs::of(part("pairs")),
         part("thresholds"),
         Mode::Default,
     )?;
@@ -104,7 +105,7 @@ struct Input {
 impl Input {
     fn read(
         config: &Value,
-        metrics: &Value,
+        metrics: MetricPairs,
         thresholds: &Value,
         mode: Mode,
     ) -> Result<Self, JudgeError> {
@@ -117,7 +118,7 @@ impl Input {
         };
         Ok(Self {
             config: config.map_err(JudgeError::Configuration)?,
-            pairs: MetricPair::parse_list(metrics, mode)?,
+            pairs: metrics.checked(mode)?,
             thresholds,
         })
     }
@@ -137,7 +138,8 @@ pub fn evaluate_case(case: &Value, mode: Mode) -> Value {
         answer.insert("id".to_owned(), id.clone());
     }
     let part = |key: &str| case.get(key).unwrap_or(&Value::Null);
-    match judge_values(part("config"), part("pairs"), part("thresholds"), mode) {
+    let pairs = MetricPairs::of(part("pairs"));
+    match judge_values(part("config"), pairs, part("thresholds"), mode) {
         Ok(judgement) => {
             if let Value::Object(fields) = judgement.to_json() {
                 answer.extend(fields);

@@ -197,7 +197,9 @@ pub(crate) fn coerced_double(value: &Value) -> Result<Option<f64>, String> {
                 .map_err(|_| format!("must be a number, is \"{text}\"")),
             _ => Err(format!("must be a number, is \"{text}\"")),
         },
-        other => Err(format!("must be a number, is `{other}`")),
+        Value::Array(_) => Err("must be a number, is a list".to_owned()),
+        Value::Object(_) => Err("must be a number, is an object".to_owned()),
+        Value::Bool(flag) => Err(format!("must be a number, is `{flag}`")),
     }
 }
 
@@ -550,6 +552,19 @@ impl StrictReader {
 
     fn config(&mut self, value: &Value) -> Option<CanaryConfig> {
         let fields = self.object(value, "$")?;
+        if !fields.contains_key("metrics")
+            && fields.get("canaryConfig").is_some_and(Value::is_object)
+        {
+            // As Kayenta's standalone requests have it, beside `executionRequest`.
+            let message = "the configuration is inside `canaryConfig`".to_owned();
+            self.error(
+                "wrapped-configuration",
+                "$.canaryConfig",
+                message,
+                "give what `canaryConfig` holds, alone",
+            );
+            return None;
+        }
         let mut metrics: Vec<MetricConfig> = Vec::new();
         let hint = "a canary configuration lists its metrics";
         if let Some(list) = self.required(fields, "metrics", "$", hint) {

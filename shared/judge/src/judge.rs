@@ -1,9 +1,6 @@
 //! Judging: each metric pair is classified, the classifications are scored.
 
-use crate::config::{
-    Analysis, CanaryConfig, Direction, EffectMeasure, NanStrategy, Thresholds, coerced_double,
-    coerced_text,
-};
+use crate::config::{Analysis, CanaryConfig, Direction, EffectMeasure, NanStrategy, Thresholds};
 use crate::error::JudgeError;
 use crate::judgement::{Classification, Judgement, MetricResult};
 use crate::mann_whitney::{
@@ -11,11 +8,11 @@ use crate::mann_whitney::{
     interval as original_interval,
 };
 use crate::noise::JavaRandom;
+use crate::pairs::MetricPair;
 use crate::ranks::sorted;
 use crate::score::score;
 use crate::sequential::Sequential;
 use crate::statistics::{Summary, mean, outlier_fences_of_sorted, ratio_of_means, summary_of};
-use serde_json::Value;
 
 /// Confidence level of the interval, fixed in the original.
 pub const CONFIDENCE: f64 = 0.98;
@@ -33,108 +30,6 @@ pub enum Mode {
         /// Seed of the noise that the original adds when both sides are constant.
         seed: i64,
     },
-}
-
-/// Baseline and canary of one metric.
-#[derive(Debug, Clone, PartialEq)]
-pub struct MetricPair {
-    /// The metric's name in the configuration.
-    pub name: String,
-    /// An id that the result repeats.
-    pub id: Option<String>,
-    /// Tags that the result repeats, an object.
-    pub tags: Option<Value>,
-    /// Values of the baseline (`control`) in time order, NaN where a point is missing.
-    pub baseline: Vec<f64>,
-    /// Values of the canary (`experiment`), likewise; the lengths may differ.
-    pub canary: Vec<f64>,
-}
-
-impl MetricPair {
-    /// Reads one pair: `{"name","id","tags","values":{"control":[…],"experiment":[…]}}`.
-    ///
-    /// A missing point is `"NaN"` or null; compatible with the original null is 0.0.
-    ///
-    /// # Errors
-    /// [`JudgeError::Pairs`] with a path below `path` when the name or a series is missing or a point is no number.
-    pub fn parse(value: &Value, path: &str, mode: Mode) -> Result<Self, JudgeError> {
-        let refuse = |inner: &str, reason: String| JudgeError::Pairs {
-            path: format!("{path}{inner}"),
-            reason,
-        };
-        let name = value
-            .get("name")
-            .and_then(coerced_text)
-            .ok_or_else(|| refuse(".name", "a pair needs the name of its metric".to_owned()))?;
-        let series = |key: &str| {
-            let points = value
-                .get("values")
-                .and_then(|values| values.get(key))
-                .and_then(Value::as_array)
-                .ok_or_else(|| {
-                    let reason = format!("metric `{name}` needs a list of values");
-                    refuse(&format!(".values.{key}"), reason)
-                })?;
-            let missing = match mode {
-                Mode::Default => f64::NAN,
-                Mode::KayentaCompatible { .. } => 0.0,
-            };
-            points
-                .iter()
-                .enumerate()
-                .map(|(index, point)| match coerced_double(point) {
-                    Ok(number) => Ok(number.unwrap_or(missing)),
-                    Err(reason) => Err(refuse(
-                        &format!(".values.{key}[{index}]"),
-                        format!("metric `{name}`: {reason}"),
-                    )),
-                })
-                .collect::<Result<Vec<f64>, _>>()
-        };
-        let id = value.get("id").filter(|id| !id.is_null());
-        let id = match id.map(coerced_text) {
-            Some(None) => return Err(refuse(".id", "must be a string".to_owned())),
-            given => given.flatten(),
-        };
-        let tags = match value.get("tags").filter(|tags| !tags.is_null()) {
-            None => None,
-            Some(Value::Object(tags)) => Some(
-                tags.iter()
-                    .map(|(key, tag)| {
-                        let text = coerced_text(tag).map_or(Value::Null, Value::from);
-                        (key.clone(), text)
-                    })
-                    .collect(),
-            ),
-            Some(_) => return Err(refuse(".tags", "must be an object".to_owned())),
-        };
-        Ok(Self {
-            baseline: series("control")?,
-            canary: series("experiment")?,
-            name,
-            id,
-            tags,
-        })
-    }
-
-    /// Reads a list of pairs, or an object `{"pairs":[…]}`.
-    ///
-    /// # Errors
-    /// As [`MetricPair::parse`], for the first pair that is wrong.
-    pub fn parse_list(value: &Value, mode: Mode) -> Result<Vec<Self>, JudgeError> {
-        let (list, path) = match value.get("pairs") {
-            Some(pairs) => (pairs, "$.pairs"),
-            None => (value, "$"),
-        };
-        let list = list.as_array().ok_or_else(|| JudgeError::Pairs {
-            path: path.to_owned(),
-            reason: "must be a list of metric pairs".to_owned(),
-        })?;
-        list.iter()
-            .enumerate()
-            .map(|(index, pair)| Self::parse(pair, &format!("{path}[{index}]"), mode))
-            .collect()
-    }
 }
 
 /// Judges the pairs of one canary. The same arguments give the same judgement, noise included.
@@ -254,6 +149,24 @@ struct Finding {
 }
 
 impl Finding {
+    /// Two sides that cannot be compared, and why if that is told.
+    fn uncompared(reason: String, critical: bool) -> Self {
+        let failed = "Metric Classification Failed".to_owned();
+        let reason = if reason.is_empty() {
+            failed
+        } else {
+            format!("{failed}: {reason}")
+        };
+        Self {
+            classification: Classification::Error,
+            reason: Some(reason),
+            ratio: None,
+            interval: None,
+            effect: None,
+            critical,
+        }
+    }
+
     /// A finding without a comparison: the ratio is 1.0.
     fn early(classification: Classification, reason: Option<String>, critical: bool) -> Self {
         Self {
@@ -316,6 +229,9 @@ fn classify(
             Finding::early(Classification::Nodata, reason, analysis.critical)
         };
     }
+    if !compatible && let Err(reason) = finite(canary, baseline) {
+        return Finding::uncompared(reason, analysis.critical);
+    }
     if canary.sorted == baseline.sorted {
         let reason = "The Canary and Baseline data are identical".to_owned();
         return Finding::early(Classification::Pass, Some(reason), false);
@@ -326,22 +242,25 @@ fn classify(
     }
     let compared = match noise {
         Some(noise) => compare_as_original(canary, baseline, constants, analysis, noise)
-            .map_err(|_| "Metric Classification Failed".to_owned()),
-        None => compare(canary, baseline, constants, analysis, looks)
-            .map_err(|reason| format!("Metric Classification Failed: {reason}")),
+            .map_err(|_| String::new()),
+        None => compare(canary, baseline, constants, analysis, looks),
     };
     match compared {
         Ok(comparison) => decide(name, comparison, analysis),
-        Err(reason) => Finding {
-            classification: Classification::Error,
-            reason: Some(reason),
-            ratio: None,
-            interval: None,
-            effect: None,
-            // The original never fails a critical metric that it could not compare.
-            critical: analysis.critical && !compatible,
-        },
+        // The original never fails a critical metric that it could not compare.
+        Err(reason) => Finding::uncompared(reason, analysis.critical && !compatible),
     }
+}
+
+/// An infinite value is like no other one, not even another infinite one: nothing can be said of such a series.
+fn finite(canary: &Prepared, baseline: &Prepared) -> Result<(), String> {
+    for (side, prepared) in [("canary", canary), ("baseline", baseline)] {
+        let infinite = prepared.values.iter().filter(|v| v.is_infinite()).count();
+        if infinite > 0 {
+            return Err(format!("{infinite} infinite values in the {side}"));
+        }
+    }
+    Ok(())
 }
 
 struct Comparison {
@@ -403,12 +322,6 @@ fn compare(
     analysis: &Analysis,
     looks: Option<Sequential>,
 ) -> Result<Comparison, String> {
-    for (side, prepared) in [("canary", canary), ("baseline", baseline)] {
-        let infinite = prepared.values.iter().filter(|v| v.is_infinite()).count();
-        if infinite > 0 {
-            return Err(format!("{infinite} infinite values in the {side}"));
-        }
-    }
     let (m, n) = (canary.values.len(), baseline.values.len());
     if m + n == 2 {
         return Err("one canary point against one baseline point proves nothing".to_owned());

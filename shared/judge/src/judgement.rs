@@ -2,6 +2,7 @@
 
 use crate::mann_whitney::Interval;
 use crate::statistics::Summary;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Number, Value, json};
 
 /// The judge this is.
@@ -122,6 +123,16 @@ pub struct Judgement {
     pub group_scores: Vec<GroupScore>,
     /// The score of the whole.
     pub score: Score,
+}
+
+/// Points as Kayenta writes them: a missing one is `"NaN"`.
+#[derive(Debug, Clone, Copy)]
+pub struct Points<'a>(pub &'a [f64]);
+
+impl Serialize for Points<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().copied().map(double))
+    }
 }
 
 /// A double as Kayenta writes it: NaN and the infinities are strings.

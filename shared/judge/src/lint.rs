@@ -1,6 +1,6 @@
 //! What a configuration says that its author will not have meant.
 
-use crate::config::{Analysis, CanaryConfig, EffectMeasure, MetricConfig};
+use crate::config::{Analysis, CanaryConfig, EffectMeasure, MetricConfig, NanStrategy};
 use crate::error::{Problem, Severity};
 use crate::judgement::JUDGE_NAME;
 use serde_json::Value;
@@ -221,6 +221,17 @@ fn metric(metric: &MetricConfig, analysis: &Analysis, path: &str, say: &mut Say<
             format!("{path}.mustHaveData"),
             format!("critical metric `{name}` does not say that it must have data"),
             "set `mustHaveData`: true",
+        );
+    }
+    if analysis.must_have_data && analysis.nan_strategy == NanStrategy::Replace {
+        say(
+            Severity::Warning,
+            "data-requirement-without-effect",
+            format!("{path}.nanStrategy"),
+            format!(
+                "metric `{name}` must have data, but missing points count as zeros: a canary that sends nothing has data"
+            ),
+            "set `nanStrategy`: remove",
         );
     }
     if analysis.critical && analysis.muted {

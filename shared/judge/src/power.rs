@@ -2,9 +2,10 @@
 
 use crate::config::{Analysis, CanaryConfig, Direction, coerced_double};
 use crate::error::JudgeError;
-use crate::judge::{MetricPair, judge_pair};
+use crate::judge::judge_pair;
 use crate::judgement::Classification;
 use crate::noise::JavaRandom;
+use crate::pairs::MetricPair;
 use serde_json::{Value, json};
 
 /// Less history than this says nothing about how a metric varies.

@@ -1,9 +1,10 @@
 //! The report of a judgement: one JSON document, or one HTML page that needs nothing else.
 
 use crate::config::{CanaryConfig, Thresholds};
-use crate::judge::{MetricPair, TOLERANCE};
+use crate::judge::TOLERANCE;
 use crate::judgement::{Classification, Judgement, MetricResult, Verdict, double};
 use crate::mann_whitney::Interval;
+use crate::pairs::MetricPair;
 use crate::statistics::percentile;
 use serde_json::{Value, json};
 use std::fmt::Write;

@@ -27,7 +27,7 @@ pub(crate) fn score(
         .count();
     let failure = scored
         .iter()
-        .find(|result| result.critical && result.classification != Classification::Pass);
+        .find(|result| result.critical && !passed(result));
     let (score, reason) = if let Some(failure) = failure {
         let reason = failure.reason.as_deref().unwrap_or("null");
         (0.0, format!("Canary Failed: {reason}"))
@@ -35,7 +35,13 @@ pub(crate) fn score(
         let reason = "Canary Failed: 50% or more metrics returned NODATA";
         (0.0, reason.to_owned())
     } else {
-        (summary_score(&groups, weights), String::new())
+        let sum = summary_score(&groups, weights);
+        // Groups add up to something without a metric that passed: one without data counts as 100.
+        if mode == Mode::Default && sum > 0.0 && !scored.iter().any(|result| passed(result)) {
+            (0.0, "Canary Failed: no metric passed".to_owned())
+        } else {
+            (sum, String::new())
+        }
     };
     let verdict = if score >= thresholds.pass {
         Verdict::Pass
@@ -52,6 +58,10 @@ pub(crate) fn score(
     (groups, score)
 }
 
+fn passed(result: &MetricResult) -> bool {
+    result.classification == Classification::Pass
+}
+
 fn group_scores(scored: &[&MetricResult], mode: Mode) -> Vec<GroupScore> {
     let names = scored
         .iter()
@@ -62,7 +72,7 @@ fn group_scores(scored: &[&MetricResult], mode: Mode) -> Vec<GroupScore> {
         .map(|name| (name, 0, 0))
         .collect();
     for result in scored {
-        let passed = u32::from(result.classification == Classification::Pass);
+        let passes_one = u32::from(passed(result));
         let counted = u32::from(match result.classification {
             Classification::Pass
             | Classification::High
@@ -73,7 +83,7 @@ fn group_scores(scored: &[&MetricResult], mode: Mode) -> Vec<GroupScore> {
         });
         for group in result.groups.iter().flatten() {
             if let Some((_, passes, total)) = tallies.iter_mut().find(|(name, ..)| name == group) {
-                *passes += passed;
+                *passes += passes_one;
                 *total += counted;
             }
         }

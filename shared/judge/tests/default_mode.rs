@@ -198,3 +198,57 @@ fn the_seed_of_a_line_seeds_its_noise() {
     case["seed"] = json!(2);
     assert_ne!(evaluate_case(&case, ORIGINAL), first);
 }
+
+#[test]
+fn infinite_values_are_an_error_even_where_both_sides_have_them() {
+    let infinite = f64::INFINITY;
+    for pair in [
+        (
+            &[infinite, infinite][..],
+            &[infinite, infinite, infinite][..],
+        ),
+        (&[1.0, infinite], &[1.0, infinite]),
+        (&[-infinite], &[-infinite]),
+    ] {
+        differs(
+            &case(json!({}), &[pair]),
+            "Pass 100.0 Pass",
+            "Fail 0.0 Error",
+        );
+    }
+}
+
+#[test]
+fn above_a_negative_baseline_the_mean_ratio_is_the_originals_and_cles_sees_the_rise() {
+    let case = |measure: &str| {
+        let config = json!({ "effectSize": { "measure": measure, "allowedIncrease": 0.9 } });
+        let baseline = [-10.0, -11.0, -9.0, -10.5, -9.5, -10.2, -9.8, -10.1];
+        case(config, &[(&baseline, &baseline.map(|value| value * 0.5))])
+    };
+    differs(&case("meanRatio"), "Pass 100.0 Pass", "Pass 100.0 Pass");
+    differs(&case("cles"), "Fail 0.0 High", "Fail 0.0 High");
+}
+
+#[test]
+fn a_canary_of_which_no_metric_passes_never_passes() {
+    let metric = |name: &str, group: &str| json!({ "name": name, "groups": [group] });
+    let pair = |name: &str, canary: Value| json!({ "name": name, "values": { "control": [1, 2, 3, 1, 2, 3, 1, 2], "experiment": canary } });
+    let worse = json!([9, 8, 9, 8, 9, 8, 9, 8]);
+    let case = json!({
+        "config": {
+            "metrics": [metric("a", "unweighted"), metric("b", "unweighted"), metric("c", "weighted")],
+            "classifier": { "groupWeights": { "weighted": 100 } },
+        },
+        "thresholds": { "pass": 95, "marginal": 75 },
+        "pairs": [pair("a", worse.clone()), pair("b", worse), pair("c", json!([]))],
+    });
+    differs(
+        &case,
+        "Pass 100.0 High High Nodata",
+        "Fail 0.0 High High Nodata",
+    );
+    assert_eq!(
+        evaluate_case(&case, Mode::Default)["score"]["classificationReason"],
+        "Canary Failed: no metric passed"
+    );
+}

@@ -185,3 +185,22 @@ fn all_problems_are_told_at_once() {
                 "path": "$.metrics[0].name", "message": "`name` is missing", "hint": "" })
     );
 }
+
+#[test]
+fn a_data_requirement_that_zeros_meet_and_a_wrapped_configuration_are_told() {
+    let analysis =
+        json!({ "direction": "increase", "mustHaveData": true, "nanStrategy": "replace" });
+    let config = json!({
+        "metrics": [{ "name": "m", "groups": ["g"], "analysisConfigurations": { "canary": analysis } }],
+        "classifier": { "groupWeights": { "g": 100 } },
+    });
+    let codes = |config: &Value| -> Vec<&'static str> {
+        lint(config, None)
+            .iter()
+            .map(|problem| problem.code)
+            .collect()
+    };
+    assert_eq!(codes(&config), ["data-requirement-without-effect"]);
+    let wrapped = json!({ "canaryConfig": config, "executionRequest": {} });
+    assert_eq!(codes(&wrapped), ["wrapped-configuration"]);
+}

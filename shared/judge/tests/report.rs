@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use gennaker_judge::{
-    CanaryConfig, Judgement, Look, MetricPair, Mode, Report, Thresholds, Verdict, judge,
-    judge_with_report,
+    CanaryConfig, Judgement, Look, MetricPair, MetricPairs, Mode, Report, Thresholds, Verdict,
+    judge, judge_with_report,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -135,8 +135,14 @@ fn a_page_is_made_from_the_files_of_the_command() {
     });
     let metrics = json!({ "pairs": [{ "name": "m", "values": { "control": [1, 2, null], "experiment": [2, 1] } }] });
     let thresholds = json!({ "pass": 95, "marginal": 75 });
-    let (judgement, page) =
-        judge_with_report(&config, &metrics, &thresholds, Mode::Default, "shop").unwrap();
+    let (judgement, page) = judge_with_report(
+        &config,
+        MetricPairs::of(&metrics),
+        &thresholds,
+        Mode::Default,
+        "shop",
+    )
+    .unwrap();
     assert_eq!(judgement.score.verdict, Verdict::Pass);
     assert!(page.contains("<h1>shop</h1>") && page.contains("Pass with 100"));
 }

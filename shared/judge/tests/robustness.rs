@@ -63,6 +63,12 @@ const THRESHOLDS: Thresholds = Thresholds {
     marginal: 75.0,
 };
 
+/// A metric's two series, its settings, and the groups it is in.
+fn metric() -> impl Strategy<Value = (Vec<f64>, Vec<f64>, Value, Vec<&'static str>)> {
+    let groups = prop::sample::subsequence(vec!["a", "b", "c"], 1..=2);
+    (series(), series(), settings(), groups)
+}
+
 /// Any JSON, with the fields of a case likely at every level.
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
@@ -122,6 +128,60 @@ proptest! {
             judge(&config, &pairs, THRESHOLDS, Mode::Default).unwrap().to_json(),
             judgement.to_json()
         );
+    }
+
+    #[test]
+    fn no_mix_of_odd_metrics_passes_by_accident(
+        metrics in prop::collection::vec(metric(), 1..5),
+        weights in prop::sample::select(vec![
+            json!({}), json!({ "a": 100 }), json!({ "a": 50, "b": 50 }), json!({ "a": 30, "unknown": 30 }),
+            json!({ "a": 80, "b": 80 }), json!({ "unknown": 0, "c": 100 }),
+        ]),
+    ) {
+        let configured: Vec<Value> = metrics
+            .iter()
+            .enumerate()
+            .map(|(number, (_, _, settings, groups))| json!({
+                "name": number.to_string(), "groups": groups, "analysisConfigurations": { "canary": settings },
+            }))
+            .collect();
+        let config = json!({ "metrics": configured, "classifier": { "groupWeights": weights } });
+        let config = CanaryConfig::parse(&config).unwrap();
+        let pairs: Vec<MetricPair> = metrics
+            .iter()
+            .enumerate()
+            .map(|(number, (baseline, canary, ..))| MetricPair {
+                name: number.to_string(),
+                ..pair(baseline.clone(), canary.clone())
+            })
+            .collect();
+        let judgement = judge(&config, &pairs, THRESHOLDS, Mode::Default).unwrap();
+        let verdict = judgement.score.verdict;
+        let mut passed = 0;
+        for (result, (baseline, canary, settings, _)) in judgement.results.iter().zip(&metrics) {
+            let classification = result.classification;
+            let infinite = baseline.iter().chain(canary).any(|value| value.is_infinite());
+            if infinite && settings["outliers"]["strategy"] == "keep" {
+                prop_assert_ne!(classification, Classification::Pass);
+            }
+            match settings["direction"].as_str() {
+                Some("increase") => prop_assert_ne!(classification, Classification::Low),
+                Some("decrease") => prop_assert_ne!(classification, Classification::High),
+                _ => {}
+            }
+            if settings["muted"] == true {
+                continue;
+            }
+            passed += u32::from(classification == Classification::Pass);
+            if settings["critical"] == true
+                && matches!(classification, Classification::Error | Classification::Nodata)
+            {
+                prop_assert_eq!(verdict, Verdict::Fail);
+            }
+        }
+        if passed == 0 {
+            prop_assert_eq!(verdict, Verdict::Fail);
+        }
     }
 
     #[test]

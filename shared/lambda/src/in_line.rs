@@ -251,6 +251,7 @@ impl<'a> InLine<'a> {
             started,
             prefix: self.invocation.prefix,
             store: self.invocation.store,
+            look: self.invocation.look,
             scope: self.invocation.scope,
             within: Some(recorded),
         };

@@ -2,7 +2,7 @@
 
 use gennaker_cloud::store::IntentAnswer;
 use gennaker_cloud::store::children::Watcher;
-use gennaker_cloud::{CloudError, Key, Store};
+use gennaker_cloud::{CloudError, Key, Look, Store};
 use gennaker_domain::child::{self, Watched};
 use gennaker_domain::rollup::Records;
 use gennaker_domain::{Execution, ExecutionId, Intent, Plan, PlanStage, Run};
@@ -38,6 +38,7 @@ pub struct Invocation<'a> {
     /// Prefix of this installation's functions and machines.
     pub prefix: &'a str,
     pub(crate) store: &'a Store,
+    pub(crate) look: Option<&'a Look>,
     pub(crate) scope: &'a Scope<'a>,
     /// The stage of the plan that runs this one in line; see [`crate::in_line`].
     pub(crate) within: Option<&'a PlanStage>,
@@ -106,6 +107,31 @@ impl Invocation<'_> {
             started: self.started.max(began),
             ..*self
         }
+    }
+
+    /// The same call, seeing the world like that. `store` is the look's own ([`Look::store`]): what only looks writes
+    /// nothing.
+    #[must_use]
+    pub fn seeing<'b>(&'b self, look: &'b Look, store: &'b Store) -> Invocation<'b> {
+        Invocation {
+            look: Some(look),
+            store,
+            ..*self
+        }
+    }
+
+    /// How this call sees the world; none is as one that acts, which shares nothing with other calls.
+    #[must_use]
+    pub fn look(&self) -> Option<&Look> {
+        self.look
+    }
+
+    /// Asked before a change that neither the intent log nor a [`Look`]'s own ports and store stand in front of.
+    ///
+    /// # Errors
+    /// [`CloudError::OnlyLooking`].
+    pub fn may_change(&self) -> Result<(), CloudError> {
+        self.look.map_or(Ok(()), Look::may_change)
     }
 
     /// Whether a person asked this stage to wait no more. That is no skip of the stage: it ends as if its time had come.

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod caller;
 pub mod entry;
 pub mod http_event;
 pub mod in_line;
@@ -16,6 +17,7 @@ pub mod stage;
 pub mod tell;
 pub mod wake;
 
+pub use caller::caller;
 pub use entry::{Error, Function, FunctionError, run_function, run_stage};
 pub use gennaker_cloud::Connection;
 pub use http_event::{HttpAnswer, HttpEvent, HttpEventError};

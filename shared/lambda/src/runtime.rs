@@ -359,6 +359,7 @@ impl<S: Stage> Runtime<S> {
             started,
             prefix: &self.prefix,
             store: &self.store,
+            look: None,
             scope: &scope,
             within: None,
         };
@@ -899,6 +900,7 @@ impl<S: Stage> Runtime<S> {
             started: record.start_time.unwrap_or(call.now),
             prefix: &self.prefix,
             store: &self.store,
+            look: None,
             scope: &scope,
             within: None,
         };

@@ -14,6 +14,13 @@ pub trait Tell: Send + Sync {
     async fn tell(&self, occasion: Value) -> Result<(), CloudError>;
 }
 
+/// The calls of [`Tell`], with the IAM actions that they need.
+pub mod calls {
+    gennaker_cloud::calls! { "Tell":
+        TELL = "tell" => ["lambda:InvokeFunction"];
+    }
+}
+
 /// Invokes the function `<prefix>-notify` asynchronously.
 #[derive(Clone, Debug)]
 pub struct NotifyFunction {

@@ -12,6 +12,13 @@ pub trait Wake: Send + Sync {
     async fn wake(&self, event: Value) -> Result<(), CloudError>;
 }
 
+/// The calls of [`Wake`], with the IAM actions that they need.
+pub mod calls {
+    gennaker_cloud::calls! { "Wake":
+        WAKE = "wake" => ["lambda:InvokeFunction"];
+    }
+}
+
 /// Invokes the function `<prefix>-wake` asynchronously.
 #[derive(Clone, Debug)]
 pub struct WakeFunction {

@@ -12,6 +12,8 @@ pub enum Standing {
     AsStored,
     /// It was asked again, or the execution began anew: another message asks.
     Superseded,
+    /// The execution was canceled before anybody decided.
+    Canceled,
     /// The execution is over.
     Over,
 }
@@ -68,6 +70,7 @@ fn heading(approval: &Approval, standing: Standing) -> String {
         }
         (_, State::Expired { .. }) => "nobody decided in time".to_owned(),
         (Standing::Superseded, State::Pending) => "superseded, another message asks".to_owned(),
+        (Standing::Canceled, State::Pending) => "canceled, nobody has to answer".to_owned(),
         (Standing::Over, State::Pending) => "the execution is over".to_owned(),
         (Standing::AsStored, State::Pending) => {
             format!("{} needs an answer", approval.question.name)

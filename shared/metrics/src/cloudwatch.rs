@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::source::MISSING;
 use crate::{MetricsError, Scope, template};
 
 /// One line of a `GetMetricData` request.
@@ -137,7 +138,7 @@ fn metric(
             .get(name)
             .and_then(Value::as_str)
             .filter(|text| !text.trim().is_empty())
-            .ok_or_else(|| MetricsError::query(&field, "is missing"))
+            .ok_or_else(|| MetricsError::query(&field, MISSING))
             .and_then(|text| expand(&field, text))
     };
     let dimensions = match query.get("dimensions") {

@@ -8,6 +8,6 @@ pub mod source;
 pub mod template;
 
 pub use error::MetricsError;
-pub use mix::{MAX_POINTS, MAX_SERIES, Pair, mix};
+pub use mix::{MAX_POINTS, MAX_POINTS_OF_A_SIDE, MAX_SERIES, Pair, mix};
 pub use scope::{Scope, Series};
 pub use source::{Account, Credentials, Method, Request, Source};

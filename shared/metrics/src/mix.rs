@@ -6,6 +6,8 @@ use crate::{MetricsError, Series};
 pub const MAX_SERIES: usize = 10_000;
 /// Points of one metric that are looked at, both sides together.
 pub const MAX_POINTS: usize = 10_000_000;
+/// Points of one side's answer, missing ones counted: 40 MB.
+pub const MAX_POINTS_OF_A_SIDE: usize = MAX_POINTS / 2;
 
 /// The two sides of one series, which the judge compares.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,11 +44,7 @@ pub fn mix(control: &[Series], experiment: &[Series]) -> Result<Vec<Pair>, Metri
         .chain(experiment)
         .map(|series| series.values.len().max(series.expected_points()))
         .fold(0, usize::saturating_add);
-    if points > MAX_POINTS {
-        return Err(MetricsError::Mix(format!(
-            "more than {MAX_POINTS} points; take a longer step"
-        )));
-    }
+    points_are_not_too_many(points)?;
     let by_tags = |side: &str, list: &'_ [Series]| {
         let mut found: BTreeMap<BTreeMap<String, String>, usize> = BTreeMap::new();
         for (index, series) in list.iter().enumerate() {
@@ -78,6 +76,23 @@ pub fn mix(control: &[Series], experiment: &[Series]) -> Result<Vec<Pair>, Metri
         (false, true) => controls.keys().collect(),
         _ => controls.keys().chain(experiments.keys()).collect(),
     };
+    // A side that has no such series gets one of missing points: ten thousand of them may be more than there is room for.
+    let length = |list: &[Series], index: Option<&usize>, template: &Series| {
+        let series = index.and_then(|index| list.get(*index));
+        series.map_or(template.expected_points(), |series| {
+            series.values.len().max(series.expected_points())
+        })
+    };
+    let filled = tags
+        .iter()
+        .flat_map(|tags| {
+            [
+                length(control, controls.get(*tags), control_first),
+                length(experiment, experiments.get(*tags), experiment_first),
+            ]
+        })
+        .fold(0, usize::saturating_add);
+    points_are_not_too_many(filled)?;
     let side = |list: &[Series], index: Option<&usize>, template: &Series| match index
         .and_then(|index| list.get(*index))
     {
@@ -92,6 +107,15 @@ pub fn mix(control: &[Series], experiment: &[Series]) -> Result<Vec<Pair>, Metri
             experiment: side(experiment, experiments.get(tags), experiment_first),
         })
         .collect())
+}
+
+fn points_are_not_too_many(points: usize) -> Result<(), MetricsError> {
+    if points > MAX_POINTS {
+        return Err(MetricsError::Mix(format!(
+            "more than {MAX_POINTS} points; take a longer step"
+        )));
+    }
+    Ok(())
 }
 
 fn padded(series: &Series) -> Vec<f64> {
@@ -191,6 +215,15 @@ mod tests {
         assert!(refused(&one, &[series(&[("host", "a")], &[1.0])]).contains("host"));
         assert!(refused(&[one[0].clone(), one[0].clone()], &one).contains("aggregate"));
         assert!(refused(&[], &one).contains("no series"));
+        // A hundred series whose other side would be a hundred times as many missing points as there are points.
+        let long = [Series {
+            end: 60_000 * 200_000,
+            ..series(&[], &[1.0])
+        }];
+        let tagged: Vec<Series> = (0..100)
+            .map(|host| series(&[("host", &host.to_string())], &[1.0]))
+            .collect();
+        assert!(refused(&long, &tagged).contains("longer step"));
         let endless = Series {
             end: i64::MAX,
             step_millis: 1,

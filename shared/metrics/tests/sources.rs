@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use gennaker_metrics::cloudwatch::{self, What};
-use gennaker_metrics::source::{parse, query_text, request};
-use gennaker_metrics::{Account, Credentials, Method, Scope, Source};
+use gennaker_metrics::source::{check, parse, query_text, request};
+use gennaker_metrics::{Account, Credentials, MAX_SERIES, Method, Scope, Source};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -254,7 +254,7 @@ fn answers_become_series() {
         format!("{:?}", values(Source::NewRelic, newrelic)),
         "Ok([[1.5, 2.5, NaN]])"
     );
-    let signalfx = "event: control-message\ndata: {\"event\":\"STREAM_START\"}\n\nevent: data\ndata: {\ndata: \"data\":[{\"tsId\":\"A\",\"value\":3}],\"logicalTimestampMs\":1}\n\nevent: data\ndata: {\"data\":[],\"logicalTimestampMs\":2}\n\n";
+    let signalfx = "event: control-message\ndata: {\"event\":\"STREAM_START\"}\n\nevent: data\ndata: {\ndata: \"data\":[{\"tsId\":\"A\",\"value\":3}],\"logicalTimestampMs\":1}\n\nevent: data\ndata: {\"data\":[],\"logicalTimestampMs\":2}\n\nevent: control-message\ndata: {\"event\":\"END_OF_CHANNEL\"}\n\n";
     assert_eq!(
         format!("{:?}", values(Source::SignalFx, signalfx)),
         "Ok([[3.0, NaN]])"
@@ -339,7 +339,17 @@ fn anything_else_is_an_error_that_names_the_store_and_shows_the_beginning() {
             "event: data\ndata: {\"data\":[{\"value\":1},{\"value\":2}]}\n\n",
             "aggregate",
         ),
-        (Source::Graphite, r#"{"a":1}"#, "no list"),
+        (
+            Source::SignalFx,
+            "event: control-message\ndata: {\"event\":\"STREAM_START\"}\n\nevent: data\ndata: {\"data\":[{\"value\":1}]}\n\n",
+            "broke off after 1 points",
+        ),
+        (
+            Source::SignalFx,
+            "event: control-message\ndata: {\"event\":\"CHANNEL_ABORT\",\"abortInfo\":{\"sf_job_abortReason\":\"too slow\"}}\n\n",
+            "too slow",
+        ),
+        (Source::Graphite, r#"{"a":1}"#, "a list of targets"),
         (
             Source::Graphite,
             r#"[{"datapoints":[[1]]}]"#,
@@ -352,6 +362,49 @@ fn anything_else_is_an_error_that_names_the_store_and_shows_the_beginning() {
             "{told}"
         );
     }
+}
+
+/// Answers whose series take far more room than their text.
+#[test]
+fn an_answer_that_would_not_fit_into_memory_is_refused_while_it_is_read() {
+    let year = r#"{"start":0,"end":31536000000,"interval":10,"pointlist":[]}"#;
+    let datadog = format!(r#"{{"series":[{}]}}"#, vec![year; 1_000].join(","));
+    let empty = r#"{"metric":{},"values":[]}"#;
+    let prometheus = format!(
+        r#"{{"status":"success","data":{{"result":[{}]}}}}"#,
+        vec![empty; MAX_SERIES + 1].join(",")
+    );
+    let graphite = format!(
+        "[{}]",
+        vec![r#"{"datapoints":[]}"#; MAX_SERIES + 1].join(",")
+    );
+    for (source, body, part) in [
+        (Source::Datadog, datadog, "longer step"),
+        (Source::Prometheus, prometheus, "has to aggregate"),
+        (Source::Graphite, graphite, "has to aggregate"),
+    ] {
+        let told = values(source, &body).unwrap_err();
+        assert!(told.contains(part), "{told}");
+    }
+}
+
+#[test]
+fn a_long_answer_is_read_and_the_last_one_may_still_be_wrong() {
+    let points: Vec<String> = (0..200_000)
+        .map(|second| format!(r#"[{},"{}"]"#, 1_767_225_600 + second, second % 97))
+        .collect();
+    let answer = |points: &str| {
+        format!(
+            r#"{{"status":"success","data":{{"resultType":"matrix","result":[{{"metric":{{}},"values":[{points}]}}]}}}}"#
+        )
+    };
+    let whole = answer(&points.join(","));
+    let found = values(Source::Prometheus, &whole).unwrap();
+    assert_eq!((found[0].len(), found[0][96]), (200_000, 96.0));
+    let told = values(Source::Prometheus, &answer(&(points.join(",") + ",[1]"))).unwrap_err();
+    assert!(told.contains("no [time, \"value\"]: `[1]`"), "{told}");
+    let told = values(Source::Prometheus, &whole[..whole.len() / 2]).unwrap_err();
+    assert!(told.contains("no JSON"), "{told}");
 }
 
 #[test]
@@ -408,6 +461,44 @@ fn cloudwatch_is_asked_for_a_metric_or_an_expression_over_several() {
             .unwrap_err()
             .to_string();
         assert!(told.contains(part), "{told}");
+    }
+}
+
+#[test]
+fn a_query_is_checked_without_a_scope_as_far_as_it_can_be() {
+    for (query, told) in [
+        (
+            json!({ "type": "stackdriver" }),
+            "`stackdriver` is not served",
+        ),
+        (
+            json!({ "type": "prometheus", "resourceType": "aws_ec2_instance" }),
+            "metricName: is missing",
+        ),
+        (
+            json!({ "type": "cloudwatch", "metricName": "x" }),
+            "namespace: is missing",
+        ),
+        (
+            json!({ "type": "cloudwatch", "expression": "a", "metrics": [{ "id": "a" }] }),
+            "metrics[0].namespace: is missing",
+        ),
+        (json!({ "type": "newrelic" }), "select: is missing"),
+        (json!({ "type": "signalfx" }), "metricName: is missing"),
+        (json!({ "type": "graphite" }), "metricName: is missing"),
+        (json!({ "type": "datadog" }), "metricName: is missing"),
+    ] {
+        let error = check(&Value::Null, &query).unwrap_err().to_string();
+        assert!(error.contains(told), "{query}: {error}");
+    }
+    // A stage's scopes may bind these.
+    for query in [
+        json!({ "type": "datadog", "customInlineTemplate": "avg:x{$\\{whose}}" }),
+        json!({ "type": "prometheus", "customInlineTemplate": "PromQL:up{${labels}}" }),
+        json!({ "namespace": "shop", "metricName": "${which}" }),
+        json!({ "type": "newrelic", "select": "count(*) FROM T" }),
+    ] {
+        check(&Value::Null, &query).unwrap();
     }
 }
 

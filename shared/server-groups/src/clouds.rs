@@ -1,15 +1,23 @@
 //! Accounts and regions, and the ports to each.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use gennaker_cloud::alarms::AwsAlarms;
 use gennaker_cloud::auto_scaling::AwsAutoScaling;
 use gennaker_cloud::instance_refresh::AwsInstanceRefreshes;
 use gennaker_cloud::load_balancing::AwsLoadBalancing;
-use gennaker_cloud::{Account, Alarms, AutoScaling, Connection, InstanceRefreshes, LoadBalancing};
+use gennaker_cloud::{
+    Account, Alarms, AutoScaling, Connection, InstanceProfiles, InstanceRefreshes, LoadBalancing,
+    Look, Quotas,
+};
 use gennaker_domain::Run;
+use gennaker_http::{AwsInstanceProfiles, AwsQuotas};
 use gennaker_lambda::{Invocation, StageError};
+
+use crate::observations::{Observations, Sight};
+use crate::seen;
 
 /// One account and region with its ports.
 #[derive(Clone)]
@@ -26,6 +34,12 @@ pub struct Place {
     pub instance_refreshes: Arc<dyn InstanceRefreshes>,
     /// CloudWatch's alarms there.
     pub alarms: Arc<dyn Alarms>,
+    /// What the ports share with other calls; none where nothing is kept.
+    pub sight: Option<Sight>,
+    /// The account's quotas there.
+    pub quotas: Arc<dyn Quotas>,
+    /// The account's instance profiles.
+    pub instance_profiles: Arc<dyn InstanceProfiles>,
 }
 
 impl std::fmt::Debug for Place {
@@ -39,13 +53,28 @@ impl std::fmt::Debug for Place {
 pub trait Clouds: Send + Sync {
     /// The ports of that account in that region.
     async fn at(&self, account: &Account, region: &str, run: &Run) -> Place;
+
+    /// The same for whoever only reads, one for all executions; none where there is nothing to share.
+    async fn reading(&self, _account: &Account, _region: &str) -> Option<Place> {
+        None
+    }
+
+    /// What this process has seen there; none where nothing is kept, and every call reads for itself.
+    fn observations(&self) -> Option<&Observations> {
+        None
+    }
 }
 
-/// AWS.
+/// AWS. Clones share what was seen, and the sessions that read.
 #[derive(Clone, Debug)]
 pub struct AwsClouds {
     connection: Connection,
+    observations: Arc<Observations>,
+    reading: Arc<Mutex<Reading>>,
 }
+
+/// The places that are only read from, by role and region.
+type Reading = BTreeMap<(Option<String>, String), Place>;
 
 impl AwsClouds {
     /// Over this connection, with the role of each account.
@@ -53,7 +82,24 @@ impl AwsClouds {
     pub fn new(connection: &Connection) -> Self {
         Self {
             connection: connection.clone(),
+            observations: Arc::default(),
+            reading: Arc::default(),
         }
+    }
+}
+
+/// The ports of a connection.
+fn connected(account: &Account, region: &str, connection: &Connection) -> Place {
+    Place {
+        account: account.clone(),
+        region: region.to_owned(),
+        auto_scaling: Arc::new(AwsAutoScaling::new(connection)),
+        load_balancing: Arc::new(AwsLoadBalancing::new(connection)),
+        instance_refreshes: Arc::new(AwsInstanceRefreshes::new(connection)),
+        alarms: Arc::new(AwsAlarms::new(connection)),
+        quotas: Arc::new(AwsQuotas::new(connection)),
+        instance_profiles: Arc::new(AwsInstanceProfiles::new(connection)),
+        sight: None,
     }
 }
 
@@ -61,14 +107,22 @@ impl AwsClouds {
 impl Clouds for AwsClouds {
     async fn at(&self, account: &Account, region: &str, run: &Run) -> Place {
         let connection = account.connection(&self.connection, region, run).await;
-        Place {
-            account: account.clone(),
-            region: region.to_owned(),
-            auto_scaling: Arc::new(AwsAutoScaling::new(&connection)),
-            load_balancing: Arc::new(AwsLoadBalancing::new(&connection)),
-            instance_refreshes: Arc::new(AwsInstanceRefreshes::new(&connection)),
-            alarms: Arc::new(AwsAlarms::new(&connection)),
+        connected(account, region, &connection)
+    }
+
+    async fn reading(&self, account: &Account, region: &str) -> Option<Place> {
+        let key = (account.role.clone(), region.to_owned());
+        let kept = || self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = kept().get(&key) {
+            return Some(known.clone());
         }
+        let connection = account.reading_connection(&self.connection, region).await;
+        let place = connected(account, region, &connection);
+        Some(kept().entry(key).or_insert(place).clone())
+    }
+
+    fn observations(&self) -> Option<&Observations> {
+        Some(&self.observations)
     }
 }
 
@@ -93,7 +147,17 @@ pub async fn place(
             ),
         ));
     }
-    Ok(clouds.at(&account, region, invocation.run).await)
+    let acting = clouds.at(&account, region, invocation.run).await;
+    let Some(observations) = clouds.observations() else {
+        // Nothing stands in front of these ports.
+        if invocation.look().is_some_and(Look::is_glance) {
+            invocation.may_change()?;
+        }
+        return Ok(acting);
+    };
+    let reading = clouds.reading(&account, region).await;
+    let sight = observations.sight(&account, region, invocation);
+    Ok(seen::place(acting, reading, &sight))
 }
 
 /// The record of an account.

@@ -1,5 +1,6 @@
 //! A group is emptied, then deleted.
 
+use gennaker_cloud::alarms::is_of;
 use gennaker_cloud::auto_scaling::Group;
 use gennaker_domain::Intent;
 use gennaker_domain::deployment::Capacity;
@@ -84,8 +85,20 @@ pub async fn advance(place: &Place, name: &str) -> Result<Progress, StageError> 
     if left > 0 {
         return going(format!("{left} instances of `{name}` left"));
     }
+    delete_alarms(place, name).await?;
     place.auto_scaling.delete_group(name).await?;
     going(format!("server group `{name}` is being deleted"))
+}
+
+/// The alarms of the group's scaling policies that are the group's alone: the policies go with the group, and nothing
+/// would ever be called by them again.
+async fn delete_alarms(place: &Place, name: &str) -> Result<(), StageError> {
+    let mut alarms = place.auto_scaling.policy_alarms(name).await?;
+    alarms.retain(|alarm| is_of(alarm, name));
+    if !alarms.is_empty() {
+        place.alarms.delete(&alarms).await?;
+    }
+    Ok(())
 }
 
 /// Undoes an intent to destroy as far as it can be undone: a group that is still there gets its size back.

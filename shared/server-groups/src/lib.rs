@@ -8,11 +8,14 @@ pub mod destruction;
 pub mod guard;
 pub mod guarded;
 pub mod launch_template;
+pub mod observations;
 pub mod observe;
 pub mod predecessor;
+mod seen;
 pub mod sizing;
 pub mod targets;
 pub mod traffic;
 
 pub use clouds::{AwsClouds, Clouds, Place};
 pub use guarded::Guarded;
+pub use observations::Observations;

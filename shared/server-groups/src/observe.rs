@@ -29,15 +29,22 @@ pub async fn cluster(place: &Place, cluster: &str) -> Result<Vec<ServerGroup>, C
 /// # Errors
 /// Those of Auto Scaling.
 pub async fn cluster_groups(place: &Place, cluster: &str) -> Result<Vec<Group>, CloudError> {
-    let mut groups: Vec<Group> = place
-        .auto_scaling
-        .all_groups()
-        .await?
-        .into_iter()
-        .filter(|group| {
-            !group.deleting && naming::parse(&group.name).cluster.as_deref() == Some(cluster)
-        })
-        .collect();
+    let mut groups = all_cluster_groups(place, cluster).await?;
+    groups.retain(|group| !group.deleting);
+    Ok(groups)
+}
+
+/// The same with those that are being deleted: their names are taken until they are gone.
+///
+/// # Errors
+/// Those of Auto Scaling.
+pub async fn all_cluster_groups(place: &Place, cluster: &str) -> Result<Vec<Group>, CloudError> {
+    let known = place.sight.as_ref().and_then(|s| s.membership(cluster));
+    let mut groups = match known {
+        Some(names) => place.auto_scaling.groups(&names).await?,
+        None => place.auto_scaling.all_groups().await?,
+    };
+    groups.retain(|group| naming::parse(&group.name).cluster.as_deref() == Some(cluster));
     groups.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(groups)
 }
@@ -70,7 +77,8 @@ pub async fn server_group(place: &Place, name: &str) -> Result<Option<ServerGrou
     Ok(with_health(place, &[group]).await?.pop())
 }
 
-/// Adds what the target groups say, each of them asked once.
+/// Adds what the target groups say, each of them asked once, and none of them about a group whose instances all boot or
+/// go: Auto Scaling registers an instance when it comes into service.
 ///
 /// # Errors
 /// Those of Elastic Load Balancing.
@@ -78,7 +86,7 @@ pub async fn with_health(place: &Place, groups: &[Group]) -> Result<Vec<ServerGr
     let mut targets = Targets::new();
     for arn in groups
         .iter()
-        .filter(|group| !group.instances.is_empty())
+        .filter(|group| group.instances.iter().any(may_be_registered))
         .flat_map(watching)
     {
         if let std::collections::btree_map::Entry::Vacant(entry) = targets.entry(arn) {
@@ -99,6 +107,19 @@ pub fn without_health(place: &Place, groups: &[Group]) -> Vec<ServerGroup> {
         .iter()
         .map(|group| server_group_of(place, group, &Targets::new()))
         .collect()
+}
+
+fn is_booting(lifecycle_state: &str) -> bool {
+    lifecycle_state.starts_with("Pending") || lifecycle_state.starts_with("Warmed")
+}
+
+fn is_going(lifecycle_state: &str) -> bool {
+    lifecycle_state.starts_with("Terminat")
+}
+
+fn may_be_registered(instance: &GroupInstance) -> bool {
+    let state = instance.lifecycle_state.as_str();
+    !is_booting(state) && !is_going(state)
 }
 
 /// The target groups that may know an instance of the group: attached, or detached by us and perhaps still draining.
@@ -126,7 +147,7 @@ fn server_group_of(place: &Place, group: &Group, targets: &Targets) -> ServerGro
             .instances
             .iter()
             // One that is on its way out is no instance of the group any more.
-            .filter(|instance| !instance.lifecycle_state.starts_with("Terminat"))
+            .filter(|instance| !is_going(&instance.lifecycle_state))
             .map(|instance| instance_of(instance, group, &watching, targets))
             .collect(),
         suspended_processes: group.suspended_processes.clone(),
@@ -199,9 +220,7 @@ fn platform_state(instance: &GroupInstance) -> HealthState {
     }
     match instance.lifecycle_state.as_str() {
         "InService" => HealthState::Unknown,
-        state if state.starts_with("Pending") || state.starts_with("Warmed") => {
-            HealthState::Starting
-        }
+        state if is_booting(state) => HealthState::Starting,
         _ => HealthState::Down,
     }
 }

@@ -53,7 +53,7 @@ pub async fn find(
             });
             continue;
         }
-        let groups = observe::cluster_groups(&place, &subject.cluster).await?;
+        let groups = candidates(&place, &subject).await?;
         shows_what_was_made(invocation, &subject, &place, &groups)?;
         let name = chosen(invocation, &subject, &place, &groups)?;
         let group = groups.into_iter().find(|group| group.name == name);
@@ -65,6 +65,19 @@ pub async fn find(
         });
     }
     Ok(found)
+}
+
+/// The groups to choose from: the one that the stage names, or those of its cluster, which takes the list of a region.
+async fn candidates(place: &Place, subject: &Subject) -> Result<Vec<Group>, StageError> {
+    let named = subject.server_group.as_ref();
+    let of_cluster =
+        |name: &&String| naming::parse(name).cluster.as_deref() == Some(&subject.cluster);
+    if let Some(name) = named.filter(of_cluster)
+        && let Some(group) = observe::group(place, name).await?
+    {
+        return Ok(vec![group]);
+    }
+    Ok(observe::cluster_groups(place, &subject.cluster).await?)
 }
 
 /// Refuses to choose from a list that lacks what this execution made a moment ago. A stage that names another group

@@ -99,6 +99,18 @@ impl Faults {
         self.state().calls.clone()
     }
 
+    /// How many calls there were so far.
+    #[must_use]
+    pub fn made(&self) -> usize {
+        self.state().calls.len()
+    }
+
+    /// Names of the calls from this number on.
+    #[must_use]
+    pub fn calls_from(&self, first: usize) -> Vec<String> {
+        self.state().calls.iter().skip(first).cloned().collect()
+    }
+
     /// How many planned faults struck.
     #[must_use]
     pub fn struck(&self) -> usize {

@@ -10,6 +10,7 @@ pub mod sample;
 pub mod saving;
 pub mod scheduler;
 pub mod strike;
+pub mod sts;
 pub mod world;
 
 pub use drive::{Drive, End, Strike, fault_everywhere};
@@ -23,4 +24,5 @@ pub use platform::{
 pub use saving::Saving;
 pub use scheduler::MemoryScheduler;
 pub use strike::at_every_call;
-pub use world::{Behaviour, Effect, Operation, World};
+pub use sts::{MemorySts, NamedCallers};
+pub use world::{Behaviour, Effect, Operation, Process, World};

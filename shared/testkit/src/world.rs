@@ -1,6 +1,7 @@
 //! One small linked world: Auto Scaling, EC2 and Elastic Load Balancing that keep state and know of each other.
 
 mod alarms;
+mod process;
 mod refreshes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,18 +9,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use gennaker_cloud::auto_scaling::{
-    AutoScaling, Group, GroupDetails, GroupInstance, NewGroup, TemplateVersion, WarmPool,
+    AutoScaling, CopiedScaling, Group, GroupDetails, GroupInstance, NAMES_PER_CALL, NewGroup,
+    TemplateVersion, WarmPool,
 };
 use gennaker_cloud::code_build::{Build, CodeBuild};
 use gennaker_cloud::ec2::{Ec2, Ec2Clouds, Image, LaunchData, SecurityGroup, Subnet};
 use gennaker_cloud::load_balancing::{LoadBalancing, TargetGroup, TargetHealth};
-use gennaker_cloud::{Account, CloudError};
+use gennaker_cloud::{Account, CloudError, InstanceProfiles, Quotas};
 use gennaker_domain::Run;
 use gennaker_domain::deployment::Capacity;
 use gennaker_domain::deployment::alarm_guard::AlarmState;
 use gennaker_server_groups::{Clouds, Place, traffic};
 
 use crate::Faults;
+
+pub use process::Process;
 
 /// How the world behaves; every number is a parameter, none a constant.
 #[derive(Clone, Debug)]
@@ -69,6 +73,8 @@ struct StoredGroup {
     details: GroupDetails,
     /// Names of scaling policies and scheduled actions.
     scaling: BTreeSet<String>,
+    /// Names of the alarms that its scaling policies go by.
+    alarms: BTreeSet<String>,
     warm_pool: Option<WarmPool>,
     warm_pool_gone_at: Option<i64>,
     /// What new instances are launched from while an instance refresh is at work.
@@ -90,6 +96,8 @@ pub enum Effect {
     PartlyDisabled(usize),
     /// In traffic again.
     Enabled,
+    /// An instance refresh of it began.
+    Refreshed,
     /// Its deletion began.
     Destroyed,
 }
@@ -116,6 +124,7 @@ struct Version {
     token: String,
     image: String,
     data: LaunchData,
+    deleted: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -129,6 +138,10 @@ struct StartedBuild {
 #[derive(Debug, Default)]
 struct State {
     now: i64,
+    /// Something may have changed since the clock last moved.
+    touched: bool,
+    /// When something changes by itself next, as of then.
+    next: Option<i64>,
     behaviour: Behaviour,
     groups: BTreeMap<String, StoredGroup>,
     templates: BTreeMap<String, Vec<Version>>,
@@ -139,6 +152,10 @@ struct State {
     subnets: Vec<Subnet>,
     security_groups: Vec<SecurityGroup>,
     key_pairs: Vec<String>,
+    /// How many vCPUs the account may run; none is as many as it likes.
+    vcpu_quota: Option<u64>,
+    /// Instance profiles that are not there; all others are.
+    missing_profiles: BTreeSet<String>,
     /// Instance types that the region does not offer; of all others there are enough.
     unoffered: BTreeSet<String>,
     /// By target group and instance: taken out by hand.
@@ -215,6 +232,7 @@ impl State {
                     let number: usize = template.version.parse().ok()?;
                     versions.get(number.checked_sub(1)?)
                 })
+                .filter(|version| !version.deleted)
                 .map(|version| version.image.clone())
                 .unwrap_or_default();
             while running < wanted && !suspended("Launch") {
@@ -276,12 +294,35 @@ impl State {
             .min()
     }
 
-    /// By key: whether the group takes traffic.
-    fn in_traffic(&self) -> BTreeMap<String, bool> {
+    /// Whether a group takes traffic; none where there is none.
+    fn takes_traffic(&self, key: &str) -> Option<bool> {
+        let stored = self.groups.get(key)?;
+        Some(!traffic::is_disabled(&stored.group))
+    }
+
+    /// How many healthy targets all target groups have together.
+    fn healthy_targets(&self) -> usize {
+        let known: BTreeSet<&String> = self.target_groups.iter().map(|g| &g.arn).collect();
+        let in_target_group = |stored: &StoredGroup, arn: &String| {
+            let out = |instance: &RunningInstance| {
+                let of = (arn.clone(), instance.id.clone());
+                !self.deregistered.is_empty() && self.deregistered.contains(&of)
+            };
+            let instances = stored.instances.iter();
+            instances.filter(|i| self.healthy(i) && !out(i)).count()
+        };
         self.groups
-            .iter()
-            .map(|(key, stored)| (key.clone(), !traffic::is_disabled(&stored.group)))
-            .collect()
+            .values()
+            .flat_map(|stored| {
+                stored
+                    .group
+                    .target_groups
+                    .iter()
+                    .map(move |arn| (stored, arn))
+            })
+            .filter(|(_, arn)| known.contains(arn))
+            .map(|(stored, arn)| in_target_group(stored, arn))
+            .sum()
     }
 
     fn note(&mut self, region: &str, group: &str, effect: Effect) {
@@ -368,6 +409,14 @@ impl State {
         targets
     }
 
+    /// A version of a launch template that was not deleted.
+    fn version(&self, template: &TemplateVersion) -> Option<&Version> {
+        let number: usize = template.version.parse().ok()?;
+        let versions = self.templates.get(&template.id)?;
+        let version = versions.get(number.checked_sub(1)?)?;
+        (!version.deleted).then_some(version)
+    }
+
     fn add_image(&mut self, id: &str, name: &str) {
         self.images.push(Image {
             id: id.to_owned(),
@@ -423,7 +472,15 @@ impl World {
         world
     }
 
+    /// To change something.
     fn lock(&self) -> MutexGuard<'_, State> {
+        let mut state = self.peek();
+        state.touched = true;
+        state
+    }
+
+    /// To read alone.
+    fn peek(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -540,13 +597,8 @@ impl World {
     #[must_use]
     pub fn launch_data(&self, name: &str) -> Option<LaunchData> {
         let template = self.group(name)?.launch_template?;
-        let number: usize = template.version.parse().ok()?;
         let state = self.lock();
-        let version = state
-            .templates
-            .get(&template.id)?
-            .get(number.checked_sub(1)?);
-        version.map(|version| version.data.clone())
+        state.version(&template).map(|version| version.data.clone())
     }
 
     /// The images that a group's living instances run, sorted; no call, never a fault.
@@ -575,24 +627,29 @@ impl World {
     /// Now, in the world, UTC milliseconds.
     #[must_use]
     pub fn now(&self) -> i64 {
-        self.lock().now
+        self.peek().now
     }
 
     /// Moves the clock, from one happening to the next.
     pub fn advance(&self, millis: i64) {
-        let mut state = self.lock();
+        let mut state = self.peek();
         let end = state.now.saturating_add(millis);
         while state.now < end {
-            state.now = end.min(state.next_happening().unwrap_or(end));
+            if state.touched {
+                state.next = state.next_happening();
+            }
+            let next = state.next.unwrap_or(i64::MAX);
+            state.now = end.min(next);
+            // An instance refresh goes by a time of its own.
+            if !state.touched && state.now < next && state.refreshes.is_empty() {
+                continue;
+            }
             state.settle();
-            let arns: Vec<String> = state.target_groups.iter().map(|g| g.arn.clone()).collect();
-            let healthy = arns
-                .iter()
-                .flat_map(|arn| state.targets(arn))
-                .filter(|target| target.state == "healthy")
-                .count();
+            let healthy = state.healthy_targets();
             let now = state.now;
             state.healthy_history.push((now, healthy));
+            state.next = state.next_happening();
+            state.touched = false;
         }
     }
 
@@ -611,6 +668,16 @@ impl World {
         self.lock().key_pairs.push(name.to_owned());
     }
 
+    /// The account may run so many vCPUs of each kind.
+    pub fn set_vcpu_quota(&self, vcpus: u64) {
+        self.lock().vcpu_quota = Some(vcpus);
+    }
+
+    /// The account has no instance profile of this name.
+    pub fn remove_instance_profile(&self, name: &str) {
+        self.lock().missing_profiles.insert(name.to_owned());
+    }
+
     /// The region offers an instance type no more.
     pub fn withdraw_instance_type(&self, name: &str) {
         self.lock().unoffered.insert(name.to_owned());
@@ -619,6 +686,15 @@ impl World {
     /// An image is deregistered: nothing launches from it any more.
     pub fn deregister_image(&self, id: &str) {
         self.lock().images.retain(|image| image.id != id);
+    }
+
+    /// A group launches what another one launches, from now on.
+    pub fn share_template(&self, of: &str, with: &str) {
+        let template = self.group(of).and_then(|group| group.launch_template);
+        let key = self.key(with);
+        if let Some(stored) = self.lock().groups.get_mut(&key) {
+            stored.group.launch_template = template;
+        }
     }
 
     /// All versions of a group's launch template are deleted.
@@ -682,6 +758,7 @@ impl World {
                     instance_type: "t3.small".to_owned(),
                     ..LaunchData::default()
                 },
+                deleted: false,
             }],
         );
         // What runs was registered when it was launched.
@@ -698,6 +775,7 @@ impl World {
                     ..GroupDetails::default()
                 },
                 scaling: BTreeSet::new(),
+                alarms: BTreeSet::new(),
                 warm_pool: None,
                 warm_pool_gone_at: None,
                 launching: None,
@@ -737,7 +815,7 @@ impl World {
     /// Every group as it is, sorted by name; no call, never a fault.
     #[must_use]
     pub fn snapshot(&self) -> Vec<Group> {
-        let state = self.lock();
+        let state = self.peek();
         state
             .groups
             .values()
@@ -781,10 +859,12 @@ impl World {
     /// How many versions the launch templates have, over all.
     #[must_use]
     pub fn template_versions(&self) -> usize {
-        self.lock().templates.values().map(Vec::len).sum()
+        let state = self.lock();
+        let versions = state.templates.values().flatten();
+        versions.filter(|version| !version.deleted).count()
     }
 
-    /// One call: the fault before, the effect, the fault after.
+    /// One call: the fault before, the effect, the fault after. `resource` is the group, where one is changed.
     fn call<T>(
         &self,
         operation: &str,
@@ -792,24 +872,15 @@ impl World {
         effect: impl FnOnce(&mut State) -> Result<T, CloudError>,
     ) -> Result<T, CloudError> {
         let call = self.faults.before(operation, resource)?;
+        let key = self.key(resource);
         let answer = {
             let mut state = self.lock();
-            let before = state.in_traffic();
+            let before = state.takes_traffic(&key);
             let answer = effect(&mut state);
-            let after = state.in_traffic();
-            for (key, enabled) in after {
-                let Some((region, group)) = state
-                    .groups
-                    .get(&key)
-                    .map(|stored| (stored.region.clone(), stored.group.name.clone()))
-                else {
-                    continue;
-                };
-                match (before.get(&key), enabled) {
-                    (Some(true), false) => state.note(&region, &group, Effect::Disabled),
-                    (Some(false), true) => state.note(&region, &group, Effect::Enabled),
-                    _ => {}
-                }
+            match (before, state.takes_traffic(&key)) {
+                (Some(true), Some(false)) => state.note(self.region(), resource, Effect::Disabled),
+                (Some(false), Some(true)) => state.note(self.region(), resource, Effect::Enabled),
+                _ => {}
             }
             state.settle();
             answer
@@ -817,43 +888,55 @@ impl World {
         self.faults.after(call, operation, resource)?;
         answer
     }
+
+    /// One call that changes nothing.
+    fn look<T>(
+        &self,
+        operation: &str,
+        resource: &str,
+        answer: impl FnOnce(&State) -> T,
+    ) -> Result<T, CloudError> {
+        let call = self.faults.before(operation, resource)?;
+        let answer = answer(&self.peek());
+        self.faults.after(call, operation, resource)?;
+        Ok(answer)
+    }
 }
 
 #[async_trait]
 impl AutoScaling for World {
     async fn all_groups(&self) -> Result<Vec<Group>, CloudError> {
-        self.call(
-            "autoscaling:DescribeAutoScalingGroups",
-            "all groups",
-            |state| {
-                let stale = self.faults.take_stale();
-                Ok(state
-                    .groups
-                    .values()
-                    .filter(|stored| stored.region == self.region())
-                    .filter(|stored| !(stale && state.is_new(stored)))
-                    .filter(|stored| stored.visible_at <= state.now)
-                    .map(|stored| state.described(stored))
-                    .collect())
-            },
-        )
+        const OPERATION: &str = "autoscaling:DescribeAutoScalingGroups";
+        let groups = self.look(OPERATION, "all groups", |state| {
+            let stale = self.faults.take_stale();
+            state
+                .groups
+                .values()
+                .filter(|stored| stored.region == self.region())
+                .filter(|stored| !(stale && state.is_new(stored)))
+                .filter(|stored| stored.visible_at <= state.now)
+                .map(|stored| state.described(stored))
+                .collect::<Vec<Group>>()
+        })?;
+        // A call for each page.
+        for _ in groups.chunks(NAMES_PER_CALL).skip(1) {
+            self.look(OPERATION, "all groups", |_| ())?;
+        }
+        Ok(groups)
     }
 
     async fn groups(&self, names: &[String]) -> Result<Vec<Group>, CloudError> {
-        self.call(
-            "autoscaling:DescribeAutoScalingGroups",
-            &names.join(", "),
-            |state| {
-                let stale = self.faults.take_stale();
-                Ok(names
-                    .iter()
-                    .filter_map(|name| state.groups.get(&self.key(name)))
-                    .filter(|stored| !(stale && state.is_new(stored)))
-                    .filter(|stored| stored.visible_at <= state.now)
-                    .map(|stored| state.described(stored))
-                    .collect())
-            },
-        )
+        const OPERATION: &str = "autoscaling:DescribeAutoScalingGroups";
+        self.look(OPERATION, &names.join(", "), |state| {
+            let stale = self.faults.take_stale();
+            names
+                .iter()
+                .filter_map(|name| state.groups.get(&self.key(name)))
+                .filter(|stored| !(stale && state.is_new(stored)))
+                .filter(|stored| stored.visible_at <= state.now)
+                .map(|stored| state.described(stored))
+                .collect()
+        })
     }
 
     async fn create_group(&self, new: &NewGroup) -> Result<(), CloudError> {
@@ -896,6 +979,7 @@ impl AutoScaling for World {
                         placement_group: new.placement_group.clone(),
                     },
                     scaling: BTreeSet::new(),
+                    alarms: BTreeSet::new(),
                     warm_pool: None,
                     warm_pool_gone_at: None,
                     launching: None,
@@ -1075,19 +1159,36 @@ impl AutoScaling for World {
         })
     }
 
-    async fn copy_scaling(&self, from: &str, to: &str) -> Result<usize, CloudError> {
+    async fn copy_scaling(&self, from: &str, to: &str) -> Result<CopiedScaling, CloudError> {
         const OPERATION: &str = "autoscaling:PutScalingPolicy";
         self.call(OPERATION, to, |state| {
-            let scaling = state
+            let (scaling, alarms) = state
                 .groups
                 .get(&self.key(from))
-                .map(|stored| stored.scaling.clone())
+                .map(|stored| (stored.scaling.clone(), stored.alarms.clone()))
                 .unwrap_or_default();
             state.group_mut(OPERATION, &self.key(to))?;
             if let Some(stored) = state.groups.get_mut(&self.key(to)) {
                 stored.scaling.extend(scaling.iter().cloned());
             }
-            Ok(scaling.len())
+            let policy = |group: &str| format!("policy of {group}");
+            Ok(CopiedScaling {
+                count: scaling.len(),
+                policies: alarms
+                    .first()
+                    .map(|_| (policy(from), policy(to)))
+                    .into_iter()
+                    .collect(),
+                alarms: alarms.into_iter().collect(),
+            })
+        })
+    }
+
+    async fn policy_alarms(&self, name: &str) -> Result<Vec<String>, CloudError> {
+        self.call("autoscaling:DescribePolicies", name, |state| {
+            let stored = state.groups.get(&self.key(name));
+            let alarms = stored.map(|stored| stored.alarms.iter().cloned().collect());
+            Ok(alarms.unwrap_or_default())
         })
     }
 
@@ -1167,8 +1268,8 @@ impl LoadBalancing for World {
     }
 
     async fn target_health(&self, arn: &str) -> Result<Vec<TargetHealth>, CloudError> {
-        self.call("elasticloadbalancing:DescribeTargetHealth", arn, |state| {
-            Ok(state.targets(arn))
+        self.look("elasticloadbalancing:DescribeTargetHealth", arn, |state| {
+            state.targets(arn)
         })
     }
 
@@ -1277,6 +1378,13 @@ impl Ec2 for World {
         )
     }
 
+    async fn vcpus(&self, types: &[String]) -> Result<BTreeMap<String, u32>, CloudError> {
+        self.call("ec2:DescribeInstanceTypes", &types.join(", "), |_| {
+            // As many as `t3.small` has.
+            Ok(types.iter().map(|name| (name.clone(), 2)).collect())
+        })
+    }
+
     async fn template_version(
         &self,
         name: &str,
@@ -1284,10 +1392,11 @@ impl Ec2 for World {
     ) -> Result<Option<TemplateVersion>, CloudError> {
         let id = format!("lt-{name}");
         self.call("ec2:DescribeLaunchTemplateVersions", name, |state| {
-            let position = state
-                .templates
-                .get(&id)
-                .and_then(|versions| versions.iter().position(|v| v.description == description));
+            let position = state.templates.get(&id).and_then(|versions| {
+                versions
+                    .iter()
+                    .position(|v| !v.deleted && v.description == description)
+            });
             Ok(position.map(|position| TemplateVersion {
                 id: id.clone(),
                 version: (position + 1).to_string(),
@@ -1314,6 +1423,7 @@ impl Ec2 for World {
                         token: token.to_owned(),
                         image: data.image.clone(),
                         data: data.clone(),
+                        deleted: false,
                     });
                     versions.len() - 1
                 }
@@ -1332,13 +1442,7 @@ impl Ec2 for World {
         self.call(
             "ec2:DescribeLaunchTemplateVersions",
             &template.id,
-            |state| {
-                let number: usize = template.version.parse().unwrap_or(0);
-                Ok(number
-                    .checked_sub(1)
-                    .and_then(|at| state.templates.get(&template.id)?.get(at))
-                    .map(|version| version.data.clone()))
-            },
+            |state| Ok(state.version(template).map(|version| version.data.clone())),
         )
     }
 
@@ -1349,14 +1453,59 @@ impl Ec2 for World {
         self.call(
             "ec2:DescribeLaunchTemplateVersions",
             &template.id,
-            |state| {
-                let number: usize = template.version.parse().unwrap_or(0);
-                Ok(number
-                    .checked_sub(1)
-                    .and_then(|at| state.templates.get(&template.id)?.get(at))
-                    .map(|version| version.image.clone()))
-            },
+            |state| Ok(state.version(template).map(|version| version.image.clone())),
         )
+    }
+
+    async fn delete_template_version(
+        &self,
+        template: &TemplateVersion,
+    ) -> Result<bool, CloudError> {
+        self.call("ec2:DeleteLaunchTemplateVersions", &template.id, |state| {
+            let Some(versions) = state.templates.get_mut(&template.id) else {
+                return Ok(true);
+            };
+            let left = versions.iter().filter(|version| !version.deleted).count();
+            match template.version.as_str() {
+                // The first is the default one.
+                "1" if left > 1 => return Ok(false),
+                "1" => drop(state.templates.remove(&template.id)),
+                number => {
+                    let at = number
+                        .parse()
+                        .ok()
+                        .and_then(|number: usize| number.checked_sub(1));
+                    if let Some(version) = at.and_then(|at| versions.get_mut(at)) {
+                        version.deleted = true;
+                    }
+                }
+            }
+            Ok(true)
+        })
+    }
+}
+
+#[async_trait]
+impl Quotas for World {
+    async fn of_ec2(&self, code: &str, _now: i64) -> Result<Option<u64>, CloudError> {
+        self.call("servicequotas:GetServiceQuota", code, |state| {
+            Ok(state.vcpu_quota)
+        })
+    }
+}
+
+#[async_trait]
+impl InstanceProfiles for World {
+    async fn exists(&self, name: &str, _now: i64) -> Result<bool, CloudError> {
+        self.call("iam:GetInstanceProfile", name, |state| {
+            Ok(!state.missing_profiles.contains(name))
+        })
+    }
+
+    async fn names(&self, _now: i64) -> Result<Vec<String>, CloudError> {
+        self.call("iam:ListInstanceProfiles", "all instance profiles", |_| {
+            Ok(vec!["BaseIAMRole".to_owned()])
+        })
     }
 }
 
@@ -1378,6 +1527,9 @@ impl Clouds for World {
             load_balancing: Arc::new(self.in_region(region)),
             instance_refreshes: Arc::new(self.in_region(region)),
             alarms: Arc::new(self.in_region(region)),
+            instance_profiles: Arc::new(self.in_region(region)),
+            quotas: Arc::new(self.in_region(region)),
+            sight: None,
         }
     }
 }

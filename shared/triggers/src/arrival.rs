@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use crate::event::Event;
-use crate::inbound::events;
+use crate::inbound::{decoded, events};
 use crate::json::{MAX_DEPTH, depth};
 use crate::webhook::{MAX_BODY, Received, Refused};
 
@@ -151,24 +151,34 @@ fn event(
     Received::Event(Box::new(Event {
         kind: kind.to_owned(),
         source: Some(source.to_owned()),
-        attributes: None,
         headers: Some(std::collections::BTreeMap::new()),
         content: object(content),
         payload: payload.and_then(object),
-        raw_content: None,
         event_id: id.map(str::to_owned),
+        ..Event::default()
     }))
 }
 
 /// Reads an EventBridge event.
 ///
-/// Image pushes to ECR are `docker` events, changes of CodeCommit repositories `git` events. Everything else is a
+/// Image pushes to ECR are `docker` events, changes of CodeCommit repositories and commits that CodePipeline fetched by a
+/// connection `git` events. Everything else is a
 /// `pubsub` message of system `amazon` whose subscription is the event's `source` (`aws.codebuild`, `aws.s3`), whose
 /// payload is the `detail`, and whose attributes are `source`, `detail-type`, `account` and `region`.
 ///
 /// # Errors
 /// A field that such an event has is missing.
 pub fn event_bridge(value: &Value) -> Result<Received, Refused> {
+    let mut received = bridged(value)?;
+    // EventBridge takes events with such a source from AWS alone.
+    let source = value.get("source").and_then(Value::as_str);
+    if let Received::Event(event) = &mut received {
+        event.by_aws = source.is_some_and(|source| source.starts_with("aws."));
+    }
+    Ok(received)
+}
+
+fn bridged(value: &Value) -> Result<Received, Refused> {
     let text = |field: &str| value.get(field).and_then(Value::as_str);
     let kind = text("detail-type").ok_or(Refused::Missing("detail-type"))?;
     let detail = value.get("detail").cloned().unwrap_or_else(|| json!({}));
@@ -179,6 +189,9 @@ pub fn event_bridge(value: &Value) -> Result<Received, Refused> {
         "ECR Image Action" => image_push(&detail, id, account, region),
         "CodeCommit Repository State Change" | "CodeCommit Pull Request State Change" => {
             Ok(code_commit(&detail, id, account, region))
+        }
+        "CodePipeline Action Execution State Change" if is_of_connection(&detail) => {
+            Ok(connection_source(detail, id))
         }
         _ => {
             let source = text("source").ok_or(Refused::Missing("source"))?;
@@ -280,6 +293,67 @@ fn code_commit(detail: &Value, id: Option<&str>, account: &str, region: &str) ->
         }),
         Some(detail.clone()),
     )
+}
+
+/// Whether an action of CodePipeline fetches a repository by CodeConnections (whose provider has kept its first name).
+fn is_of_connection(detail: &Value) -> bool {
+    let is =
+        |pointer: &str, value: &str| detail.pointer(pointer).and_then(Value::as_str) == Some(value);
+    is("/type/category", "Source") && is("/type/provider", "CodeStarSourceConnection")
+}
+
+/// A commit that CodePipeline fetched by CodeConnections: source, project and slug are those of the repository's own
+/// webhook. Which branch it is of and what brought it the event does not say.
+fn connection_source(detail: Value, id: Option<&str>) -> Received {
+    let text = |pointer: &str| {
+        let found = detail.pointer(pointer).and_then(Value::as_str);
+        found.filter(|text| !text.is_empty())
+    };
+    if text("/state") != Some("SUCCEEDED") {
+        let state = text("/state").unwrap_or_default();
+        return Received::NothingToDo(format!(
+            "the source action of CodePipeline is `{state}`, not `SUCCEEDED`"
+        ));
+    }
+    // {"ProviderType":"GitHub","CommitMessage":"…"}
+    let summary = text("/execution-result/external-execution-summary")
+        .and_then(|summary| document(summary).ok())
+        .unwrap_or(Value::Null);
+    let said = |field: &str| {
+        summary
+            .get(field)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    let source = match said("ProviderType").to_ascii_lowercase().as_str() {
+        "github" | "githubenterpriseserver" => "github",
+        "gitlab" | "gitlabselfmanaged" => "gitlab",
+        "bitbucket" => "bitbucket",
+        other => {
+            return Received::NothingToDo(format!("`{other}` is no repository that triggers know"));
+        }
+    };
+    let address = text("/execution-result/external-execution-url").unwrap_or_default();
+    let repository = parameter(address, "FullRepositoryId").unwrap_or_default();
+    let Some((project, slug)) = repository.rsplit_once('/') else {
+        return Received::NothingToDo(format!("`{repository}` names no repository"));
+    };
+    let hash = text("/execution-result/external-execution-id").map(str::to_owned);
+    let content = json!({
+        "repoProject": project,
+        "slug": slug,
+        "hash": hash.or_else(|| parameter(address, "Commit")),
+        "title": said("CommitMessage").lines().next(),
+    });
+    event("git", source, id, content, Some(detail.clone()))
+}
+
+/// The value of a parameter in an address' query.
+fn parameter(address: &str, name: &str) -> Option<String> {
+    let (_, query) = address.split_once('?')?;
+    let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let (_, value) = pairs.find(|(known, _)| *known == name)?;
+    decoded(value)
 }
 
 /// The object of an S3 event, as Spinnaker names it.

@@ -26,6 +26,8 @@ pub struct Event {
     pub raw_content: Option<String>,
     /// Id of the event: the same for each delivery of it.
     pub event_id: Option<String>,
+    /// AWS itself sent it, which signs no body: no JSON says so, only the way by which the event came.
+    pub by_aws: bool,
 }
 
 impl Event {
@@ -70,6 +72,7 @@ impl Event {
             payload: json::object("payload", get("payload"))?.cloned(),
             raw_content: json::text("rawContent", get("rawContent"))?,
             event_id: json::text("eventId", get("eventId"))?,
+            by_aws: false,
         })
     }
 

@@ -37,6 +37,11 @@ pub fn events(
     if body.len() > MAX_BODY {
         return Err(Refused::TooLarge(body.len()));
     }
+    if source.starts_with("aws.") {
+        // A sender must not speak as ECR: that a digest was pushed there, AWS alone says.
+        let reason = format!("`{source}` is AWS, which sends no webhooks");
+        return Ok(vec![Received::NothingToDo(reason)]);
+    }
     let raw = std::str::from_utf8(body).map_err(|error| Refused::Body(error.to_string()))?;
     let form = (kind == "travis").then(|| form_payload(raw)).flatten();
     let posted = Value::Object(posted(form.as_deref().unwrap_or(raw), source)?);
@@ -208,7 +213,12 @@ fn form_payload(raw: &str) -> Option<String> {
     let field = raw
         .split('&')
         .find_map(|pair| pair.strip_prefix("payload="))?;
-    let text = field.replace('+', " ");
+    decoded(field)
+}
+
+/// A text as forms and queries encode it.
+pub(crate) fn decoded(encoded: &str) -> Option<String> {
+    let text = encoded.replace('+', " ");
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, more)) = rest.split_first() {
@@ -227,7 +237,8 @@ fn form_payload(raw: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// The end of a build of Travis, as Igor tells it: of the repository, and of its branch, its tags or its pull requests.
+/// The end of a build of Travis, as Igor tells it: of the repository, and of its branch, its tags or the pull requests to a
+/// branch.
 fn travis(master: &str, body: &Value) -> Vec<Found> {
     let result = match text(body, "/state") {
         Some("passed") => "SUCCESS",
@@ -245,13 +256,13 @@ fn travis(master: &str, body: &Value) -> Vec<Found> {
         return Vec::new();
     };
     let slug = format!("{owner}/{name}");
-    let part = match text(body, "/type") {
-        Some("pull_request") => Some("pull_requests"),
-        _ if text(body, "/tag").is_some() => Some("tags"),
-        _ => text(body, "/branch"),
+    let branch = text(body, "/branch");
+    let branched = match text(body, "/type") {
+        Some("pull_request") => branch.map(|branch| format!("{slug}/pull_request_{branch}")),
+        _ if text(body, "/tag").is_some() => Some(format!("{slug}/tags")),
+        _ => branch.map(|branch| format!("{slug}/{branch}")),
     };
     let url = text(body, "/build_url");
-    let branched = part.map(|part| format!("{slug}/{part}"));
     branched
         .iter()
         .chain([&slug])
@@ -359,6 +370,11 @@ mod tests {
             assert_eq!(matched("docker", "other", &body, trigger), 0);
         }
         assert!(heard("docker", "hub", "{}").is_empty());
+        let host = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
+        let forged = json!({"events": [{"action": "push", "request": {"host": host},
+            "target": {"repository": "shop/api", "tag": "v1", "digest": "sha256:a"}}]});
+        assert_eq!(heard("docker", host, &forged.to_string()).len(), 1);
+        assert!(heard("docker", "aws.ecr", &forged.to_string()).is_empty());
     }
 
     #[test]
@@ -402,6 +418,15 @@ mod tests {
         for job in ["shop/api", "shop/api/main"] {
             let trigger = json!({"type": "travis", "master": "t", "job": job});
             assert_eq!(matched("travis", "t", &payload, trigger), 1, "{job}");
+        }
+        for (field, value, job) in [
+            ("type", "pull_request", "shop/api/pull_request_main"),
+            ("tag", "v1", "shop/api/tags"),
+        ] {
+            let mut other = payload.clone();
+            other[field] = json!(value);
+            let trigger = json!({"type": "travis", "master": "t", "job": job});
+            assert_eq!(matched("travis", "t", &other, trigger), 1, "{job}");
         }
         let form = format!(
             "payload={}",

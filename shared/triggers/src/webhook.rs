@@ -147,12 +147,12 @@ pub fn receive(
             Ok(Received::Event(Box::new(Event {
                 kind: kind.to_owned(),
                 source: Some(source.to_owned()),
-                attributes: None,
                 headers: Some(event_headers(named)),
                 content: Some(content),
                 payload: Some(posted),
                 raw_content: Some(raw.to_owned()),
                 event_id: Some(id),
+                ..Event::default()
             })))
         }
     }
@@ -787,12 +787,12 @@ fn cdevent(source: &str, headers: Headers, _raw: &str, body: &[u8]) -> Result<Re
     Ok(Received::Event(Box::new(Event {
         kind: "cdevents".to_owned(),
         source: Some(source.to_owned()),
-        attributes: None,
         headers: Some(event_headers(headers)),
         content: Some(content),
         payload: Some(posted.clone()),
         raw_content: Some(data),
         event_id: Some(id),
+        ..Event::default()
     })))
 }
 

@@ -21,7 +21,7 @@ use gennaker_join::Join;
 use gennaker_lambda::{Call, FunctionError, Refusal, Runtime, Wake as WakePort};
 use gennaker_start::Start;
 use gennaker_sweep::Sweep;
-use gennaker_testkit::{MemoryStepFunctions, MemoryTable, Sent};
+use gennaker_testkit::{MemoryStepFunctions, MemoryTable, NamedCallers, Sent};
 use gennaker_wake::Wake;
 use serde_json::{Value, json};
 
@@ -259,18 +259,21 @@ impl World {
         let invocations = Invocations::default();
         let machines: Arc<dyn StepFunctions> = Arc::new(step_functions.clone());
         let functions: Arc<dyn Functions> = Arc::new(invocations.clone());
-        let start = Arc::new(Start::new(
+        let callers = Arc::new(NamedCallers);
+        let start = Start::new(
             store.clone(),
             Arc::clone(&machines),
             Arc::clone(&functions),
             PREFIX,
-        ));
-        let decide = Arc::new(Decide::new(
+        );
+        let start = Arc::new(start.with_callers(callers.clone()));
+        let decide = Decide::new(
             store.clone(),
             Arc::clone(&machines),
             Arc::clone(&functions),
             PREFIX,
-        ));
+        );
+        let decide = Arc::new(decide.with_callers(callers));
         let scripts = case
             .pipelines
             .iter()

@@ -169,6 +169,7 @@ fn bare_stage_of(function: &str, world: &World, http: &MemoryHttp) -> Arc<dyn St
         "evaluate-deployment-health" => {
             Arc::new(gennaker_evaluate_deployment_health::EvaluateDeploymentHealth::new(http()))
         }
+        "instance-refresh" => Arc::new(gennaker_instance_refresh::InstanceRefresh::new(w(), w())),
         "modify-aws-scaling-process" => {
             Arc::new(gennaker_modify_aws_scaling_process::ModifyAwsScalingProcess::new(w()))
         }

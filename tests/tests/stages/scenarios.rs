@@ -202,6 +202,23 @@ pub fn scenarios() -> Vec<Scenario> {
             true,
         ),
         one(
+            "instanceRefresh",
+            "instanceRefresh",
+            of("shop-web-v002", json!({})),
+            2,
+            true,
+        ),
+        one(
+            "instanceRefresh, another image",
+            "instanceRefresh",
+            of(
+                "shop-web-v002",
+                json!({"imageId": "ami-1", "minHealthyPercentage": 50}),
+            ),
+            2,
+            true,
+        ),
+        one(
             "rollbackServerGroup, EXPLICIT",
             "rollbackServerGroup",
             of("", explicit),
@@ -292,6 +309,7 @@ pub async fn begin(plan: &Plan) -> (Drive, String) {
     );
     world.set_created("shop-web-v002", 1_700_000_001_000);
     world.add_scaling("shop-web-v002", &["up"]);
+    world.add_scaling_alarm("shop-web-v002", "shop-web-v002-busy");
     // No group runs it any more: a rollback goes forward.
     world.tag(
         "shop-web-v002",
@@ -328,17 +346,19 @@ pub fn state(drive: &Drive, web: &str) -> Vec<String> {
             let mut suspended = group.suspended_processes.clone();
             suspended.sort();
             format!(
-                "{} {} {traffic}, {} healthy, suspended [{}]",
+                "{} {} {traffic}, {} healthy, running [{}], suspended [{}]",
                 group.name,
                 group.capacity,
                 drive.world.healthy_in(web, group),
+                drive.world.images_of(&group.name).join(", "),
                 suspended.join(", ")
             )
         })
         .collect();
     state.push(format!(
-        "{} template versions",
-        drive.world.template_versions()
+        "{} template versions, alarms [{}]",
+        drive.world.template_versions(),
+        drive.world.alarm_names().join(", ")
     ));
     state
 }

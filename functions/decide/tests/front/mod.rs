@@ -10,7 +10,8 @@ use gennaker_domain::approval::Approval;
 use gennaker_lambda::Function;
 use gennaker_messages::slack;
 use gennaker_testkit::{
-    Faults, MemoryFunctions, MemoryHttp, MemorySecrets, MemoryStepFunctions, MemoryTable, sample,
+    Faults, MemoryFunctions, MemoryHttp, MemorySecrets, MemoryStepFunctions, MemoryTable,
+    NamedCallers, sample,
 };
 use serde_json::{Value, json};
 
@@ -67,6 +68,7 @@ pub async fn world(stage: Value) -> World {
             Arc::new(functions.clone()),
             "g",
         )
+        .with_callers(Arc::new(NamedCallers))
         .with_front(front),
         faults,
         table,

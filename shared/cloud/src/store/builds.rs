@@ -1,7 +1,7 @@
 //! Build masters that are polled, and which of their builds are done with.
 //!
-//! `BUILD#`, `<master>` is a master; `BUILD#<master>`, `JOB#<job>` the mark of one of its jobs. No master has the empty
-//! name.
+//! `BUILD#`, `<master>` is a master; `BUILD#<master>`, `JOB#<job>` the mark of one of its jobs ([`super::registries`] has the
+//! tags of a registry's repositories). No master has the empty name.
 
 use std::collections::BTreeMap;
 
@@ -22,25 +22,40 @@ pub enum BuildService {
     Jenkins,
     /// Travis CI.
     Travis,
+    /// A registry of images, by version 2 of Docker's API.
+    Docker,
 }
 
-/// A build service that is asked for its builds; Spinnaker's `master`.
+impl BuildService {
+    /// All of them, by name.
+    pub const ALL: [(&'static str, Self); 3] = [
+        ("jenkins", Self::Jenkins),
+        ("travis", Self::Travis),
+        ("docker", Self::Docker),
+    ];
+}
+
+/// A build service that is asked for its builds, Spinnaker's `master`; or a registry that is asked for its tags, whose name
+/// is an account's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BuildMaster {
-    /// Name, as triggers give it in `master`.
+    /// Name, as triggers give it in `master` or `account`.
     pub name: String,
     /// What it is.
     #[serde(rename = "type")]
     pub service: BuildService,
     /// Where it is: `https://jenkins.example.com`, `https://api.travis-ci.com`.
     pub address: String,
-    /// User of a Jenkins.
+    /// User of a Jenkins or a registry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// Reference to the token: `ssm:…`, `secretsmanager:…`.
+    /// Reference to the token, or to a registry's password: `ssm:…`, `secretsmanager:…`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    /// Repositories of a registry: no others are asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repositories: Vec<String>,
 }
 
 /// Which builds of a job are done with.

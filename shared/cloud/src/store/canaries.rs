@@ -1,10 +1,11 @@
 //! Canary configurations, and the accounts of metric stores.
 
 use gennaker_domain::ExecutionId;
+use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{COMPRESSION, Store, base64, from_text, object, unbase64};
+use super::{Store, from_text, object, packed};
 use crate::{CloudError, Item, Key, Write};
 
 /// A canary configuration, without its content.
@@ -160,30 +161,23 @@ impl Store {
         &self,
         id: &ExecutionId,
         stage: &str,
-        data: &Value,
+        data: &(impl Serialize + Sync),
     ) -> Result<(), CloudError> {
-        let packed = zstd::encode_all(data.to_string().as_bytes(), COMPRESSION)
-            .map_err(|error| unreadable(stage, error.to_string()))?;
-        let text = base64(&packed);
+        // Base64 writes four characters for three bytes. Of what is too large nothing is kept, but that it is.
+        let room = MOST_PARTS * PART / 4 * 3;
+        let text = packed::pack_within(&report_of(stage), data, room)?.unwrap_or_default();
         let parts: Vec<&str> = text
             .as_bytes()
             .chunks(PART)
             .filter_map(|part| std::str::from_utf8(part).ok())
             .collect();
-        let kept = parts.len() <= MOST_PARTS;
-        if kept {
-            for (number, part) in parts.iter().enumerate() {
-                let item = object(json!({ "data": part }));
-                self.table()
-                    .write(Write::put(part_key(id, stage, number), item))
-                    .await?;
-            }
+        for (number, part) in parts.iter().enumerate() {
+            let item = object(json!({ "data": part }));
+            self.table()
+                .write(Write::put(part_key(id, stage, number), item))
+                .await?;
         }
-        let head = json!({
-            "stage": stage,
-            "parts": if kept { parts.len() } else { 0 },
-            "digest": digest(&text),
-        });
+        let head = json!({ "stage": stage, "parts": parts.len(), "digest": digest(&text) });
         self.table()
             .write(Write::put(report_key(id, stage), object(head)))
             .await
@@ -214,13 +208,7 @@ impl Store {
         if head.get("digest").and_then(Value::as_str) != Some(digest(&text).as_str()) {
             return Ok(Some(CanaryReport::Changing));
         }
-        let packed =
-            unbase64(&text).ok_or_else(|| unreadable(stage, "is not base64".to_owned()))?;
-        let json = zstd::decode_all(packed.as_slice())
-            .map_err(|error| unreadable(stage, error.to_string()))?;
-        serde_json::from_slice(&json)
-            .map(|data| Some(CanaryReport::Kept(data)))
-            .map_err(|error| unreadable(stage, error.to_string()))
+        packed::unpack(&report_of(stage), &text).map(|data| Some(CanaryReport::Kept(data)))
     }
 
     /// The canary stages of an execution that have judged something, by `refId`.
@@ -278,12 +266,9 @@ impl Store {
 }
 
 fn digest(text: &str) -> String {
-    base64(&Sha256::digest(text.as_bytes()))
+    aws_smithy_types::base64::encode(Sha256::digest(text.as_bytes()))
 }
 
-fn unreadable(stage: &str, message: String) -> CloudError {
-    CloudError::Unreadable {
-        what: format!("report of canary stage `{stage}`"),
-        message,
-    }
+fn report_of(stage: &str) -> String {
+    format!("report of canary stage `{stage}`")
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::upkeep::listed_key;
-use super::{Store, base64, from_text, object, read, text, unbase64};
+use super::{Store, from_packed, from_text, object, packed, read, text};
 use crate::{CloudError, Condition, Item, Key, Write};
 
 /// A pipeline as it now stands (`APP#<app>`, `PIPELINE#<id>`).
@@ -151,17 +151,9 @@ fn pipeline_of(item: &Item) -> Result<Pipeline, CloudError> {
 }
 
 fn revision_item(revision: &Revision) -> Result<Item, CloudError> {
-    let unreadable = |message: String| CloudError::Unreadable {
-        what: "pipeline".to_owned(),
-        message,
-    };
-    let json =
-        serde_json::to_vec(&revision.config).map_err(|error| unreadable(error.to_string()))?;
-    let packed = zstd::encode_all(json.as_slice(), super::COMPRESSION)
-        .map_err(|error| unreadable(error.to_string()))?;
     let mut item = object(json!({
         "number": revision.number,
-        "config": base64(&packed),
+        "config": packed::pack("pipeline", &revision.config)?,
         "planHash": revision.plan_hash,
         "savedAt": revision.saved_at,
         "summary": revision.summary,
@@ -173,21 +165,10 @@ fn revision_item(revision: &Revision) -> Result<Item, CloudError> {
 }
 
 fn revision_of(item: &Item) -> Result<Revision, CloudError> {
-    let unreadable = |message: String| CloudError::Unreadable {
-        what: "revision".to_owned(),
-        message,
-    };
-    let packed = item
-        .get("config")
-        .and_then(Value::as_str)
-        .and_then(unbase64)
-        .ok_or_else(|| unreadable("no attribute `config`".to_owned()))?;
-    let json =
-        zstd::decode_all(packed.as_slice()).map_err(|error| unreadable(error.to_string()))?;
     let field = |name: &str| item.get(name).cloned().unwrap_or(Value::Null);
     Ok(Revision {
         number: read("number", field("number"))?,
-        config: serde_json::from_slice(&json).map_err(|error| unreadable(error.to_string()))?,
+        config: from_packed("revision", item, "config")?,
         plan_hash: read("planHash", field("planHash"))?,
         author: read("author", field("author"))?,
         saved_at: read("savedAt", field("savedAt"))?,

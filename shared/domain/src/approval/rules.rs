@@ -117,7 +117,7 @@ fn has(roles: &[String], role: &str) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAllowed {
     /// Nobody can tell who it is.
-    #[error("this judgment asks for a person with a name, and the link alone gives none")]
+    #[error("this judgment asks for a person with a name, and nobody can tell who this is")]
     Unattributed,
     /// The installation does not know the name, and names count here.
     #[error(
@@ -134,6 +134,14 @@ pub enum NotAllowed {
         person: String,
         /// Any of these would do.
         roles: Vec<String>,
+    },
+    /// Nobody can tell who asked for the execution, and so not that it was somebody else.
+    #[error(
+        "nobody can tell who asked for this execution, and `{person}` may approve only what somebody else asked for"
+    )]
+    UnknownRequester {
+        /// Who.
+        person: String,
     },
     /// Asked for the execution.
     #[error("`{person}` asked for this execution and may not approve it")]
@@ -296,13 +304,18 @@ impl Rules {
                 roles,
             });
         }
-        let is_requester = requester.is_some_and(|requester| person.is(requester));
-        if self.prevent_self_approval && is_requester && choice == Choice::Continue {
-            return Err(NotAllowed::Requester {
-                person: name.clone(),
-            });
+        if !self.prevent_self_approval || choice != Choice::Continue {
+            return Ok(());
         }
-        Ok(())
+        match requester {
+            Some(UNATTRIBUTED) => Err(NotAllowed::UnknownRequester {
+                person: name.clone(),
+            }),
+            Some(requester) if person.is(requester) => Err(NotAllowed::Requester {
+                person: name.clone(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// What these answers come to, each of another person. One stop is enough; those who continue must be enough who
@@ -433,6 +446,17 @@ mod tests {
         }
         assert_eq!(rules.allow(&ada, Some("bob"), Choice::Continue), Ok(()));
         assert_eq!(rules.allow(&ada, None, Choice::Continue), Ok(()));
+        // Somebody asked, and it may have been ada.
+        let nobody = Some(UNATTRIBUTED);
+        assert!(matches!(
+            rules.allow(&ada, nobody, Choice::Continue),
+            Err(NotAllowed::UnknownRequester { .. })
+        ));
+        assert_eq!(rules.allow(&ada, nobody, Choice::Stop), Ok(()));
+        assert_eq!(
+            Rules::default().allow(&ada, nobody, Choice::Continue),
+            Ok(())
+        );
     }
 
     #[test]

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
 use serde_json::Value;
 
+use super::answer::{Gather, Gathered, json, series_are_not_too_many};
 use super::{Credentials, Fields, Method, Request, seconds};
-use crate::{MAX_POINTS, MetricsError, Scope, Series, template};
+use crate::{MAX_POINTS_OF_A_SIDE, MetricsError, Scope, Series, Source, template};
 
 const NAME: &str = "datadog";
 
@@ -58,59 +60,95 @@ pub(super) fn request(
     })
 }
 
-pub(super) fn parse(answer: &Value) -> Result<Vec<Series>, MetricsError> {
-    // Empty where there is none.
-    let error = answer.get("error").and_then(Value::as_str);
-    if let Some(error) = error.filter(|error| !error.is_empty()) {
-        return Err(MetricsError::answer(NAME, error));
-    }
-    let list = answer
-        .get("series")
-        .and_then(Value::as_array)
-        .ok_or_else(|| MetricsError::answer(NAME, "without a list `series`"))?;
-    list.iter().map(one).collect()
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Answer {
+    error: Option<String>,
+    series: Option<Gathered<AllSeries>>,
 }
 
-/// Points are sparse: each is put where its time says, the others are missing.
-fn one(entry: &Value) -> Result<Series, MetricsError> {
-    let number = |name: &str| {
-        entry
-            .get(name)
-            .and_then(Value::as_i64)
-            .ok_or_else(|| MetricsError::answer(NAME, format!("a series without `{name}`")))
+/// One series as it is answered.
+#[derive(Deserialize)]
+struct Entry {
+    start: Option<i64>,
+    end: Option<i64>,
+    interval: Option<i64>,
+    pointlist: Option<Gathered<Points>>,
+}
+
+#[derive(Default)]
+struct AllSeries {
+    series: Vec<Series>,
+    /// Points of all of them, missing ones counted.
+    points: usize,
+}
+
+impl Gather for AllSeries {
+    type Element = Entry;
+    const WHAT: &'static str = "a list of series";
+
+    fn add(&mut self, entry: Entry) -> Result<(), String> {
+        let series = one(entry, MAX_POINTS_OF_A_SIDE.saturating_sub(self.points))?;
+        self.points = self.points.saturating_add(series.values.len());
+        self.series.push(series);
+        series_are_not_too_many(self.series.len())
+    }
+}
+
+#[derive(Default)]
+struct Points(Vec<(i64, f64)>);
+
+impl Gather for Points {
+    type Element = Value;
+    const WHAT: &'static str = "a list of points";
+
+    fn add(&mut self, point: Value) -> Result<(), String> {
+        let Some(time) = point.get(0).and_then(Value::as_f64) else {
+            return Err(format!("a point without its time: `{point}`"));
+        };
+        let value = point.get(1).and_then(Value::as_f64).unwrap_or(f64::NAN);
+        #[allow(clippy::cast_possible_truncation)] // A time of this era, in milliseconds.
+        self.0.push((time as i64, value));
+        Ok(())
+    }
+}
+
+pub(super) fn parse(body: &str) -> Result<Vec<Series>, MetricsError> {
+    let answer: Answer = json(Source::Datadog, body)?;
+    // Empty where there is none.
+    if let Some(error) = answer.error.filter(|error| !error.is_empty()) {
+        return Err(MetricsError::answer(NAME, error));
+    }
+    let list = answer.series.map(|all| all.0.series);
+    list.ok_or_else(|| MetricsError::answer(NAME, "without a list `series`"))
+}
+
+/// Points are sparse: each is put where its time says, the others are missing. There is room for so many.
+fn one(entry: Entry, room: usize) -> Result<Series, String> {
+    let number = |name: &str, given: Option<i64>| {
+        given.ok_or_else(|| format!("a series without a number `{name}`"))
     };
-    let (start, end) = (number("start")?, number("end")?);
-    let step_millis = number("interval")?.saturating_mul(1_000);
+    let (start, end) = (number("start", entry.start)?, number("end", entry.end)?);
+    let step_millis = number("interval", entry.interval)?.saturating_mul(1_000);
     if step_millis <= 0 {
-        return Err(MetricsError::answer(NAME, "a series with an interval of 0"));
+        return Err("a series with an interval of 0".to_owned());
     }
     let count =
         usize::try_from(end.saturating_sub(start).max(-step_millis) / step_millis + 1).unwrap_or(0);
-    if count > MAX_POINTS {
-        return Err(MetricsError::answer(
-            NAME,
-            format!("more than {MAX_POINTS} points"),
+    if count > room {
+        return Err(format!(
+            "more than {MAX_POINTS_OF_A_SIDE} points; take a longer step"
         ));
     }
     let mut values = vec![f64::NAN; count];
-    let points = entry
-        .get("pointlist")
-        .and_then(Value::as_array)
-        .ok_or_else(|| MetricsError::answer(NAME, "a series without `pointlist`"))?;
-    for point in points {
-        let Some(time) = point.get(0).and_then(Value::as_f64) else {
-            return Err(MetricsError::answer(
-                NAME,
-                format!("a point without its time: `{point}`"),
-            ));
-        };
-        #[allow(clippy::cast_possible_truncation)] // A time of this era, in milliseconds.
-        let offset = (time as i64).saturating_sub(start);
+    let points = entry.pointlist.ok_or("a series without `pointlist`")?;
+    for (time, value) in points.0.0 {
+        let offset = time.saturating_sub(start);
         let slot = usize::try_from(offset / step_millis).ok();
         if offset % step_millis == 0
             && let Some(place) = slot.and_then(|slot| values.get_mut(slot))
         {
-            *place = point.get(1).and_then(Value::as_f64).unwrap_or(f64::NAN);
+            *place = value;
         }
     }
     Ok(Series {

@@ -1,5 +1,6 @@
 //! The stores that are asked over HTTP. CloudWatch is asked through its SDK: see [`crate::cloudwatch`].
 
+mod answer;
 mod datadog;
 mod graphite;
 mod newrelic;
@@ -208,6 +209,37 @@ pub fn query_text(
     }
 }
 
+/// What can be said of a metric's query before anybody knows whose metrics it asks for: whether its store is served, and
+/// whether it has the fields that every such query has.
+///
+/// # Errors
+/// [`MetricsError::Query`] with the field. Nothing is said about names that a stage's scopes may bind.
+pub fn check(templates: &Value, query: &Value) -> Result<Source, MetricsError> {
+    let source = Source::of(query)?;
+    let keys = ["_scope_key", "_location_key", "resourceType"];
+    let scope = Scope {
+        scope: "canary".to_owned(),
+        location: "us-east-1".to_owned(),
+        start: 0,
+        end: 60_000,
+        step: 60,
+        extended: keys.map(|key| (key.to_owned(), key.to_owned())).into(),
+    };
+    let made = match source {
+        Source::CloudWatch => crate::cloudwatch::queries(templates, query, &scope).map(drop),
+        _ => query_text(source, templates, query, &scope, &Account::default()).map(drop),
+    };
+    match made {
+        Err(MetricsError::Query { field, reason }) if reason == MISSING => {
+            Err(MetricsError::Query { field, reason })
+        }
+        _ => Ok(source),
+    }
+}
+
+/// What is said of a field that is not there.
+pub(crate) const MISSING: &str = "is missing";
+
 /// The request that asks for `text`.
 ///
 /// # Errors
@@ -248,11 +280,11 @@ pub fn parse(
                 "cloudwatch is asked by its SDK",
             ));
         }
-        Source::Prometheus => prometheus::parse(&json(source, body)?)?,
-        Source::Datadog => datadog::parse(&json(source, body)?)?,
-        Source::NewRelic => newrelic::parse(&json(source, body)?, scope)?,
+        Source::Prometheus => prometheus::parse(body)?,
+        Source::Datadog => datadog::parse(body)?,
+        Source::NewRelic => newrelic::parse(body, scope)?,
         Source::SignalFx => signalfx::parse(body, query, scope)?,
-        Source::Graphite => graphite::parse(&json(source, body)?)?,
+        Source::Graphite => graphite::parse(body)?,
     };
     Ok(if found.is_empty() {
         vec![scope.nothing()]
@@ -279,7 +311,7 @@ impl<'a> Fields<'a> {
 
     fn required(&self, name: &str) -> Result<&'a str, MetricsError> {
         self.text(name)
-            .ok_or_else(|| MetricsError::query(name, "is missing"))
+            .ok_or_else(|| MetricsError::query(name, MISSING))
     }
 
     fn texts(&self, name: &str) -> Result<Vec<&'a str>, MetricsError> {
@@ -330,29 +362,6 @@ impl<'a> Fields<'a> {
             .iter()
             .filter(|(name, _)| !name.starts_with('_'))
             .map(|(name, value)| (name.as_str(), value.as_str()))
-    }
-}
-
-fn json(source: Source, body: &str) -> Result<Value, MetricsError> {
-    serde_json::from_str(body).map_err(|error| {
-        MetricsError::answer(
-            source.as_str(),
-            format!("what is no JSON ({error}): `{}`", beginning(body)),
-        )
-    })
-}
-
-/// What is shown of an answer that nobody expected.
-fn beginning(body: &str) -> String {
-    let shown: String = body
-        .chars()
-        .take(80)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    if shown.len() < body.len() {
-        format!("{shown}…")
-    } else {
-        shown
     }
 }
 

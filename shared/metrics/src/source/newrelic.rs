@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
 use serde_json::Value;
 
+use super::answer::{Gather, Gathered, json};
 use super::{Credentials, Fields, Method, Request, quoted, seconds, segment};
-use crate::{MetricsError, Scope, Series, template};
+use crate::{MetricsError, Scope, Series, Source, template};
 
 const NAME: &str = "newrelic";
 
@@ -70,43 +72,71 @@ pub(super) fn request(
     })
 }
 
-pub(super) fn parse(answer: &Value, scope: &Scope) -> Result<Vec<Series>, MetricsError> {
-    if let Some(error) = answer.get("error").and_then(Value::as_str) {
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Answer {
+    error: Option<String>,
+    #[serde(rename = "timeSeries")]
+    time_series: Option<Gathered<Entries>>,
+    metadata: Value,
+}
+
+/// Values, and the times that tell the step: the first one, and the first other one.
+#[derive(Default)]
+struct Entries {
+    first: Option<i64>,
+    other: Option<i64>,
+    any: bool,
+    values: Vec<f64>,
+}
+
+impl Gather for Entries {
+    type Element = Value;
+    const WHAT: &'static str = "a list of entries";
+
+    fn add(&mut self, entry: Value) -> Result<(), String> {
+        let begins = entry.get("beginTimeSeconds").and_then(Value::as_i64);
+        if self.any {
+            self.other = self
+                .other
+                .or(begins.filter(|time| Some(*time) != self.first));
+        } else {
+            (self.any, self.first) = (true, begins);
+        }
+        self.values.push(value(&entry));
+        Ok(())
+    }
+}
+
+pub(super) fn parse(body: &str, scope: &Scope) -> Result<Vec<Series>, MetricsError> {
+    let answer: Answer = json(Source::NewRelic, body)?;
+    if let Some(error) = answer.error {
         return Err(MetricsError::answer(NAME, error));
     }
     let entries = answer
-        .get("timeSeries")
-        .and_then(Value::as_array)
-        .ok_or_else(|| MetricsError::answer(NAME, "without a list `timeSeries`"))?;
+        .time_series
+        .ok_or_else(|| MetricsError::answer(NAME, "without a list `timeSeries`"))?
+        .0;
     let bound = |name: &str, default: i64| {
-        answer
-            .get("metadata")
-            .and_then(|metadata| metadata.get(name))
-            .and_then(Value::as_i64)
-            .unwrap_or(default)
+        let given = answer.metadata.get(name).and_then(Value::as_i64);
+        given.unwrap_or(default)
     };
     let step_millis = if scope.step > 0 {
         i64::from(scope.step) * 1_000
     } else {
-        let begins = |entry: &Value| entry.get("beginTimeSeconds").and_then(Value::as_i64);
-        let first = entries.first().and_then(begins);
         entries
-            .iter()
-            .filter_map(begins)
-            .zip(std::iter::repeat(first))
-            .find_map(|(time, first)| {
-                first
-                    .filter(|first| *first != time)
-                    .map(|first| time.saturating_sub(first))
+            .first
+            .zip(entries.other)
+            .map_or(0, |(first, other)| {
+                other.saturating_sub(first).saturating_mul(1_000)
             })
-            .map_or(0, |seconds| seconds.saturating_mul(1_000))
     };
     Ok(vec![Series {
         tags: BTreeMap::new(),
         start: bound("beginTimeMillis", scope.start),
         end: bound("endTimeMillis", scope.end),
         step_millis,
-        values: entries.iter().map(value).collect(),
+        values: entries.values,
     }])
 }
 

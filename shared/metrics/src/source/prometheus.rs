@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
 use serde_json::Value;
 
+use super::answer::{Gather, Gathered, json, note_time, series_are_not_too_many};
 use super::{Credentials, Fields, Method, Request, quoted};
-use crate::{MetricsError, Scope, Series, template};
+use crate::{MetricsError, Scope, Series, Source, template};
 
 const NAME: &str = "prometheus";
 /// Longer queries go into a body: servers and proxies refuse addresses of 8 KiB.
@@ -162,84 +164,118 @@ pub(super) fn request(text: &str, scope: &Scope, credentials: &Credentials) -> R
     }
 }
 
-fn unexpected(what: &str) -> MetricsError {
-    MetricsError::answer(NAME, what.to_owned())
+/// What a range query answers; a field that is none of these is passed over.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Answer {
+    status: Option<String>,
+    #[serde(rename = "errorType")]
+    error_type: Option<String>,
+    error: Option<String>,
+    data: Option<Data>,
 }
 
-pub(super) fn parse(answer: &Value) -> Result<Vec<Series>, MetricsError> {
-    if answer.get("status").and_then(Value::as_str) == Some("error") {
-        let text = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or("");
-        return Err(unexpected(&format!(
-            "{}: {}",
-            text("errorType"),
-            text("error")
-        )));
-    }
-    let kind = answer.pointer("/data/resultType").and_then(Value::as_str);
-    if kind.is_some_and(|kind| kind != "matrix") {
-        return Err(unexpected(&format!(
-            "a {}; a range query answers a matrix",
-            kind.unwrap_or_default()
-        )));
-    }
-    let results = answer
-        .pointer("/data/result")
-        .and_then(Value::as_array)
-        .ok_or_else(|| unexpected("without data.result"))?;
-    results.iter().map(one).collect()
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Data {
+    #[serde(rename = "resultType")]
+    result_type: Option<String>,
+    result: Option<Gathered<Matrix>>,
 }
 
-fn one(result: &Value) -> Result<Series, MetricsError> {
-    let tags: BTreeMap<String, String> = result
-        .get("metric")
-        .and_then(Value::as_object)
-        .map(|labels| {
-            labels
-                .iter()
-                .filter(|(name, _)| *name != "__name__")
-                .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
-                .collect()
-        })
-        .unwrap_or_default();
-    let points = result
-        .get("values")
-        .and_then(Value::as_array)
-        .ok_or_else(|| unexpected("a series without values"))?;
-    let mut times = Vec::with_capacity(points.len());
-    let mut values = Vec::with_capacity(points.len());
-    for point in points {
+/// One series as it is answered.
+#[derive(Deserialize)]
+struct Entry {
+    #[serde(default)]
+    metric: BTreeMap<String, Value>,
+    values: Option<Gathered<Points>>,
+}
+
+#[derive(Default)]
+struct Matrix(Vec<Series>);
+
+impl Gather for Matrix {
+    type Element = Entry;
+    const WHAT: &'static str = "a list of series";
+
+    fn add(&mut self, entry: Entry) -> Result<(), String> {
+        let points = entry.values.ok_or("a series without values")?.0;
+        self.0.push(points.series(entry.metric));
+        series_are_not_too_many(self.0.len())
+    }
+}
+
+/// The points of a series, without their times but the first two, which tell the step.
+#[derive(Default)]
+struct Points {
+    first: Option<i64>,
+    second: Option<i64>,
+    values: Vec<f64>,
+}
+
+impl Gather for Points {
+    type Element = Value;
+    const WHAT: &'static str = "a list of points";
+
+    fn add(&mut self, point: Value) -> Result<(), String> {
         let (Some(time), Some(value)) = (
             point.get(0).and_then(Value::as_f64),
             point.get(1).and_then(Value::as_str),
         ) else {
-            return Err(unexpected(&format!(
-                "a point that is no [time, \"value\"]: `{point}`"
-            )));
+            return Err(format!("a point that is no [time, \"value\"]: `{point}`"));
         };
-        let value = match value {
+        self.values.push(match value {
             "+Inf" => f64::INFINITY,
             "-Inf" => f64::NEG_INFINITY,
             number => number
                 .parse()
-                .map_err(|_| unexpected(&format!("a value that is no number: `{number}`")))?,
-        };
-        #[allow(clippy::cast_possible_truncation)] // A time of this era, in milliseconds.
-        times.push((time * 1_000.0) as i64);
-        values.push(value);
+                .map_err(|_| format!("a value that is no number: `{number}`"))?,
+        });
+        note_time(&mut self.first, &mut self.second, time);
+        Ok(())
     }
-    let start = times.first().copied().unwrap_or(0);
-    // With one point nobody knows the step: it counts as unknown.
-    let step_millis = times
-        .get(1)
-        .map_or(0, |second| second.saturating_sub(start) / 1_000 * 1_000);
-    let span = i64::try_from(values.len())
-        .unwrap_or(i64::MAX)
-        .saturating_mul(step_millis);
-    Ok(Series {
-        tags,
-        start,
-        end: start.saturating_add(span),
-        step_millis,
-        values,
-    })
+}
+
+impl Points {
+    fn series(self, labels: BTreeMap<String, Value>) -> Series {
+        let start = self.first.unwrap_or(0);
+        // With one point nobody knows the step: it counts as unknown.
+        let step_millis = self
+            .second
+            .map_or(0, |second| second.saturating_sub(start) / 1_000 * 1_000);
+        let span = i64::try_from(self.values.len())
+            .unwrap_or(i64::MAX)
+            .saturating_mul(step_millis);
+        Series {
+            tags: labels
+                .into_iter()
+                .filter(|(name, _)| name != "__name__")
+                .filter_map(|(name, value)| Some((name, value.as_str()?.to_owned())))
+                .collect(),
+            start,
+            end: start.saturating_add(span),
+            step_millis,
+            values: self.values,
+        }
+    }
+}
+
+pub(super) fn parse(body: &str) -> Result<Vec<Series>, MetricsError> {
+    let unexpected = |what: String| MetricsError::answer(NAME, what);
+    let answer: Answer = json(Source::Prometheus, body)?;
+    if answer.status.as_deref() == Some("error") {
+        return Err(unexpected(format!(
+            "{}: {}",
+            answer.error_type.unwrap_or_default(),
+            answer.error.unwrap_or_default()
+        )));
+    }
+    let data = answer.data.unwrap_or_default();
+    if let Some(kind) = data.result_type.filter(|kind| kind != "matrix") {
+        return Err(unexpected(format!(
+            "a {kind}; a range query answers a matrix"
+        )));
+    }
+    let result = data.result.map(|result| result.0.0);
+    result.ok_or_else(|| unexpected("without data.result".to_owned()))
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Credentials, Fields, Method, Request, beginning, quoted};
+use super::answer::beginning;
+use super::{Credentials, Fields, Method, Request, quoted};
 use crate::{MetricsError, Scope, Series, template};
 
 const NAME: &str = "signalfx";
@@ -123,78 +124,119 @@ pub(super) fn request(
     })
 }
 
-pub(super) fn parse(body: &str, query: &Value, scope: &Scope) -> Result<Vec<Series>, MetricsError> {
-    let mut values = Vec::new();
-    let mut seen = false;
-    for (event, data) in events(body) {
-        seen = true;
-        if !matches!(event.as_str(), "data" | "error") {
-            continue;
+/// What a stream has said so far.
+#[derive(Default)]
+struct Stream {
+    values: Vec<f64>,
+    /// Any event at all.
+    seen: bool,
+    /// The job announced itself, so it announces its end too.
+    begun: bool,
+    ended: bool,
+}
+
+impl Stream {
+    fn event(&mut self, event: &str, data: &str) -> Result<(), MetricsError> {
+        self.seen = true;
+        if !matches!(event, "data" | "error" | "control-message") {
+            return Ok(());
         }
-        let message: Value = serde_json::from_str(&data).map_err(|error| {
-            MetricsError::answer(
-                NAME,
-                format!("an event that is no JSON ({error}): `{}`", beginning(&data)),
-            )
+        let message: Value = serde_json::from_str(data).map_err(|error| {
+            let shown = beginning(data);
+            unexpected(format!("an event that is no JSON ({error}): `{shown}`"))
         })?;
-        if event == "error" {
-            let text = message
-                .get("message")
-                .and_then(Value::as_str)
-                .map_or_else(|| beginning(&data), str::to_owned);
-            return Err(MetricsError::answer(NAME, text));
+        match event {
+            "data" => self.point(&message),
+            "error" => {
+                let text = message.get("message").and_then(Value::as_str);
+                Err(unexpected(
+                    text.map_or_else(|| beginning(data), str::to_owned),
+                ))
+            }
+            _ => self.control(&message),
         }
+    }
+
+    fn point(&mut self, message: &Value) -> Result<(), MetricsError> {
         let points = message
             .get("data")
             .and_then(Value::as_array)
-            .ok_or_else(|| MetricsError::answer(NAME, "a data event without `data`"))?;
-        match points.as_slice() {
-            [] => values.push(f64::NAN),
-            [one] => values.push(one.get("value").and_then(Value::as_f64).unwrap_or(f64::NAN)),
+            .ok_or_else(|| unexpected("a data event without `data`"))?;
+        self.values.push(match points.as_slice() {
+            [] => f64::NAN,
+            [one] => one.get("value").and_then(Value::as_f64).unwrap_or(f64::NAN),
             _ => {
-                return Err(MetricsError::answer(
-                    NAME,
+                return Err(unexpected(
                     "several values for one time; the program has to aggregate",
                 ));
             }
-        }
+        });
+        Ok(())
     }
-    if !seen {
-        return Err(MetricsError::answer(
-            NAME,
-            format!("no events: `{}`", beginning(body)),
-        ));
+
+    fn control(&mut self, message: &Value) -> Result<(), MetricsError> {
+        match message.get("event").and_then(Value::as_str) {
+            Some("STREAM_START" | "JOB_START") => self.begun = true,
+            Some("END_OF_CHANNEL") => self.ended = true,
+            Some("CHANNEL_ABORT") => {
+                let why = message.pointer("/abortInfo/sf_job_abortReason");
+                let why = why.and_then(Value::as_str).unwrap_or("without a reason");
+                return Err(unexpected(format!("that it aborted the job: {why}")));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn unexpected(what: impl Into<String>) -> MetricsError {
+    MetricsError::answer(NAME, what)
+}
+
+pub(super) fn parse(body: &str, query: &Value, scope: &Scope) -> Result<Vec<Series>, MetricsError> {
+    let mut stream = Stream::default();
+    each_event(body, |event, data| stream.event(event, data))?;
+    if !stream.seen {
+        return Err(unexpected(format!("no events: `{}`", beginning(body))));
+    }
+    if stream.begun && !stream.ended {
+        return Err(unexpected(format!(
+            "a stream that broke off after {} points",
+            stream.values.len()
+        )));
     }
     let tags: BTreeMap<String, String> =
         query_pairs(query.get("queryPairs"))?.into_iter().collect();
     Ok(vec![Series {
         tags,
-        values,
+        values: stream.values,
         ..scope.nothing()
     }])
 }
 
-/// Server-sent events: name and data, those without a name as `message`.
-fn events(body: &str) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    let (mut event, mut data) = (String::new(), Vec::new());
+/// Calls `take` with each server-sent event: name and data, those without a name as `message`.
+fn each_event(
+    body: &str,
+    mut take: impl FnMut(&str, &str) -> Result<(), MetricsError>,
+) -> Result<(), MetricsError> {
+    let (mut event, mut data) = ("", String::new());
+    let mut any = false;
     for line in body.lines().chain(std::iter::once("")) {
         if line.is_empty() {
-            if !data.is_empty() {
-                let name = if event.is_empty() {
-                    "message".to_owned()
-                } else {
-                    event.clone()
-                };
-                found.push((name, data.join("\n")));
+            if any {
+                take(if event.is_empty() { "message" } else { event }, &data)?;
             }
-            event.clear();
+            (event, any) = ("", false);
             data.clear();
         } else if let Some(name) = line.strip_prefix("event:") {
-            event = name.trim().to_owned();
+            event = name.trim();
         } else if let Some(text) = line.strip_prefix("data:") {
-            data.push(text.strip_prefix(' ').unwrap_or(text));
+            if any {
+                data.push('\n');
+            }
+            data.push_str(text.strip_prefix(' ').unwrap_or(text));
+            any = true;
         }
     }
-    found
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! CloudWatch's alarms in the world: each has the states that a test gave it, in the world's time.
 
 use async_trait::async_trait;
+use gennaker_cloud::alarms::Copying;
 use gennaker_cloud::{Alarms, CloudError};
 use gennaker_domain::deployment::alarm_guard::{Alarm, AlarmState};
 
@@ -17,10 +18,28 @@ impl World {
     }
 }
 
+impl World {
+    /// A group's scaling policies go by an alarm, which is there.
+    pub fn add_scaling_alarm(&self, group: &str, alarm: &str) {
+        self.set_alarm(alarm, 0, AlarmState::Ok);
+        let key = self.key(group);
+        if let Some(stored) = self.lock().groups.get_mut(&key) {
+            stored.alarms.insert(alarm.to_owned());
+        }
+    }
+
+    /// The alarms that there are, sorted; no call, never a fault.
+    #[must_use]
+    pub fn alarm_names(&self) -> Vec<String> {
+        let state = self.lock();
+        state.alarms.keys().map(|(_, name)| name.clone()).collect()
+    }
+}
+
 #[async_trait]
 impl Alarms for World {
     async fn alarms(&self, names: &[String]) -> Result<Vec<Alarm>, CloudError> {
-        self.call("cloudwatch:DescribeAlarms", &names.join(", "), |state| {
+        self.look("cloudwatch:DescribeAlarms", &names.join(", "), |state| {
             let now = state.now;
             let found = |name: &String| {
                 let key = (self.region().to_owned(), name.clone());
@@ -32,7 +51,38 @@ impl Alarms for World {
                     reason: "threshold crossed".to_owned(),
                 })
             };
-            Ok(names.iter().filter_map(found).collect())
+            names.iter().filter_map(found).collect()
+        })
+    }
+
+    async fn copy(&self, names: &[String], copying: &Copying) -> Result<(), CloudError> {
+        self.call("cloudwatch:PutMetricAlarm", &names.join(", "), |state| {
+            let region = self.region().to_owned();
+            for name in names {
+                let Some(states) = state.alarms.get(&(region.clone(), name.clone())).cloned()
+                else {
+                    continue;
+                };
+                let copy = copying.name(name);
+                state.alarms.insert((region.clone(), copy.clone()), states);
+                if let Some(stored) = state.groups.get_mut(&self.key(&copying.to)) {
+                    stored.alarms.insert(copy);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    async fn delete(&self, names: &[String]) -> Result<(), CloudError> {
+        self.call("cloudwatch:DeleteAlarms", &names.join(", "), |state| {
+            let region = self.region();
+            state
+                .alarms
+                .retain(|(of, name), _| of != region || !names.contains(name));
+            for stored in state.groups.values_mut() {
+                stored.alarms.retain(|name| !names.contains(name));
+            }
+            Ok(())
         })
     }
 }

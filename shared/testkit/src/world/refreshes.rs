@@ -7,7 +7,7 @@ use gennaker_cloud::instance_refresh::{
     DesiredConfiguration, InstanceRefresh, InstanceRefreshes, RefreshPreferences,
 };
 
-use super::{State, World, refused};
+use super::{Effect, State, World, refused};
 
 /// A refresh that was started.
 #[derive(Clone, Debug)]
@@ -136,9 +136,10 @@ impl State {
             .filter(|instance| instance.terminating.is_none())
             .collect();
         let (new, old): (Vec<_>, Vec<_>) = living.iter().copied().partition(|instance| {
-            let matches =
-                refresh.preferences.skip_matching && image.as_ref() == Some(&instance.image);
-            instance.launched >= refresh.since || matches
+            let is_wanted = image.as_ref().is_none_or(|image| *image == instance.image);
+            let stays = refresh.preferences.skip_matching && image.is_some();
+            // Launched in the moment in which the refresh turned round, it is still of the other image.
+            is_wanted && (stays || instance.launched >= refresh.since)
         });
         let patience = self.behaviour.boot_millis.saturating_mul(2);
         let given_up = new.iter().any(|instance| {
@@ -247,6 +248,7 @@ impl InstanceRefreshes for World {
                 target: desired.map(|desired| desired.template.clone()),
                 preferences: preferences.clone(),
             });
+            state.note(self.region(), name, Effect::Refreshed);
             Ok(id)
         })
     }
