@@ -136,7 +136,7 @@ impl Children {
         let answer = self.functions.invoke(&start, &payload).await?;
         match started(answer, child) {
             // Every try is three events of the machine's history.
-            Err(error) if invocation.waited() >= PATIENCE_MILLIS => {
+            Err(error) if invocation.spent() >= PATIENCE_MILLIS => {
                 Ok(Started::Refused(error.to_string()))
             }
             other => Ok(other?),

@@ -171,7 +171,7 @@ impl Pipelines {
                 let message = format!("save-pipeline answered {name}: {message}");
                 // Every try is three events of the machine's history; finalize bounds its own.
                 let ending = invocation.execution.ending.is_some();
-                if !ending && invocation.waited() >= children::PATIENCE_MILLIS {
+                if !ending && invocation.spent() >= children::PATIENCE_MILLIS {
                     return Ok(Err((Vec::new(), message)));
                 }
                 Err(StageError::Cloud(CloudError::Throttled {

@@ -58,6 +58,10 @@ const TOKENS: [(&str, usize, &str, &str); 12] = [
     ("xoxs-", 24, "-", "a Slack token"),
     ("xapp-", 24, "-", "a Slack token"),
 ];
+/// Most that is looked at behind one beginning: a text full of them takes no longer than another one.
+const LONGEST: usize = 255;
+/// Characters that begin a private key at most, up to its kind.
+const MARK: usize = 40;
 /// Characters of an AWS secret access key.
 const AWS_KEY: usize = 40;
 /// Different characters that a random text of twenty or more has at least; a placeholder (`xxxx…`) has fewer.
@@ -189,10 +193,11 @@ fn has_private_key(text: &str) -> bool {
         let before = text.get(..at).unwrap_or_default();
         let after = text.get(at + mark.len()..).unwrap_or_default();
         // `-----BEGIN RSA PRIVATE KEY-----`; a line end may be written as `\n`.
-        let begins = before
-            .rfind("-----BEGIN ")
-            .is_some_and(|begin| before.len() - begin <= 40);
-        let body: String = after
+        let near = before.len().saturating_sub(MARK);
+        let near = (near..=before.len()).find_map(|at| before.get(at..));
+        let begins = near.is_some_and(|near| near.contains("-----BEGIN "));
+        let body: String = after.chars().take(LONGEST).collect();
+        let body: String = body
             .replace("\\n", "")
             .chars()
             .filter(|one| !one.is_whitespace())
@@ -209,14 +214,15 @@ fn has_token(text: &str, start: &str, shortest: usize, beside: &str) -> bool {
             .and_then(|before| before.chars().next_back())
             .is_some_and(|before| before.is_ascii_alphanumeric());
         let rest = text.get(at + start.len()..).unwrap_or_default();
-        let end = rest
-            .find(|one: char| !one.is_ascii_alphanumeric() && !beside.contains(one))
-            .unwrap_or(rest.len());
-        let rest = rest.get(..end).unwrap_or_default();
+        let rest: String = rest
+            .chars()
+            .take_while(|one| one.is_ascii_alphanumeric() || beside.contains(*one))
+            .take(shortest + 8)
+            .collect();
         !inside_a_word
             && rest.len() >= shortest
             && rest.bytes().any(|byte| byte.is_ascii_digit())
-            && is_random(rest)
+            && is_random(&rest)
     })
 }
 
@@ -242,10 +248,13 @@ fn assigns_aws_key(text: &str) -> bool {
         .any(|(at, _)| {
             // Of the same length in bytes: only ASCII was changed.
             let rest = text.get(at + NAME.len()..).unwrap_or_default();
-            let value = rest.trim_start_matches(|one: char| " \t\"'\\:=".contains(one));
-            let end = value.find(|one| !is_base64(one)).unwrap_or(value.len());
-            let value = value.get(..end).unwrap_or_default();
-            value.len() == AWS_KEY && is_random(value)
+            let value: String = rest
+                .chars()
+                .take(LONGEST)
+                .skip_while(|one| " \t\"'\\:=".contains(*one))
+                .take_while(|one| is_base64(*one))
+                .collect();
+            value.len() == AWS_KEY && is_random(&value)
         })
 }
 
@@ -318,6 +327,20 @@ mod tests {
             ),
         ] {
             assert!(certain(key, &text).is_some(), "{key}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_text_full_of_beginnings_takes_no_longer_than_another_one() {
+        for (start, ..) in TOKENS {
+            assert_eq!(certain("x", &start.repeat(10_000)), None, "{start}");
+        }
+        for text in [
+            "PRIVATE KEY-----",
+            "-----BEGIN PRIVATE KEY-----",
+            "secret_access_key = ",
+        ] {
+            assert_eq!(certain("x", &text.repeat(10_000)), None, "{text}");
         }
     }
 
