@@ -7,7 +7,6 @@
     clippy::indexing_slicing,
     clippy::disallowed_methods, // The test is told by its environment how much to do.
     clippy::cast_precision_loss, // Counts of calls are far below 2^53.
-    clippy::disallowed_methods, // The extent is said in the environment.
     missing_docs
 )]
 
