@@ -18,12 +18,7 @@ use gennaker_tests::reach::Sources;
 use stages::scenarios::{CALLS, Ground, scenarios};
 
 /// Calls that a function's code has and never makes, each with the reason: its policy goes without.
-const NEVER: [(&str, &str, &str); 3] = [
-    (
-        "poll-builds",
-        "ecr:DescribeImages",
-        "its registries are those of others, asked over HTTP, not the port to ECR",
-    ),
+const NEVER: [(&str, &str, &str); 2] = [
     (
         "rollback-server-group",
         "elasticloadbalancing:DeregisterTargets",
