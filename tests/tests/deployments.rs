@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use gennaker_tests::executions::until;
+use gennaker_tests::executions::{self, until, until_within};
 use gennaker_tests::observed::ended;
 use gennaker_tests::{corpus, deploy, pipeline, system};
 use serde_json::{Value, json};
@@ -57,27 +57,36 @@ fn a_red_black_release_takes_over_from_the_old_server_group() {
 
 #[test]
 fn branches_run_side_by_side_and_a_join_waits_for_its_own_requisites_only() {
-    let wait = |id: &str, after: &[&str], seconds: u32| json!({ "refId": id, "type": "wait", "name": format!("Wait {id}"), "requisiteStageRefIds": after, "waitTime": seconds });
-    // 5 waits for 1 and 3; 4 for 2 and 3: no nesting of parallels says that.
+    let wait = |id: &str, after: &[&str]| json!({ "refId": id, "type": "wait", "name": format!("Wait {id}"), "requisiteStageRefIds": after, "waitTime": 2 });
+    let approval = json!({ "refId": "2", "type": "manualJudgment", "name": "Ship it?", "requisiteStageRefIds": [] });
+    // 5 waits for 1 and 3; 4 for 2 and 3: no nesting of parallels says that. Nobody answers 2 before 5 is over.
     let stages = [
-        wait("1", &[], 2),
-        wait("2", &[], 40),
-        wait("3", &[], 2),
-        wait("4", &["2", "3"], 2),
-        wait("5", &["1", "3"], 2),
+        wait("1", &[]),
+        approval,
+        wait("3", &[]),
+        wait("4", &["2", "3"]),
+        wait("5", &["1", "3"]),
     ];
-    let answer = system().run(&pipeline("joins", &stages), &[]);
-    ended(&answer, "SUCCEEDED");
-    let time = |id: &str, which: &str| {
-        let stages = answer.summary()["stages"].as_array().unwrap().clone();
-        stages.iter().find(|stage| stage["refId"] == id).unwrap()[which]
-            .as_i64()
+    let config = pipeline("joins", &stages);
+    let id = system().start_saved(&config);
+    let status = |execution: &Value, ref_id: &str| {
+        executions::stage(execution, ref_id)["status"]
+            .as_str()
             .unwrap()
+            .to_owned()
     };
-    assert!(
-        time("5", "endTime") < time("2", "endTime"),
-        "5 does not wait for 2"
+    let between = until_within("the end of 5, which does not wait for 2", 150, || {
+        let execution = system().show(&id);
+        (status(&execution, "5") == "SUCCEEDED").then_some(execution)
+    });
+    assert_eq!(
+        (status(&between, "2"), status(&between, "4")),
+        ("RUNNING".to_owned(), "NOT_STARTED".to_owned())
     );
+    system().act(&["judge", &id, "--stage", "2", "continue"]);
+    let after = system().settles(&id, 1, "SUCCEEDED");
+    let time =
+        |ref_id: &str, which: &str| executions::stage(&after, ref_id)[which].as_i64().unwrap();
     assert!(time("4", "startTime") >= time("2", "endTime"), "4 does");
 }
 

@@ -229,7 +229,10 @@ class Supervisor:
                 self.start_python("codebuild", settings, codebuild)
             self.spawn(
                 "ministack",
-                [os.path.join(self.spec["bin"], "ministack")],
+                [
+                    os.path.join(self.spec["bin"], "python"),
+                    os.path.join(self.spec["scripts"], "emulator.py"),
+                ],
                 settings
                 | {
                     "GATEWAY_PORT": str(port),

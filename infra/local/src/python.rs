@@ -26,8 +26,9 @@ const LOCK_TICK: Duration = Duration::from_millis(50);
 const PACKAGES: u64 = 47;
 
 /// The scripts of this crate: they are written next to the environment, so that an installed binary has them too.
-const SCRIPTS: [(&str, &str); 6] = [
+const SCRIPTS: [(&str, &str); 7] = [
     ("supervisor.py", include_str!("../python/supervisor.py")),
+    ("emulator.py", include_str!("../python/emulator.py")),
     ("world.py", include_str!("../python/world.py")),
     ("codebuild.py", include_str!("../python/codebuild.py")),
     ("packer.py", include_str!("../python/packer.py")),
