@@ -40,7 +40,8 @@ pub trait ClassicLoadBalancing: Send + Sync {
     /// Puts instances in; again is the same. (`elasticloadbalancing:RegisterInstancesWithLoadBalancer`)
     async fn register_instances(&self, name: &str, instances: &[String]) -> Result<(), CloudError>;
 
-    /// Takes instances out; they drain, where that is switched on, and keep running. Again is the same.
+    /// Takes instances out; they drain, where that is switched on, and keep running. Again is the same, and so is a load
+    /// balancer that is gone. An instance that is gone may have kept the others in: look again.
     /// (`elasticloadbalancing:DeregisterInstancesFromLoadBalancer`)
     async fn deregister_instances(
         &self,
@@ -58,6 +59,9 @@ pub mod calls {
         DEREGISTER_INSTANCES = "deregister_instances" => ["elasticloadbalancing:DeregisterInstancesFromLoadBalancer"];
     }
 }
+
+/// What AWS answers where there is nothing, or nobody, to be taken out.
+const GONE: [&str; 2] = ["LoadBalancerNotFound", "InvalidInstance"];
 
 /// Classic load balancers in one account and region.
 #[derive(Clone, Debug)]
@@ -176,7 +180,8 @@ impl ClassicLoadBalancing for AwsClassicLoadBalancing {
         if instances.is_empty() {
             return Ok(());
         }
-        self.client
+        let answer = self
+            .client
             .deregister_instances_from_load_balancer()
             .load_balancer_name(name)
             .set_instances(Some(named(instances)))
@@ -188,8 +193,12 @@ impl ClassicLoadBalancing for AwsClassicLoadBalancing {
                     name,
                     &error,
                 )
-            })?;
-        Ok(())
+            });
+        match answer {
+            Ok(_) => Ok(()),
+            Err(error) if GONE.iter().any(|code| error.is_code(code)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 }
 
