@@ -31,14 +31,14 @@ impl Search {
             }
             Some(name) => {
                 let named = Account::find(invocation.store(), name).await?;
-                vec![named.ok_or_else(|| unknown(&format!("`{name}` is not"), &known))?]
+                vec![named.ok_or_else(|| unknown(name, &known))?]
             }
             None => known,
         };
-        if accounts.is_empty() {
-            return Err(unknown("none is", &accounts));
-        }
-        Ok(Self { accounts, owners })
+        Ok(Self {
+            accounts: or_own(accounts),
+            owners,
+        })
     }
 
     /// Each account in each of the regions that it has.
@@ -90,11 +90,22 @@ fn owners(known: &[Account]) -> Vec<String> {
     owners
 }
 
-fn unknown(what: &str, known: &[Account]) -> StageError {
+/// Where no account is known, there is the one that the functions run in.
+fn or_own(accounts: Vec<Account>) -> Vec<Account> {
+    if !accounts.is_empty() {
+        return accounts;
+    }
+    vec![Account {
+        name: "(this installation's own)".to_owned(),
+        ..Account::default()
+    }]
+}
+
+fn unknown(name: &str, known: &[Account]) -> StageError {
     let known: Vec<&str> = known.iter().map(|account| account.name.as_str()).collect();
     let message = format!(
-        "of the accounts known here, [{}], {what} the images' owner; `gennaker account save` adds one, an owner \
-         elsewhere is named by its twelve digits",
+        "account `{name}` is not one of those known here, [{}]; `gennaker account save` adds one, an owner elsewhere \
+         is named by its twelve digits",
         known.join(", ")
     );
     StageError::invalid("imageOwnerAccount", message)
