@@ -5,8 +5,8 @@ mod accounts;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::future::try_join_all;
-use gennaker_cloud::ec2::Image;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use gennaker_cloud::ec2::{Image, MOST_IMAGES, too_many_images};
 use gennaker_cloud::{Account, CloudError, Connection, Ec2Clouds};
 use gennaker_cloud_ec2::AwsEc2Clouds;
 use gennaker_domain::deployment::find_image_from_tags::{
@@ -17,6 +17,9 @@ use gennaker_server_groups::config::later_regions;
 use serde_json::{Map, Value, json};
 
 use accounts::Search;
+
+/// Accounts and regions that are asked at the same time: their answers are in memory together.
+const AT_ONCE: usize = 4;
 
 /// Finds the newest image with a package's name and certain tags.
 pub struct FindImageFromTags {
@@ -62,11 +65,19 @@ impl FindImageFromTags {
         search: &Search,
     ) -> Result<Vec<TaggedImage>, StageError> {
         let query = ask.query();
-        let places = search.places(&ask.regions)?;
-        let calls = places
+        let calls: Vec<_> = search
+            .places(&ask.regions)?
             .into_iter()
-            .map(|place| self.images(invocation, place, &query, &search.owners));
-        let mut all: Vec<TaggedImage> = try_join_all(calls).await?.into_iter().flatten().collect();
+            .map(|place| self.images(invocation, place, &query, &search.owners))
+            .collect();
+        let mut answers = stream::iter(calls).buffered(AT_ONCE);
+        let mut all: Vec<TaggedImage> = Vec::new();
+        while let Some(images) = answers.try_next().await? {
+            all.extend(images);
+            if all.len() > MOST_IMAGES {
+                return Err(too_many_images(&ask.package).into());
+            }
+        }
         // An image is seen by its owner and by everyone it is shared with; the owner alone sees its tags.
         let id = |image: &TaggedImage| (image.region.clone(), image.id.clone());
         all.sort_by_key(|image| (id(image), std::cmp::Reverse(image.tags.len())));
