@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use gennaker_cloud::auto_scaling::{Group, TemplateVersion};
-use gennaker_cloud::ec2::Image;
 use gennaker_cloud::{Connection, Ec2, Ec2Clouds};
 use gennaker_cloud_ec2::AwsEc2Clouds;
 use gennaker_domain::deployment::ServerGroup;
+use gennaker_domain::deployment::app_version::build_info;
 use gennaker_domain::deployment::find_image::{
     FindImage as Ask, FindImageError, ImagesFound, RegisteredImage, find_images,
 };
@@ -69,47 +69,12 @@ async fn add_images(
             .and_then(|template| ids.get(&key(template)).cloned().flatten());
         let image = images.iter().find(|image| Some(&image.id) == id.as_ref());
         group.image_name = image.map(|image| image.name.clone());
-        group.build_info = image.map(build_info).unwrap_or_default();
+        group.build_info = image
+            .map(|image| build_info(&image.tags))
+            .unwrap_or_default();
         group.image = id;
     }
     Ok(())
-}
-
-/// What an image's tags say about the build that made it.
-///
-/// `appversion` is `package-version-h<build>[.<commit>][/<job>/<build>]`, as bakes write it.
-#[must_use]
-pub fn build_info(image: &Image) -> Map<String, Value> {
-    let mut info = Map::new();
-    let Some(app_version) = image.tags.get("appversion") else {
-        return info;
-    };
-    let mut parts = app_version.split('/');
-    let package = parts.next().unwrap_or_default();
-    let (package, build) = match package.rsplit_once("-h") {
-        Some((package, build)) => (package, Some(build)),
-        None => (package, None),
-    };
-    let Some((name, version)) = package.rsplit_once('-') else {
-        return info;
-    };
-    info.insert("package_name".to_owned(), name.into());
-    info.insert("version".to_owned(), version.into());
-    if let Some((_, commit)) = build.and_then(|build| build.split_once('.')) {
-        info.insert("commit".to_owned(), commit.into());
-    }
-    if let (Some(job), Some(number)) = (parts.next(), parts.next()) {
-        let mut jenkins = json!({ "name": job, "number": number });
-        if let (Some(host), Some(jenkins)) = (image.tags.get("build_host"), jenkins.as_object_mut())
-        {
-            jenkins.insert("host".to_owned(), host.as_str().into());
-        }
-        info.insert("jenkins".to_owned(), jenkins);
-    }
-    if let Some(url) = image.tags.get("build_info_url") {
-        info.insert("buildInfoUrl".to_owned(), url.as_str().into());
-    }
-    Map::from_iter([("buildInfo".to_owned(), Value::Object(info))])
 }
 
 fn invalid(error: &FindImageError) -> StageError {
@@ -212,30 +177,4 @@ async fn registered_images(
         });
     }
     Ok(registered)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_build_is_read_from_the_images_tags() {
-        let image = Image {
-            tags: BTreeMap::from([
-                (
-                    "appversion".to_owned(),
-                    "shop-api-1.2-h7.abc123/release/7".to_owned(),
-                ),
-                ("build_host".to_owned(), "https://ci/".to_owned()),
-            ]),
-            ..Image::default()
-        };
-        let info = &build_info(&image)["buildInfo"];
-        assert_eq!(info["package_name"], "shop-api");
-        assert_eq!(info["version"], "1.2");
-        assert_eq!(info["commit"], "abc123");
-        assert_eq!(info["jenkins"]["number"], "7");
-        assert_eq!(info["jenkins"]["host"], "https://ci/");
-        assert!(build_info(&Image::default()).is_empty());
-    }
 }

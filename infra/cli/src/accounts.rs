@@ -21,7 +21,7 @@ fn visit(value: &Value, found: &mut BTreeSet<String>) {
     match value {
         Value::Array(list) => list.iter().for_each(|one| visit(one, found)),
         Value::Object(object) => {
-            for name in ["account", "credentials", "accountName"] {
+            for name in ["account", "credentials", "accountName", "imageOwnerAccount"] {
                 if let Some(Value::String(text)) = object.get(name)
                     && !text.trim().is_empty()
                     && !text.contains("${")
@@ -134,11 +134,12 @@ mod tests {
     #[test]
     fn every_literal_account_of_a_pipeline_is_found() {
         let pipeline = json!({"stages": [
-            {"clusters": [{"account": "prod"}]}, {"credentials": "test"}, {"account": "${trigger.account}"}, {"account": ""}
+            {"clusters": [{"account": "prod"}]}, {"credentials": "test"}, {"account": "${trigger.account}"}, {"account": ""},
+            {"imageOwnerAccount": "bakery"}
         ]});
         assert_eq!(
             named(&pipeline).into_iter().collect::<Vec<_>>(),
-            ["prod", "test"]
+            ["bakery", "prod", "test"]
         );
     }
 

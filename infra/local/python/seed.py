@@ -3,6 +3,7 @@
 Every account is 123456789012. What exists already is left as it is, so seeding twice creates nothing twice.
 """
 
+import json
 import re
 
 import boto3
@@ -22,6 +23,11 @@ class Wrong(Exception):
 def literal(value):
     """True for text that names something: not empty, no expression and no template variable in it."""
     return isinstance(value, str) and value != "" and "${" not in value and "{{" not in value and "#" not in value
+
+
+def tag_text(value):
+    """A tag's value as text: pipelines have numbers and truth values there, too."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def literals(value):
@@ -292,12 +298,12 @@ class Seeder:
         kind = stage.get("type")
         regions = list(regions_of(stage)) or [DEFAULT_REGION]
         if kind == "findImageFromTags":
-            tags = {k: v for k, v in (stage.get("tags") or {}).items() if literal(v)}
+            tags = stage.get("tags") if isinstance(stage.get("tags"), dict) else {}
+            tags = {key: tag_text(value) for key, value in tags.items()}
+            tags = {key: text for key, text in tags.items() if literal(text)}
             for package in literals(stage.get("packageName")):
-                version = f"{package}-1.0.0-h1.local"
-                name = package if package.startswith("ami-") else f"{package}-1.0.0-h1-x86_64-local"
-                for region in regions:
-                    self.image(region, name, {"appversion": version} | tags)
+                for region in list(regions_of(stage)) or named:
+                    self.tagged_image(region, package, tags)
         elif kind == "bake":
             for base in literals(stage.get("baseAmi")):
                 for region in regions:
@@ -309,6 +315,23 @@ class Seeder:
             for name in literals(stage.get(key)):
                 for region in regions:
                     self.image(region, name)
+
+    def tagged_image(self, region, package, tags):
+        """An image that `findImageFromTags` finds, unless there is one: the newest counts, and that is the world's."""
+        if package.startswith("ami-"):
+            self.image(region, package, tags)
+            return
+        patterned = "*" in package or "?" in package
+        filters = [{"Name": "name", "Values": [package if patterned else f"*{package}*"]}]
+        wanted = {(key.lower(), value.lower()) for key, value in tags.items()}
+        for image in self.client("ec2", region).describe_images(Owners=["self"], Filters=filters)["Images"]:
+            if wanted <= {(tag["Key"].lower(), tag["Value"].lower()) for tag in image.get("Tags", [])}:
+                return
+        if patterned:
+            self.image(region, package.replace("*", "1.0.0-h1").replace("?", "x"), tags)
+        else:
+            version = {"appversion": f"{package}-1.0.0-h1.local"}
+            self.image(region, f"{package}-1.0.0-h1-x86_64-local", version | tags)
 
     def repositories(self, pipeline):
         """The ECR repositories of docker triggers and expected artifacts."""

@@ -30,13 +30,14 @@ import time
 import urllib.parse
 import urllib.request
 from collections import OrderedDict
+from datetime import timedelta
 
 from moto.autoscaling import models as autoscaling
 from moto.autoscaling import responses as autoscaling_responses
 from moto.autoscaling.exceptions import AutoscalingClientError, ValidationError
 from moto.core.responses import ActionResult
 from moto.ec2.exceptions import InvalidLaunchTemplateVersionNotFound
-from moto.ec2.models import ec2_backends, launch_templates
+from moto.ec2.models import amis, ec2_backends, launch_templates
 from moto.ec2.responses import launch_templates as launch_template_responses
 from moto.elb import responses as elb_responses
 from moto.elb.exceptions import LoadBalancerNotFoundError
@@ -632,6 +633,22 @@ class Metrics:
 # --- The server -------------------------------------------------------------------------------------------------------
 
 
+def make_images_age():
+    """No two images of a region have the same second, which is all that their creation date tells: the later is newer."""
+    begin, newest = amis.Ami.__init__, {}
+
+    def __init__(self, ec2_backend, *args, **kwargs):
+        begin(self, ec2_backend, *args, **kwargs)
+        # moto's own images are as old as they are on AWS.
+        if kwargs.get("creation_date") is None:
+            last = newest.get(ec2_backend.region_name)
+            if last is not None:
+                self.creation_date = max(self.creation_date, last + timedelta(seconds=1))
+            newest[ec2_backend.region_name] = self.creation_date
+
+    amis.Ami.__init__ = __init__
+
+
 class QuietHandler(MotoRequestHandler):
     """Answers are not logged: polls would fill the log."""
 
@@ -718,6 +735,7 @@ def main():
     make_target_groups_follow()
     make_classic_load_balancers_check_health()
     make_terminated_instances_leave()
+    make_images_age()
     host, port = socket.socket(fileno=os.dup(arguments.fd)).getsockname()
     os.environ["MOTO_PORT"] = str(port)
     application = locked(DomainDispatcherApplication(create_backend_app), own_pages(world))

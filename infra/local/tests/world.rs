@@ -525,6 +525,49 @@ fn what_a_pipeline_names_is_created_once_under_the_ids_it_uses() {
     assert_eq!(cloud().seed_for_pipeline(&pipeline, true).unwrap(), []);
 }
 
+#[test]
+fn of_images_made_in_one_second_the_later_is_newer_and_one_that_fits_is_not_made_again() {
+    let ec2 = |call: &str, parameters: Value| {
+        cloud()
+            .call_in("us-east-1", "ec2", call, parameters)
+            .unwrap()
+    };
+    for name in ["aged-1", "aged-2", "aged-3"] {
+        let made = ec2("register_image", json!({"Name": name}));
+        let tags =
+            json!({"Resources": [made["ImageId"]], "Tags": [{"Key": "Stack", "Value": "Prod"}]});
+        ec2("create_tags", tags);
+    }
+    let filters = json!({"Filters": [{"Name": "name", "Values": ["aged-*"]}]});
+    let answer = ec2("describe_images", filters);
+    let images = answer["Images"].as_array().unwrap().iter();
+    let mut images: Vec<(&str, &str)> = images
+        .map(|image| {
+            let text = |key: &str| image[key].as_str().unwrap();
+            (text("CreationDate"), text("Name"))
+        })
+        .collect();
+    images.sort_unstable();
+    let names: Vec<&str> = images.iter().map(|(_, name)| *name).collect();
+    assert_eq!(names, ["aged-1", "aged-2", "aged-3"], "{images:?}");
+    assert!(
+        images.windows(2).all(|two| two[0].0 < two[1].0),
+        "{images:?}"
+    );
+    let made = |tags: Value| {
+        let stage = json!({"type": "findImageFromTags", "packageName": "aged", "tags": tags, "regions": ["us-east-1"]});
+        let pipeline = json!({"application": "aged", "stages": [stage]});
+        let created = cloud().seed_for_pipeline(&pipeline, true).unwrap();
+        created.into_iter().map(|one| one.name).collect::<Vec<_>>()
+    };
+    assert_eq!(made(json!({"stack": "prod"})), [""; 0]);
+    assert_eq!(
+        made(json!({"stack": "test"})),
+        ["aged-1.0.0-h1-x86_64-local"]
+    );
+    assert_eq!(made(json!({"stack": "test"})), [""; 0]);
+}
+
 /// The minutes' averages of a metric of a group.
 fn averages(namespace: &str, metric: &str, group: &str) -> Vec<f64> {
     let query = json!({

@@ -8,10 +8,15 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::operation::RequestId;
 use aws_sdk_ec2::types as sdk;
 use gennaker_cloud::auto_scaling::TemplateVersion;
-use gennaker_cloud::ec2::{BlockDevice, Image, LaunchData, Placement, SecurityGroup, Subnet};
+use gennaker_cloud::ec2::{
+    BlockDevice, Image, LaunchData, MOST_IMAGES, Placement, SecurityGroup, Subnet, too_many_images,
+};
 use gennaker_cloud::error::from_sdk;
 use gennaker_cloud::{Account, CloudError, Connection, Ec2, Ec2Clouds, Lazy};
 use gennaker_domain::Run;
+
+/// The most that EC2 answers at once.
+const PAGE: i32 = 1_000;
 
 /// EC2 in one account and region.
 #[derive(Clone, Debug)]
@@ -85,6 +90,7 @@ fn image_of(image: &sdk::Image) -> Image {
     Image {
         id: image.image_id().unwrap_or_default().to_owned(),
         name: image.name().unwrap_or_default().to_owned(),
+        owner: image.owner_id().unwrap_or_default().to_owned(),
         state: image
             .state()
             .map_or_else(String::new, |state| state.as_str().to_owned()),
@@ -364,6 +370,39 @@ impl Ec2 for AwsEc2 {
             .into_iter()
             .filter(|image| image.name == name)
             .collect())
+    }
+
+    async fn images_matching(
+        &self,
+        pattern: &str,
+        owners: &[String],
+    ) -> Result<Vec<Image>, CloudError> {
+        let wanted = filter("name", &pattern.replace('\\', "\\\\"));
+        let mut images = Vec::new();
+        let mut token = None;
+        loop {
+            let output = self
+                .client
+                .describe_images()
+                .set_owners(Some(owners.to_vec()))
+                .filters(wanted.clone())
+                .max_results(PAGE)
+                .set_next_token(token)
+                .send()
+                .await
+                .map_err(|error| from_sdk("ec2:DescribeImages", pattern, &error))?;
+            images.extend(output.images().iter().map(image_of));
+            if images.len() > MOST_IMAGES {
+                return Err(too_many_images(pattern));
+            }
+            token = output
+                .next_token()
+                .filter(|token| !token.is_empty())
+                .map(str::to_owned);
+            if token.is_none() {
+                return Ok(images);
+            }
+        }
     }
 
     async fn subnets(&self) -> Result<Vec<Subnet>, CloudError> {

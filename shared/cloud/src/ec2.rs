@@ -17,6 +17,8 @@ pub struct Image {
     pub id: String,
     /// Name, unique for its owner in the region.
     pub name: String,
+    /// Id of the account that owns it, twelve digits.
+    pub owner: String,
     /// `available`, `pending`, `failed`, …
     pub state: String,
     /// When it was created, as EC2 writes it (ISO 8601, so that the texts sort by time).
@@ -138,6 +140,22 @@ pub struct BlockDevice {
     pub kms_key: Option<String>,
 }
 
+/// As many images a search answers: 20 pages of 1,000. A function that read more of them would run out of memory or of
+/// time, and whoever means so many means another name.
+pub const MOST_IMAGES: usize = 20_000;
+
+/// The refusal of a search that finds more than [`MOST_IMAGES`].
+#[must_use]
+pub fn too_many_images(pattern: &str) -> CloudError {
+    CloudError::Refused {
+        operation: "ec2:DescribeImages".to_owned(),
+        resource: pattern.to_owned(),
+        code: "TooManyImages".to_owned(),
+        message: format!("more than {MOST_IMAGES} images have such a name"),
+        request_id: "none".to_owned(),
+    }
+}
+
 /// The calls to EC2 that stages need.
 #[async_trait]
 pub trait Ec2: Send + Sync {
@@ -146,6 +164,15 @@ pub trait Ec2: Send + Sync {
 
     /// Images of this name, own ones and those shared with the account. (`ec2:DescribeImages`)
     async fn images_named(&self, name: &str) -> Result<Vec<Image>, CloudError>;
+
+    /// Images of these owners whose names match a pattern: `*` stands for any text, `?` for one character, all else for
+    /// itself. Owners are account ids, `self`, or Amazon's own names such as `amazon`. Refused with
+    /// `TooManyImages` where there are more than [`MOST_IMAGES`]. (`ec2:DescribeImages`)
+    async fn images_matching(
+        &self,
+        pattern: &str,
+        owners: &[String],
+    ) -> Result<Vec<Image>, CloudError>;
 
     /// All subnets of the account in the region. (`ec2:DescribeSubnets`)
     async fn subnets(&self) -> Result<Vec<Subnet>, CloudError>;
@@ -209,6 +236,7 @@ pub mod calls {
     crate::iam::calls! { "Ec2":
         IMAGES = "images" => ["ec2:DescribeImages"];
         IMAGES_NAMED = "images_named" => ["ec2:DescribeImages"];
+        IMAGES_MATCHING = "images_matching" => ["ec2:DescribeImages"];
         SUBNETS = "subnets" => ["ec2:DescribeSubnets"];
         SECURITY_GROUPS = "security_groups" => ["ec2:DescribeSecurityGroups"];
         KEY_PAIRS = "key_pairs" => ["ec2:DescribeKeyPairs"];

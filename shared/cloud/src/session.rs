@@ -145,6 +145,7 @@ const FUNCTIONS: &[(&str, &[&[&str]])] = &[
             "ec2:DescribeLaunchTemplateVersions",
         ]],
     ),
+    ("find-image-from-tags", &[&["ec2:DescribeImages"]]),
     (
         "instance-refresh",
         &[

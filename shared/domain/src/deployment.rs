@@ -14,6 +14,8 @@
 //! | Which instances does a partial disable take? | [`disable`] |
 //! | May this capacity go away? | [`traffic_guard`] |
 //! | Which image does a cluster run? | [`find_image`] |
+//! | Which image is the newest with these tags? | [`find_image_from_tags`] |
+//! | Which build made an image? | [`app_version`] |
 //! | What are the sub-stages of a deployment? | [`strategy`] |
 //! | What does a sub-stage know of its deployment? | [`facts`] |
 //! | Which execution may change a cluster, and how long? | [`cluster_lock`] |
@@ -25,6 +27,7 @@
 //! [`evaluate_case`] answers recorded cases of all of these in Spinnaker's JSON.
 
 pub mod alarm_guard;
+pub mod app_version;
 pub mod capacity;
 mod case;
 pub mod cluster_lock;
@@ -33,6 +36,7 @@ mod context;
 pub mod disable;
 pub mod facts;
 pub mod find_image;
+pub mod find_image_from_tags;
 pub mod health;
 pub mod naming;
 pub mod rollback;

@@ -9,6 +9,9 @@
 
 use gennaker_domain::deployment::capacity::{Resize, ResizeBasis, resized_capacity};
 use gennaker_domain::deployment::cluster_operation::{ClusterOperation, select};
+use gennaker_domain::deployment::find_image_from_tags::{
+    FindImageFromTags, TaggedImage, newest_images, pattern_matches,
+};
 use gennaker_domain::deployment::naming::{next_server_group_name, parse};
 use gennaker_domain::deployment::source::{capacity_snapshot, restored_minimum};
 use gennaker_domain::deployment::traffic_guard::{GuardedCluster, TrafficGuards, check};
@@ -275,5 +278,35 @@ proptest! {
         });
         let answer = evaluate_case(&json!({"id": 1, "decision": decisions[decision], "input": input}));
         prop_assert!(answer.get("result").is_some() != answer.get("error").is_some());
+    }
+
+    #[test]
+    fn an_images_name_matches_a_pattern_as_the_regular_expression_it_stands_for(pattern in "[ab.*?-]{0,9}", name in "[ab.é-]{0,9}") {
+        let expression = regex::escape(&pattern).replace(r"\*", ".*").replace(r"\?", ".");
+        let expected = regex::Regex::new(&format!("^(?:{expression})$")).unwrap().is_match(&name);
+        prop_assert_eq!(pattern_matches(&pattern, &name), expected);
+    }
+
+    #[test]
+    fn the_image_found_is_no_older_than_any_other_that_counts(days in prop::collection::vec((0_u32..28, 0_usize..2, any::<bool>()), 0..12)) {
+        let regions = ["us-east-1", "eu-west-1"];
+        let images: Vec<TaggedImage> = days.iter().enumerate().map(|(n, (day, region, has_tag))| TaggedImage {
+            region: regions[*region].to_owned(),
+            id: format!("ami-{n}"),
+            name: format!("shop-{n}"),
+            state: "available".to_owned(),
+            created: format!("2026-01-{day:02}T00:00:00.000Z"),
+            tags: has_tag.then(|| ("stack".to_owned(), "prod".to_owned())).into_iter().collect(),
+        }).collect();
+        let context = json!({"packageName": "shop", "tags": {"stack": "prod"}, "regions": regions});
+        let ask = FindImageFromTags::from_context(context.as_object().unwrap(), &[]).unwrap();
+        let counts = |image: &&TaggedImage| !image.tags.is_empty();
+        match newest_images(&ask, &images) {
+            Ok(found) => for image in images.iter().filter(counts) {
+                let newest = found.iter().find(|one| one.region == image.region).unwrap();
+                prop_assert!(counts(&newest) && newest.created >= image.created);
+            },
+            Err(_) => prop_assert_eq!(images.iter().filter(counts).count(), 0),
+        }
     }
 }

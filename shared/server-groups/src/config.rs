@@ -1,7 +1,7 @@
 //! Which account, regions, cluster and server group a stage names.
 
 use gennaker_domain::deployment::{cluster_operation, facts, naming};
-use gennaker_domain::{Intent, StageRecord};
+use gennaker_domain::{Intent, PlanStage, StageRecord};
 use gennaker_lambda::{Invocation, StageError, Step};
 use serde_json::{Map, Value};
 
@@ -127,28 +127,36 @@ pub fn created_cluster(context: &Map<String, Value>, application: &str) -> Optio
     })
 }
 
-/// The regions that deploys after this stage deploy to: an image is needed there too.
+/// The deploys after this stage: what it finds is for them.
+fn later_deploys<'a>(invocation: &'a Invocation<'_>) -> impl Iterator<Item = &'a PlanStage> {
+    let is_later = |stage: &&PlanStage| {
+        let ancestors = invocation.plan.ancestors(&stage.ref_id);
+        ancestors
+            .iter()
+            .any(|ancestor| ancestor.ref_id == invocation.stage.ref_id)
+    };
+    let deploys = |stage: &&PlanStage| {
+        matches!(
+            stage.stage_type.as_str(),
+            "createServerGroup" | "cloneServerGroup"
+        )
+    };
+    invocation
+        .plan
+        .stages
+        .iter()
+        .filter(deploys)
+        .filter(is_later)
+}
+
+/// The regions that deploys after this stage deploy to: an image is needed there too. Those that an expression names
+/// are known only when the deploy starts, and are left out.
 #[must_use]
 pub fn later_regions(invocation: &Invocation<'_>) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
-    for stage in &invocation.plan.stages {
-        let deploys = matches!(
-            stage.stage_type.as_str(),
-            "createServerGroup" | "cloneServerGroup"
-        );
-        let is_later = || {
-            invocation
-                .plan
-                .ancestors(&stage.ref_id)
-                .iter()
-                .any(|ancestor| ancestor.ref_id == invocation.stage.ref_id)
-        };
-        if deploys && is_later() {
-            for region in regions(&stage.context) {
-                if !found.contains(&region) {
-                    found.push(region);
-                }
-            }
+    for region in later_deploys(invocation).flat_map(|stage| regions(&stage.context)) {
+        if !found.contains(&region) && !region.contains("${") {
+            found.push(region);
         }
     }
     found

@@ -2,6 +2,7 @@
 
 mod alarms;
 mod classic;
+mod images;
 mod process;
 mod refreshes;
 
@@ -21,6 +22,7 @@ use gennaker_cloud::{Account, CloudError, InstanceProfiles, Quotas};
 use gennaker_domain::Run;
 use gennaker_domain::deployment::Capacity;
 use gennaker_domain::deployment::alarm_guard::AlarmState;
+use gennaker_domain::deployment::find_image_from_tags::pattern_matches;
 use gennaker_server_groups::{Clouds, Place, TrafficSources, traffic};
 
 use crate::Faults;
@@ -152,6 +154,8 @@ struct State {
     /// By target group or classic load balancer and instance: until when it drains.
     draining: BTreeMap<(String, String), i64>,
     images: Vec<Image>,
+    /// By image id: the only region that has it; all others are in every region.
+    image_regions: BTreeMap<String, String>,
     subnets: Vec<Subnet>,
     security_groups: Vec<SecurityGroup>,
     key_pairs: Vec<String>,
@@ -473,16 +477,6 @@ impl State {
         (!version.deleted).then_some(version)
     }
 
-    fn add_image(&mut self, id: &str, name: &str) {
-        self.images.push(Image {
-            id: id.to_owned(),
-            name: name.to_owned(),
-            state: "available".to_owned(),
-            created: "2026-01-01T00:00:00.000Z".to_owned(),
-            tags: BTreeMap::new(),
-        });
-    }
-
     /// Whether the group was created through the port less than half a minute ago.
     fn is_new(&self, stored: &StoredGroup) -> bool {
         self.groups_made.contains(&stored.group.name)
@@ -738,11 +732,6 @@ impl World {
         self.lock().behaviour.bad_images.push(image.to_owned());
     }
 
-    /// Adds an image.
-    pub fn add_image(&self, id: &str, name: &str) {
-        self.lock().add_image(id, name);
-    }
-
     /// Adds a key pair.
     pub fn add_key_pair(&self, name: &str) {
         self.lock().key_pairs.push(name.to_owned());
@@ -761,11 +750,6 @@ impl World {
     /// The region offers an instance type no more.
     pub fn withdraw_instance_type(&self, name: &str) {
         self.lock().unoffered.insert(name.to_owned());
-    }
-
-    /// An image is deregistered: nothing launches from it any more.
-    pub fn deregister_image(&self, id: &str) {
-        self.lock().images.retain(|image| image.id != id);
     }
 
     /// A group launches what another one launches, from now on.
@@ -1390,24 +1374,20 @@ impl LoadBalancing for World {
 #[async_trait]
 impl Ec2 for World {
     async fn images(&self, ids: &[String]) -> Result<Vec<Image>, CloudError> {
-        self.call("ec2:DescribeImages", &ids.join(", "), |state| {
-            Ok(state
-                .images
-                .iter()
-                .filter(|image| ids.contains(&image.id))
-                .cloned()
-                .collect())
-        })
+        self.images_where(&ids.join(", "), |image| ids.contains(&image.id))
     }
 
     async fn images_named(&self, name: &str) -> Result<Vec<Image>, CloudError> {
-        self.call("ec2:DescribeImages", name, |state| {
-            Ok(state
-                .images
-                .iter()
-                .filter(|image| image.name == name)
-                .cloned()
-                .collect())
+        self.images_where(name, |image| image.name == name)
+    }
+
+    async fn images_matching(
+        &self,
+        pattern: &str,
+        owners: &[String],
+    ) -> Result<Vec<Image>, CloudError> {
+        self.images_where(pattern, |image| {
+            images::is_owned(image, owners) && pattern_matches(pattern, &image.name)
         })
     }
 

@@ -22,6 +22,7 @@ pub const BUILT: &[&str] = &[
     "evaluate-variables",
     "find-artifact-from-execution",
     "find-image",
+    "find-image-from-tags",
     "instance-refresh",
     "kayenta-canary",
     "manual-judgment",

@@ -8,6 +8,7 @@ pub mod emit;
 pub mod expressions;
 pub mod figures;
 pub mod graph;
+mod image_search;
 pub mod lower;
 pub mod names;
 pub mod options;

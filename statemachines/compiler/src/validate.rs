@@ -6,7 +6,7 @@ use gennaker_domain::Problem;
 use serde_json::Value;
 
 use crate::{
-    catalog, graph,
+    catalog, graph, image_search,
     options::{Mode, Options},
     parse::{Pipeline, Stage},
 };
@@ -138,6 +138,9 @@ fn stage_type<'a>(
         return;
     }
     not_built(known.function, stage, options, problems);
+    if known.function == "find-image-from-tags" {
+        problems.extend(image_search::unusable(stage));
+    }
 }
 
 /// The problem of a function that this release does not have.

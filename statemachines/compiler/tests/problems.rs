@@ -63,6 +63,35 @@ fn all_problems_are_told_at_once() {
 }
 
 #[test]
+fn an_image_search_that_finds_nothing_is_told_and_one_that_an_expression_completes_is_not() {
+    let search = |more: Value| {
+        let mut stage = json!({"refId": "1", "type": "findImageFromTags"});
+        let fields = more.as_object().unwrap().clone();
+        stage.as_object_mut().unwrap().extend(fields);
+        compiled(json!({"stages": [stage]})).warnings
+    };
+    for (more, path) in [
+        (json!({}), "$.stages[0].packageName"),
+        (json!({"packageName": "ab"}), "$.stages[0].packageName"),
+        (
+            json!({"packageName": "shop", "tags": ["x"]}),
+            "$.stages[0].tags",
+        ),
+    ] {
+        let warnings = search(more);
+        assert_eq!(codes(&warnings), ["image-search-finds-nothing"]);
+        assert_eq!(warnings[0].path, path);
+    }
+    for more in [
+        json!({"packageName": "shop"}),
+        json!({"packageName": "${parameters.package}", "tags": "${parameters.tags}"}),
+        json!({"cloudProvider": "aws", "packageName": "shop", "tags": {"stack": "${trigger.user}"}}),
+    ] {
+        assert_eq!(search(more), []);
+    }
+}
+
+#[test]
 fn a_missing_requisite_is_ignored_if_another_exists() {
     let compiled = compiled(json!({"stages": [
         {"refId": "1", "type": "wait"},

@@ -1,0 +1,105 @@
+//! Deployments of images that are found by their tags, on the local cloud.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+use gennaker_tests::observed::ended;
+use gennaker_tests::{deploy, file, pipeline, system};
+use serde_json::{Value, json};
+
+/// Finds an image of the application with these tags.
+fn find(application: &str, tags: &Value) -> Value {
+    json!({
+        "refId": "1", "type": "findImageFromTags", "name": "Find image", "requisiteStageRefIds": [],
+        "cloudProvider": "aws", "packageName": application, "tags": tags, "regions": ["us-east-1"],
+    })
+}
+
+/// A world with these images, oldest first: name and the value of the tag `stack`.
+fn images(all: &[(&str, &str)]) -> String {
+    let tagged = |(name, stack): &(&str, &str)| json!({ "name": name, "tags": { "stack": stack } });
+    let mut images: Vec<Value> = all.iter().map(tagged).collect();
+    images.push(json!({ "name": "*", "bootSeconds": 1 }));
+    file(&json!({ "images": images }))
+}
+
+/// The name of an image by its id.
+fn name_of(image: &Value) -> String {
+    let filters = json!({ "Filters": [{ "Name": "image-id", "Values": [image] }] });
+    let answer = system()
+        .cloud
+        .call_in("us-east-1", "ec2", "describe_images", filters)
+        .unwrap();
+    answer["Images"][0]["Name"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_newest_image_with_the_tags_is_deployed() {
+    let world = images(&[
+        ("tagged-1.0", "prod"),
+        ("tagged-2.0", "prod"),
+        ("tagged-3.0", "test"),
+        ("other-4.0", "prod"),
+    ]);
+    let found_before = json!({ "amiName": null });
+    let stages = [
+        find("tagged", &json!({ "Stack": "PROD" })),
+        deploy("2", &["1"], "tagged", "", &found_before),
+    ];
+    let answer = system().run(&pipeline("tagged", &stages), &["--world", &world]);
+    ended(&answer, "SUCCEEDED");
+    let groups = answer.server_groups("tagged-prod");
+    let new = groups.last().unwrap();
+    assert_eq!(
+        (&new["name"], &new["enabled"]),
+        (&json!("tagged-prod-v001"), &json!(true))
+    );
+    assert_eq!(name_of(&new["image"]), "tagged-2.0");
+}
+
+#[test]
+fn nothing_is_deployed_where_no_image_has_the_tag_and_the_reason_names_those_there_are() {
+    let world = images(&[("untagged-1.0", "prod")]);
+    // What the tag is only an execution knows: no image is made for it beforehand.
+    let tags = json!({ "stack": "${execution.id}" });
+    let stages = [
+        find("untagged", &tags),
+        deploy("2", &["1"], "untagged", "", &json!({ "amiName": null })),
+    ];
+    let answer = system().run(&pipeline("untagged", &stages), &["--world", &world]);
+    assert_eq!(
+        (answer.status, answer.summary()["status"].as_str()),
+        (1, Some("TERMINAL")),
+        "{answer:#?}"
+    );
+    assert_eq!(
+        (answer.stage("1"), answer.stage("2")),
+        ("TERMINAL".to_owned(), "NOT_STARTED".to_owned())
+    );
+    let reason = answer.summary()["reason"].as_str().unwrap();
+    for word in ["untagged and tags: {stack=", "untagged-1.0", "prod"] {
+        assert!(reason.contains(word), "{reason}");
+    }
+    assert_eq!(
+        answer.server_groups("untagged-prod").len(),
+        1,
+        "the old one"
+    );
+}
+
+#[test]
+fn an_image_is_there_for_a_pipeline_that_is_tried_without_a_world() {
+    let stages = [
+        find("seeded", &json!({ "stack": "prod", "rank": 2 })),
+        deploy("2", &["1"], "seeded", "", &json!({ "amiName": null })),
+    ];
+    let answer = system().run(&pipeline("seeded", &stages), &[]);
+    ended(&answer, "SUCCEEDED");
+    let groups = answer.server_groups("seeded-prod");
+    let name = name_of(&groups.last().unwrap()["image"]);
+    assert!(name.starts_with("seeded-1.0.0-"), "{name}");
+}
