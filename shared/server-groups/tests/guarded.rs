@@ -221,9 +221,7 @@ async fn counted(functions: [&str; 4]) -> Vec<usize> {
         let event = json!({ "run": drive.run(), "stage": stage.to_string() });
         assert_eq!(drive.call(&function, &event).await, None);
     }
-    drop(function);
-    let counted = counted.lock().unwrap().clone();
-    counted
+    counted.lock().unwrap().clone()
 }
 
 #[tokio::test]
