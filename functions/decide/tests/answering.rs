@@ -132,7 +132,7 @@ async fn a_question_whose_time_is_over_or_whose_run_is_not_the_current_one_takes
 }
 
 #[tokio::test]
-async fn a_name_in_slack_is_one_persons_and_one_that_was_given_up_is_nobodys() {
+async fn a_name_in_slack_is_one_persons_and_one_that_was_given_up_is_the_next_ones() {
     let world = world(json!({})).await;
     let slack = |name: &str, id: Option<&str>| User {
         slack: id.map(str::to_owned),
@@ -147,6 +147,10 @@ async fn a_name_in_slack_is_one_persons_and_one_that_was_given_up_is_nobodys() {
     slack("ada", None).save(&world.store).await.unwrap();
     let found = User::of_identity(&world.store, Identity::Slack, "U1").await;
     assert_eq!(found.unwrap(), None);
-    let all = User::all(&world.store).await.unwrap();
-    assert_eq!(all.len(), 1);
+    assert_eq!(User::all(&world.store).await.unwrap().len(), 1);
+    slack("eve", Some("U1")).save(&world.store).await.unwrap();
+    let found = User::of_identity(&world.store, Identity::Slack, "U1").await;
+    assert_eq!(found.unwrap().unwrap().name, "eve");
+    let taken = slack("ada", Some("U1")).save(&world.store).await;
+    assert!(matches!(taken, Err(UserError::Taken { .. })));
 }

@@ -115,12 +115,14 @@ impl User {
         let identities = user.identities();
         for (kind, value) in &identities {
             let owned = Item::from_iter([("user".to_owned(), Value::from(user.name.as_str()))]);
-            writes.push(
-                Write::put(kind.key(value), owned).only_if(Condition::Any(vec![
-                    Condition::no_item(),
-                    Condition::equals("user", user.name.as_str()),
-                ])),
-            );
+            let mut free = vec![
+                Condition::no_item(),
+                Condition::equals("user", user.name.as_str()),
+            ];
+            if let Some(former) = Self::former_owner(store, *kind, value).await? {
+                free.push(Condition::equals("user", former));
+            }
+            writes.push(Write::put(kind.key(value), owned).only_if(Condition::Any(free)));
         }
         match store.table().transact(writes).await {
             Ok(()) => Ok(()),
@@ -131,6 +133,24 @@ impl User {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Who had that name elsewhere until they were saved without it.
+    async fn former_owner(
+        store: &Store,
+        kind: Identity,
+        value: &str,
+    ) -> Result<Option<String>, CloudError> {
+        let entry = store.table().get(&kind.key(value)).await?;
+        let owner = entry
+            .as_ref()
+            .and_then(|item| item.get("user"))
+            .and_then(Value::as_str)
+            .map(str::to_owned);
+        Ok(match Self::of_identity(store, kind, value).await? {
+            Some(_) => None,
+            None => owner,
+        })
     }
 
     /// All users that were saved, by name.

@@ -98,18 +98,6 @@ impl Default for BuiltFunctions {
     }
 }
 
-impl std::fmt::Display for BuiltFunctions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (position, name) in self.0.iter().enumerate() {
-            if position > 0 {
-                f.write_str(", ")?;
-            }
-            f.write_str(name)?;
-        }
-        Ok(())
-    }
-}
-
 /// What Step Functions allows, and how far we go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

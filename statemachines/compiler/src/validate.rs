@@ -157,7 +157,7 @@ pub fn not_built(function: &str, stage: &Stage, options: &Options, problems: &mu
     problems.push(
         problem
             .at_stage(&stage.ref_id)
-            .with_hint(format!("functions of this release: {}", options.built)),
+            .with_hint("it can be planned and simulated; saving refuses it"),
     );
 }
 

@@ -143,7 +143,7 @@ fn a_stage_without_a_function_is_a_warning_to_look_at_and_an_error_to_save() {
     assert_eq!(codes(&answer.warnings), ["stage-not-built"]);
     assert_eq!(
         answer.warnings[0].hint.as_deref(),
-        Some("functions of this release: wait")
+        Some("it can be planned and simulated; saving refuses it")
     );
     let saved = Options {
         built,
