@@ -277,7 +277,7 @@ impl Fleet {
             faults,
             deployments,
             functions,
-            chance: Chance(7),
+            chance: Chance(region.bytes().map(u64::from).sum()),
             log: Log::default(),
         }
     }
