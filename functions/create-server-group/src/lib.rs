@@ -737,6 +737,8 @@ impl CreateServerGroup {
             .unwrap_or(0);
         let (reason, seen) = match readiness(&health, seen, self.healthy_polls) {
             Readiness::Ready => {
+                // Not by a glance: its answer would not count, and the way back be asked about twice.
+                invocation.may_change()?;
                 // Again: what comes next takes traffic from the old group.
                 let way_back = self.way_back(invocation, config, place, birth);
                 return Ok(match way_back.await? {

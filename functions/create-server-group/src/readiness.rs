@@ -3,6 +3,7 @@
 
 use gennaker_cloud::Ec2;
 use gennaker_cloud::auto_scaling::Group;
+use gennaker_cloud::ec2::LaunchData;
 use gennaker_domain::Owner;
 use gennaker_domain::deployment::rollback_readiness::{
     Cores, Lack, WayBack, WhenNotReady, lacks, quota_of,
@@ -75,9 +76,13 @@ pub(crate) async fn of(
         return Ok(Readiness::Ready);
     };
     let group = observe::group(place, source).await?;
-    let mut way = way_back(ec2, group.as_ref()).await?;
-    if let Some(group) = &group {
-        way.cores = cores(invocation, place, ec2, group, deployed).await?;
+    let launches = match group.as_ref().and_then(|g| g.launch_template.as_ref()) {
+        Some(template) => ec2.template_data(template).await?,
+        None => None,
+    };
+    let mut way = way_back(ec2, group.as_ref(), launches.as_ref()).await?;
+    if let (Some(group), Some(data)) = (&group, &launches) {
+        way.cores = cores(invocation, place, ec2, (group, data), deployed).await?;
     }
     let found = lacks(&way);
     if found.is_empty() {
@@ -97,7 +102,11 @@ pub(crate) async fn of(
     })
 }
 
-async fn way_back(ec2: &dyn Ec2, group: Option<&Group>) -> Result<WayBack, StageError> {
+async fn way_back(
+    ec2: &dyn Ec2,
+    group: Option<&Group>,
+    launches: Option<&LaunchData>,
+) -> Result<WayBack, StageError> {
     let Some(group) = group else {
         return Ok(WayBack::default());
     };
@@ -107,7 +116,9 @@ async fn way_back(ec2: &dyn Ec2, group: Option<&Group>) -> Result<WayBack, Stage
     };
     if let Some(template) = &group.launch_template {
         way.template = Some((template.id.clone(), template.version.clone()));
-        way.image = ec2.template_image(template).await?;
+        way.image = launches
+            .map(|data| data.image.clone())
+            .filter(|image| !image.is_empty());
     }
     if let Some(image) = &way.image {
         way.image_state = if crate::resolve::is_image_id(image) {
@@ -127,16 +138,13 @@ async fn cores(
     invocation: &Invocation<'_>,
     place: &Place,
     ec2: &dyn Ec2,
-    group: &Group,
+    (group, data): (&Group, &LaunchData),
     deployed: &Deployed<'_>,
 ) -> Result<Option<Cores>, StageError> {
-    let (Some(new), Some(template)) = (deployed.instance_type, &group.launch_template) else {
+    let Some(new) = deployed.instance_type else {
         return Ok(None);
     };
-    let Some(data) = ec2.template_data(template).await? else {
-        return Ok(None);
-    };
-    let (old, quota) = (data.instance_type, quota_of(new));
+    let (old, quota) = (data.instance_type.clone(), quota_of(new));
     if old.is_empty() || data.spot_price.is_some() || quota_of(&old) != quota {
         return Ok(None);
     }

@@ -13,6 +13,7 @@ use crate::{CloudError, Key, Store};
 pub struct Look {
     call: u64,
     since: i64,
+    made: i64,
     /// None for a call that acts; else whether it tried to change something.
     refused: Option<Arc<AtomicBool>>,
 }
@@ -20,11 +21,13 @@ pub struct Look {
 impl Look {
     /// A call that acts: it sees what it has read itself, and nothing older. `call` is a number that no other call of
     /// this process has; `since` is when the stage looked last, UTC milliseconds: whatever is as old tells it nothing.
+    /// `made` is until when others may have made what this call must not miss: a list that is as old may lack it.
     #[must_use]
-    pub fn acting(call: u64, since: i64) -> Self {
+    pub fn acting(call: u64, since: i64, made: i64) -> Self {
         Self {
             call,
             since,
+            made,
             refused: None,
         }
     }
@@ -48,6 +51,12 @@ impl Look {
     #[must_use]
     pub fn since(&self) -> i64 {
         self.since
+    }
+
+    /// Until when others may have made what this call must not miss.
+    #[must_use]
+    pub fn made(&self) -> i64 {
+        self.made
     }
 
     /// Whether the call only looks.
@@ -142,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_glance_remembers_that_it_tried_to_change_something_and_an_act_may() {
-        let act = Look::acting(7, 0);
+        let act = Look::acting(7, 0, 0);
         assert!(act.may_change().is_ok());
         let glance = act.glance();
         assert!(!glance.has_refused());

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use gennaker_cloud::{Connection, Look};
+use gennaker_cloud::{CloudError, Connection, Look};
 use gennaker_domain::Intent;
 use gennaker_lambda::{Invocation, Stage, StageError, Step, Undo};
 use serde_json::{Map, Value};
 
 use crate::cluster_lock::{self, Held};
-use crate::{AwsClouds, Clouds, alarms};
+use crate::{AwsClouds, Clouds, alarms, made};
 
 /// A stage that changes server groups, under the lock of its cluster and the alarms of its deployment: it is called while
 /// the cluster is its execution's, and as long as no alarm stops it. An undo asks neither: what ends holds its lock until
@@ -55,6 +55,32 @@ impl<S: Stage> Guarded<S> {
         self.stage.step(invocation).await
     }
 
+    /// One call of a stage whose clouds keep what was seen.
+    async fn looking_first(
+        &self,
+        invocation: &Invocation<'_>,
+        made: i64,
+    ) -> Result<Step, StageError> {
+        let looked = invocation.memory.get(LOOKED).and_then(Value::as_i64);
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        let look = Look::acting(call, looked.unwrap_or(invocation.now), made);
+        let waits = match looked {
+            None => None,
+            Some(_) => self.glance(invocation, &look).await?,
+        };
+        let mut step = match waits {
+            Some(waits) => waits,
+            None => {
+                let invocation = invocation.seeing(&look, invocation.store());
+                self.unless_alarmed(&invocation).await?
+            }
+        };
+        if let Step::Waiting { memory, .. } = &mut step {
+            memory.insert(LOOKED.to_owned(), invocation.now.into());
+        }
+        Ok(step)
+    }
+
     /// That the stage still waits, if it does by what this process has seen.
     async fn glance(
         &self,
@@ -91,29 +117,22 @@ impl<S: Stage> Stage for Guarded<S> {
                 return Ok(Step::waiting(invocation, reason));
             }
         };
-        let began = since.unwrap_or(invocation.started);
-        let invocation = invocation.begun_at(began);
-        if self.clouds.observations().is_none() {
-            return self.unless_alarmed(&invocation).await;
-        }
-        let looked = invocation.memory.get(LOOKED).and_then(Value::as_i64);
-        let call = self.calls.fetch_add(1, Ordering::Relaxed);
-        let look = Look::acting(call, looked.unwrap_or(invocation.now));
-        let waits = match looked {
-            None => None,
-            Some(_) => self.glance(&invocation, &look).await?,
+        let made = made::until(invocation, since);
+        let invocation = invocation.begun_at(since.unwrap_or(invocation.started));
+        let answer = if self.clouds.observations().is_some() {
+            self.looking_first(&invocation, made).await
+        } else {
+            self.unless_alarmed(&invocation).await
         };
-        let mut step = match waits {
-            Some(waits) => waits,
-            None => {
-                let invocation = invocation.seeing(&look, invocation.store());
-                self.unless_alarmed(&invocation).await?
-            }
-        };
-        if let Step::Waiting { memory, .. } = &mut step {
-            memory.insert(LOOKED.to_owned(), invocation.now.into());
+        match answer {
+            // Sooner than every stage that waits it must not ask again, and the longer it has waited the later. What it
+            // remembers stays: it has seen nothing.
+            Err(StageError::Cloud(CloudError::Throttled { operation, .. })) => Ok(Step::waiting(
+                &invocation,
+                format!("AWS throttles {operation} in this account and region"),
+            )),
+            answer => answer,
         }
-        Ok(step)
     }
 
     fn serves(&self, stage_type: &str) -> bool {

@@ -8,6 +8,7 @@ pub mod destruction;
 pub mod guard;
 pub mod guarded;
 pub mod launch_template;
+mod made;
 pub mod observations;
 pub mod observe;
 pub mod predecessor;

@@ -9,8 +9,9 @@ use gennaker_cloud::classic_load_balancing::InstanceHealth;
 use gennaker_cloud::load_balancing::TargetHealth;
 use gennaker_cloud::{Account, CloudError, Look};
 use gennaker_domain::deployment::alarm_guard::Alarm;
-use gennaker_domain::deployment::naming;
 use gennaker_lambda::Invocation;
+
+use crate::observe;
 
 /// How long a waiting poll may use what another one has seen: half of the shortest poll, so that whatever happens is seen
 /// by the next one. No stage sees the same observation in two polls, however close they are ([`Look::since`]).
@@ -50,7 +51,6 @@ impl Observations {
             seen: Arc::clone(locked(&self.places).entry(key).or_default()),
             look: invocation.look().cloned(),
             now: invocation.now,
-            since: invocation.started,
         }
     }
 }
@@ -126,7 +126,6 @@ pub struct Sight {
     seen: Arc<Mutex<Seen>>,
     look: Option<Look>,
     now: i64,
-    since: i64,
 }
 
 impl Sight {
@@ -215,6 +214,17 @@ impl Sight {
     }
 
     fn note<T: Clone>(&self, of: &mut Named<T>, asked: &[String], answered: &[(String, T)]) {
+        self.tidy(of);
+        let mut answered: BTreeMap<&String, &T> =
+            answered.iter().map(|(name, what)| (name, what)).collect();
+        for name in asked {
+            let what = answered.remove(name).cloned();
+            of.entries.insert(name.clone(), self.entry(what));
+        }
+    }
+
+    /// Forgets what serves nobody any more.
+    fn tidy<T>(&self, of: &mut Named<T>) {
         let now = self.now;
         of.entries
             .retain(|_, entry| self.is_younger(entry, ALARM_MILLIS) || self.is_own(entry));
@@ -226,12 +236,6 @@ impl Sight {
                 break;
             };
             of.asked.remove(&oldest);
-        }
-        let mut answered: BTreeMap<&String, &T> =
-            answered.iter().map(|(name, what)| (name, what)).collect();
-        for name in asked {
-            let what = answered.remove(name).cloned();
-            of.entries.insert(name.clone(), self.entry(what));
         }
     }
 
@@ -284,23 +288,25 @@ impl Sight {
 
     /// All groups of the region were listed.
     pub(crate) fn note_all(&self, groups: &[Group]) {
-        let names: Vec<String> = groups.iter().map(|group| group.name.clone()).collect();
-        let answered: Vec<(String, Group)> =
-            names.iter().cloned().zip(groups.iter().cloned()).collect();
         let mut seen = locked(&self.seen);
-        self.note(&mut seen.groups, &names, &answered);
-        seen.membership = Some(self.entry(names));
+        self.tidy(&mut seen.groups);
+        for group in groups {
+            let entry = self.entry(Some(group.clone()));
+            seen.groups.entries.insert(group.name.clone(), entry);
+        }
+        let names = groups.iter().map(|group| group.name.clone());
+        seen.membership = Some(self.entry(names.collect()));
     }
 
-    /// The names of a cluster's groups, if this call has listed them, or this process has since the stage began and not
-    /// long ago. Whatever this installation makes, it makes under the cluster's lock, before or in this stage: what the list
-    /// lacks was made by others meanwhile. The groups themselves are described anew.
+    /// The names of a cluster's groups, if this call has listed them, or this process has not long ago, and since this
+    /// installation last made one ([`Look::made`]): what the list lacks was made by others meanwhile. The groups
+    /// themselves are described anew.
     pub(crate) fn membership(&self, cluster: &str) -> Option<Vec<String>> {
-        self.look.as_ref()?;
+        let made = self.look.as_ref()?.made();
         let seen = locked(&self.seen);
         let all = seen.membership.as_ref()?;
-        let recent = all.at > self.since && self.is_younger(all, MEMBERSHIP_MILLIS);
-        let of_cluster = |name: &&String| naming::parse(name).cluster.as_deref() == Some(cluster);
+        let recent = all.at > made && self.is_younger(all, MEMBERSHIP_MILLIS);
+        let of_cluster = |name: &&String| observe::is_of_cluster(name, cluster);
         (recent || self.is_own(all)).then(|| all.what.iter().filter(of_cluster).cloned().collect())
     }
 

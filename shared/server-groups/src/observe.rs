@@ -54,9 +54,15 @@ pub async fn all_cluster_groups(place: &Place, cluster: &str) -> Result<Vec<Grou
         Some(names) => place.auto_scaling.groups(&names).await?,
         None => place.auto_scaling.all_groups().await?,
     };
-    groups.retain(|group| naming::parse(&group.name).cluster.as_deref() == Some(cluster));
+    groups.retain(|group| is_of_cluster(&group.name, cluster));
     groups.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(groups)
+}
+
+/// Whether a group of this name belongs to the cluster.
+pub(crate) fn is_of_cluster(name: &str, cluster: &str) -> bool {
+    // Of the hundreds of groups of a region few come this far.
+    name.starts_with(cluster) && naming::parse(name).cluster.as_deref() == Some(cluster)
 }
 
 /// The cluster that a group's name belongs to.

@@ -7,7 +7,7 @@
     missing_docs
 )]
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use gennaker_cloud::AutoScaling;
@@ -173,12 +173,68 @@ async fn a_throttled_poll_is_asked_again_later_and_once() {
     drive
         .faults
         .plan(made + look, Moment::Before, Fault::Throttle);
-    let answer = drive.call(&function, &event).await;
-    assert_eq!(answer.map(|(name, _)| name), Some("Throttled"));
+    let (name, reason) = drive.call(&function, &event).await.unwrap();
+    // A retry in five seconds would ask twice as often as AWS found too much.
+    assert_eq!(name, "Waiting10s");
+    assert!(reason.contains("throttles"), "{reason}");
     let looks = drive.faults.calls_from(made);
     assert_eq!(looks.iter().filter(|call| *call == LOOKS).count(), 1);
     drive.world.advance(30_000);
     assert_eq!(drive.call(&function, &event).await, None);
+}
+
+/// Counts the groups of its cluster.
+struct Counts(Arc<dyn Clouds>, Arc<Mutex<Vec<usize>>>);
+
+#[async_trait]
+impl Stage for Counts {
+    async fn step(&self, invocation: &Invocation<'_>) -> Result<Step, StageError> {
+        let place = clouds::place(&*self.0, invocation, "prod", "us-east-1").await?;
+        let groups = observe::cluster_groups(&place, "one").await?;
+        self.1.lock().unwrap().push(groups.len());
+        Ok(Step::succeeded())
+    }
+}
+
+/// How many groups each of these stages of one execution counts, a second apart; somebody else makes a group before the
+/// third.
+async fn counted(functions: [&str; 4]) -> Vec<usize> {
+    let stages = functions.iter().enumerate().map(|(at, function)| {
+        let context = json!({
+            "credentials": "prod", "region": "us-east-1", "cluster": "one", "serverGroupName": "one-v000",
+        });
+        drive::stage(&at.to_string(), "count", function, context)
+    });
+    let drive = Drive::new(Behaviour::default(), stages.collect())
+        .await
+        .unwrap();
+    let size = Capacity::new(0, 1, 9).unwrap();
+    drive.world.add_group("one-v000", "ami-1", size, &[]);
+    let (process, counted) = (drive.world.process(), Arc::default());
+    let counts = Counts(process.clone(), Arc::clone(&counted));
+    let function = drive.runtime(Guarded::new(counts, process));
+    for stage in 0..functions.len() {
+        drive.world.advance(1_000);
+        if stage == 2 {
+            drive.world.add_group("one-v001", "ami-1", size, &[]);
+        }
+        let event = json!({ "run": drive.run(), "stage": stage.to_string() });
+        assert_eq!(drive.call(&function, &event).await, None);
+    }
+    counted.lock().unwrap().clone()
+}
+
+#[tokio::test]
+async fn which_groups_there_are_is_known_from_stage_to_stage_until_one_of_them_may_have_made_one() {
+    // The first takes the lock, the second lists.
+    let pins = ["pin-server-group"; 4];
+    assert_eq!(counted(pins).await, [1, 1, 1, 1]);
+    let mut makes = pins;
+    makes[2] = "create-server-group";
+    assert_eq!(counted(makes).await, [1, 1, 2, 2]);
+    // Of a function that is not known here nobody can tell.
+    makes[2] = "pipeline";
+    assert_eq!(counted(makes).await, [1, 1, 2, 2]);
 }
 
 #[test]

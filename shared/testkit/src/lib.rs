@@ -25,4 +25,4 @@ pub use saving::Saving;
 pub use scheduler::MemoryScheduler;
 pub use strike::at_every_call;
 pub use sts::{MemorySts, NamedCallers};
-pub use world::{Behaviour, Effect, Operation, Process, World};
+pub use world::{Behaviour, Effect, Limit, Operation, Process, World};

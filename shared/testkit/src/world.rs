@@ -3,6 +3,7 @@
 mod alarms;
 mod classic;
 mod images;
+mod limits;
 mod process;
 mod refreshes;
 
@@ -27,6 +28,7 @@ use gennaker_server_groups::{Clouds, Place, TrafficSources, traffic};
 
 use crate::Faults;
 
+pub use limits::Limit;
 pub use process::Process;
 
 /// How the world behaves; every number is a parameter, none a constant.
@@ -46,6 +48,10 @@ pub struct Behaviour {
     pub builds_fail: bool,
     /// Images whose instances never become healthy.
     pub bad_images: Vec<String>,
+    /// How often AWS answers; the first that is about an operation counts, and what none is about is not limited.
+    pub limits: Vec<Limit>,
+    /// How often the SDK asks before a call counts as throttled.
+    pub attempts: u32,
 }
 
 impl Default for Behaviour {
@@ -58,6 +64,8 @@ impl Default for Behaviour {
             build_millis: 30_000,
             builds_fail: false,
             bad_images: Vec::new(),
+            limits: Vec::new(),
+            attempts: 3,
         }
     }
 }
@@ -175,6 +183,7 @@ struct State {
     builds: Vec<StartedBuild>,
     /// By region and name: since when an alarm has a state; the newest that has come counts.
     alarms: BTreeMap<(String, String), Vec<(i64, AlarmState)>>,
+    buckets: limits::Buckets,
     /// By group, oldest first.
     refreshes: BTreeMap<String, Vec<refreshes::StoredRefresh>>,
 }
@@ -935,6 +944,7 @@ impl World {
         resource: &str,
         effect: impl FnOnce(&mut State) -> Result<T, CloudError>,
     ) -> Result<T, CloudError> {
+        self.admit(operation)?;
         let call = self.faults.before(operation, resource)?;
         let key = self.key(resource);
         let answer = {
@@ -960,6 +970,7 @@ impl World {
         resource: &str,
         answer: impl FnOnce(&State) -> T,
     ) -> Result<T, CloudError> {
+        self.admit(operation)?;
         let call = self.faults.before(operation, resource)?;
         let answer = answer(&self.peek());
         self.faults.after(call, operation, resource)?;
