@@ -11,8 +11,9 @@ use std::sync::LazyLock;
 
 use gennaker_cloud::iam::Call;
 use gennaker_cloud::{
-    account, alarms, auto_scaling, code_build, ec2, functions, instance_profile, instance_refresh,
-    load_balancing, metrics, notification, quotas, registry, scheduler, step_functions, table,
+    account, alarms, auto_scaling, classic_load_balancing, code_build, ec2, functions,
+    instance_profile, instance_refresh, load_balancing, metrics, notification, quotas, registry,
+    scheduler, step_functions, table,
 };
 use gennaker_http::{object, secret};
 use gennaker_lambda::{tell, wake};
@@ -21,10 +22,11 @@ use regex::Regex;
 use crate::workspace;
 
 /// What a port is called where it is used, and its calls.
-const PORTS: [(&str, &[Call]); 21] = [
+const PORTS: [(&str, &[Call]); 22] = [
     ("account", account::calls::ALL),
     ("alarms", alarms::calls::ALL),
     ("auto_scaling", auto_scaling::calls::ALL),
+    ("classic_load_balancing", classic_load_balancing::calls::ALL),
     ("builds", code_build::calls::ALL),
     ("cloudwatch", metrics::calls::ALL),
     ("ec2", ec2::calls::ALL),

@@ -18,18 +18,29 @@ use gennaker_tests::reach::Sources;
 use stages::scenarios::{CALLS, Ground, scenarios};
 
 /// Calls that a function's code has and never makes, each with the reason: its policy goes without.
-const NEVER: [(&str, &str, &str); 2] = [
+const NEVER: [(&str, &str, &str); 4] = [
     (
         "rollback-server-group",
         "elasticloadbalancing:DeregisterTargets",
-        "a rollback takes whole groups out of traffic, never a share of one",
+        WHOLE_GROUPS,
     ),
     (
         "rollback-cluster",
         "elasticloadbalancing:DeregisterTargets",
-        "a rollback takes whole groups out of traffic, never a share of one",
+        WHOLE_GROUPS,
+    ),
+    (
+        "rollback-server-group",
+        "elasticloadbalancing:DeregisterInstancesFromLoadBalancer",
+        WHOLE_GROUPS,
+    ),
+    (
+        "rollback-cluster",
+        "elasticloadbalancing:DeregisterInstancesFromLoadBalancer",
+        WHOLE_GROUPS,
     ),
 ];
+const WHOLE_GROUPS: &str = "a rollback takes whole groups out of traffic, never a share of one";
 
 /// What a function is granted that AWS uses in its name, not its code.
 const FOR_AWS: [(&str, &str, &str); 3] = [

@@ -20,7 +20,7 @@ use gennaker_cloud::{Key, Table as _, Write};
 use gennaker_domain::deployment::Capacity;
 use gennaker_domain::{Intent, Owner, Status};
 use gennaker_lambda::{Invocation, Stage, StageError, Step, Undo};
-use gennaker_server_groups::{predecessor, traffic};
+use gennaker_server_groups::{TrafficSources, predecessor, traffic};
 use gennaker_testkit::{Behaviour, Drive, Effect, End, Faults, World};
 use serde_json::{Map, Value, json};
 
@@ -98,7 +98,15 @@ fn world_of(case: &Value, faults: &Faults) -> (World, String) {
         world.add_image(image, text(&group["image"], "name"));
         let capacity = Capacity::from_value(&group["capacity"]).unwrap();
         let disabled = group["disabled"] == true;
-        here.add_group(name, image, capacity, std::slice::from_ref(&web));
+        if disabled {
+            let sources = TrafficSources {
+                target_groups: vec![web.clone()],
+                ..TrafficSources::default()
+            };
+            here.add_disabled(name, image, capacity, sources);
+        } else {
+            here.add_group(name, image, capacity, std::slice::from_ref(&web));
+        }
         here.set_created(name, group["createdTime"].as_i64().unwrap());
         let ids: Vec<String> = here
             .group(name)
@@ -120,17 +128,7 @@ fn world_of(case: &Value, faults: &Faults) -> (World, String) {
             .map(|(id, _)| id.clone())
             .collect();
         here.mark_bad_instances(&bad);
-        if disabled {
-            let out = traffic::Before {
-                suspended_processes: Vec::new(),
-                target_groups: vec![web.clone()],
-            };
-            for (tag, value) in out.tags() {
-                here.tag(name, &tag, &value);
-            }
-            here.suspend(name, &traffic::SUSPENDED);
-            here.detach(name, &web);
-        } else {
+        if !disabled {
             let out: Vec<String> = ids
                 .iter()
                 .zip(&states)

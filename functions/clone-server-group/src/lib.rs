@@ -109,6 +109,7 @@ pub fn cluster_json(
     // Out of traffic, what it had before counts: the clone is to take traffic.
     let before = traffic::Before::of(group);
     let target_groups: Vec<&str> = before
+        .sources
         .target_groups
         .iter()
         .filter_map(|arn| target_group_name(arn))
@@ -163,7 +164,7 @@ pub fn cluster_json(
         "availabilityZones": { region: if details.subnets.is_empty() { group.zones.clone() } else { Vec::new() } },
         "subnetIds": details.subnets,
         "targetGroups": target_groups,
-        "loadBalancers": group.load_balancers,
+        "loadBalancers": before.sources.load_balancers,
         "suspendedProcesses": suspended,
         "healthCheckType": details.health_check_type,
         "healthCheckGracePeriod": details.health_check_grace_seconds,

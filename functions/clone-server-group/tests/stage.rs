@@ -31,6 +31,8 @@ async fn one_group(more: Value) -> (Drive, String) {
         Capacity::new(1, 2, 4).unwrap(),
         std::slice::from_ref(&web),
     );
+    drive.world.add_load_balancer("classic");
+    drive.world.attach_load_balancer("shop-web-v001", "classic");
     drive.world.tag("shop-web-v001", "team", "shop");
     drive.world.add_scaling("shop-web-v001", &["up", "night"]);
     drive.world.advance(60_000);
@@ -52,6 +54,7 @@ async fn a_clone_is_the_source_with_what_the_stage_says_in_its_place() {
     let group = drive.world.group("shop-web-v002").unwrap();
     assert_eq!(group.capacity, Capacity::new(1, 2, 4).unwrap());
     assert_eq!(group.target_groups, [web]);
+    assert_eq!(group.load_balancers, ["classic"]);
     assert_eq!(
         (group.tags["team"].as_str(), group.tags["clone"].as_str()),
         ("shop", "true")

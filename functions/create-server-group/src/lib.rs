@@ -25,7 +25,8 @@ use gennaker_lambda::{Invocation, Stage, StageError, Step, Undo};
 use gennaker_server_groups::config::{own_intents, undo_text};
 use gennaker_server_groups::destruction::{self, Progress};
 use gennaker_server_groups::{
-    AwsClouds, Clouds, Place, clouds, launch_template, observe, predecessor, traffic,
+    AwsClouds, Clouds, Place, TrafficSources, clouds, launch_template, observe, predecessor,
+    traffic,
 };
 use serde_json::{Map, Value, json};
 
@@ -518,6 +519,14 @@ impl CreateServerGroup {
             let existing = place.load_balancing.target_groups().await?;
             resolve::target_groups(&config.target_groups, &existing, vpc).map_err(placed)?
         };
+        if !config.load_balancers.is_empty() {
+            let existing = place.classic_load_balancing.load_balancers().await?;
+            resolve::load_balancers(&config.load_balancers, &existing, vpc).map_err(placed)?;
+        }
+        let sources = TrafficSources {
+            target_groups,
+            load_balancers: config.load_balancers.clone(),
+        };
         resolve::instance_types(
             &config.instance_types(),
             &ec2.instance_types(&config.instance_types()).await?,
@@ -614,12 +623,12 @@ impl CreateServerGroup {
             // What enabling it will attach.
             let later = traffic::Before {
                 suspended_processes: Vec::new(),
-                target_groups,
+                sources,
             };
             tags.extend(later.tags());
-            Vec::new()
+            TrafficSources::default()
         } else {
-            target_groups
+            sources
         };
         let group = NewGroup {
             name: birth.name.clone(),
@@ -631,8 +640,8 @@ impl CreateServerGroup {
             } else {
                 Vec::new()
             },
-            target_groups: attached,
-            load_balancers: config.load_balancers.clone(),
+            target_groups: attached.target_groups,
+            load_balancers: attached.load_balancers,
             health_check_type: config.health_check_type.clone(),
             health_check_grace_seconds: config.health_check_grace_seconds,
             cooldown_seconds: config.cooldown_seconds,

@@ -1,6 +1,7 @@
 //! Names in a pipeline become ids in an account: image, subnets, security groups, target groups. All pure; what
 //! exists comes in as arguments, and an error names what exists.
 
+use gennaker_cloud::classic_load_balancing::LoadBalancer;
 use gennaker_cloud::ec2::{Image, SecurityGroup, Subnet};
 use gennaker_cloud::load_balancing::TargetGroup;
 use gennaker_lambda::StageError;
@@ -265,17 +266,54 @@ pub fn target_groups(
                         ),
                     )
                 })?;
-            match (vpc, group.vpc_id.as_deref()) {
-                (Some(ours), Some(theirs)) if ours != theirs => Err(StageError::invalid(
-                    "targetGroups",
-                    format!(
-                        "target group `{name}` is in VPC `{theirs}`, the subnets are in `{ours}`"
-                    ),
-                )),
-                _ => Ok(group.arn.clone()),
-            }
+            let what = format!("target group `{name}`");
+            same_vpc("targetGroups", &what, vpc, group.vpc_id.as_deref())?;
+            Ok(group.arn.clone())
         })
         .collect()
+}
+
+/// Checks that classic load balancers are there, by name.
+///
+/// # Errors
+/// One is not there, or in another VPC than the instances.
+pub fn load_balancers(
+    asked: &[String],
+    existing: &[LoadBalancer],
+    vpc: Option<&str>,
+) -> Result<(), StageError> {
+    for name in asked {
+        let balancer = existing
+            .iter()
+            .find(|balancer| balancer.name == *name)
+            .ok_or_else(|| {
+                StageError::invalid(
+                    "loadBalancers",
+                    format!(
+                        "classic load balancer `{name}` not found; {}",
+                        listed(existing.iter().map(|balancer| balancer.name.as_str()))
+                    ),
+                )
+            })?;
+        let what = format!("classic load balancer `{name}`");
+        same_vpc("loadBalancers", &what, vpc, balancer.vpc_id.as_deref())?;
+    }
+    Ok(())
+}
+
+fn same_vpc(
+    field: &str,
+    what: &str,
+    ours: Option<&str>,
+    theirs: Option<&str>,
+) -> Result<(), StageError> {
+    match (ours, theirs) {
+        (Some(ours), Some(theirs)) if ours != theirs => Err(StageError::invalid(
+            field,
+            format!("{what} is in VPC `{theirs}`, the subnets are in `{ours}`"),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Checks that a key pair is there, if one is asked for.
@@ -441,6 +479,22 @@ mod tests {
             ["arn:web"]
         );
         assert!(target_groups(&names(&["web"]), &targets, Some("vpc-2")).is_err());
+        let balancers = [LoadBalancer {
+            name: "web".to_owned(),
+            vpc_id: Some("vpc-1".to_owned()),
+        }];
+        let refused = |asked: &[&str], vpc| {
+            let refused = load_balancers(&names(asked), &balancers, vpc).err();
+            refused.map(|error| error.to_string()).unwrap_or_default()
+        };
+        assert_eq!(refused(&["web"], Some("vpc-1")), "");
+        let unknown = refused(&["web", "wbe"], None);
+        assert!(
+            unknown.contains("load balancer `wbe` not found; there are web (`loadBalancers`)"),
+            "{unknown}"
+        );
+        let elsewhere = refused(&["web"], Some("vpc-2"));
+        assert!(elsewhere.contains("VPC `vpc-1`"), "{elsewhere}");
     }
 
     #[test]

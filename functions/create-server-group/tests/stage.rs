@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use gennaker_create_server_group::CreateServerGroup;
 use gennaker_domain::deployment::Capacity;
-use gennaker_server_groups::traffic;
+use gennaker_server_groups::{TrafficSources, traffic};
 use gennaker_testkit::{Behaviour, Drive, End, Strike, drive, fault_everywhere};
 use serde_json::{Value, json};
 
 fn config(more: Value) -> Value {
     let mut config = json!({
         "account": "prod", "region": "us-east-1", "application": "shop", "stack": "web",
-        "subnetType": "internal", "securityGroups": ["shop"], "targetGroups": ["web", "api"],
+        "subnetType": "internal", "securityGroups": ["shop"], "targetGroups": ["web", "api"], "loadBalancers": ["classic"],
         "instanceType": "t3.small", "capacity": {"min": 1, "desired": 3, "max": 6}, "imageId": "ami-2",
     });
     let fields = more.as_object().unwrap().clone();
@@ -33,6 +33,7 @@ async fn one_group(context: Value, behaviour: Behaviour) -> (Drive, String) {
         drive.world.add_target_group("web"),
         drive.world.add_target_group("api"),
     );
+    drive.world.add_load_balancer("classic");
     drive.world.add_image("ami-2", "shop-2.0");
     drive.world.add_subnet("subnet-1", "internal");
     drive.world.add_security_group("sg-1", "shop");
@@ -82,6 +83,10 @@ async fn what_is_not_there_is_told_with_field_place_and_what_exists_before_anyth
             json!({"targetGroups": ["weg"]}),
             "target group `weg` not found; there are api, web, in prod/us-east-1 (`targetGroups`)",
         ),
+        (
+            json!({"loadBalancers": ["clasic"]}),
+            "classic load balancer `clasic` not found; there are classic, in prod/us-east-1 (`loadBalancers`)",
+        ),
     ] {
         let (drive, _) = one_group(config(field), Behaviour::default()).await;
         drive.world.add_key_pair("ops");
@@ -102,7 +107,7 @@ async fn what_is_not_there_is_told_with_field_place_and_what_exists_before_anyth
 }
 
 #[tokio::test]
-async fn creates_the_next_group_and_waits_until_it_is_healthy_in_every_target_group() {
+async fn creates_the_next_group_and_waits_until_it_is_healthy_wherever_it_is_attached() {
     let (drive, web) = one_group(config(json!({})), Behaviour::default()).await;
     let end = drive.to_end(&drive.runtime(stage(&drive)), "1").await;
     assert_eq!(end, End::Done);
@@ -110,6 +115,7 @@ async fn creates_the_next_group_and_waits_until_it_is_healthy_in_every_target_gr
     assert_eq!(group.capacity, Capacity::new(1, 3, 6).unwrap());
     assert_eq!(group.target_groups.len(), 2);
     assert_eq!(drive.world.healthy_targets(&web), 5);
+    assert_eq!(drive.world.healthy_targets("classic"), 3);
     let record = drive.records().await.unwrap().remove("1").unwrap();
     assert_eq!(
         record.outputs["deploy.server.groups"],
@@ -117,6 +123,24 @@ async fn creates_the_next_group_and_waits_until_it_is_healthy_in_every_target_gr
     );
     assert_eq!(record.outputs["source"]["serverGroupName"], "shop-web-v001");
     assert_eq!(record.outputs["targetDesiredSize"], 3);
+}
+
+#[tokio::test]
+async fn waits_for_a_classic_load_balancer_as_for_a_target_group() {
+    let bad = Behaviour {
+        bad_images: vec!["ami-2".to_owned()],
+        ..Behaviour::default()
+    };
+    let context = config(json!({"targetGroups": [], "stageTimeoutMs": 600_000}));
+    let (drive, _) = one_group(context, bad).await;
+    let runtime = drive.runtime(stage(&drive));
+    let event = json!({ "run": drive.run(), "stage": "1" });
+    let _ = drive.call(&runtime, &event).await;
+    drive.world.advance(300_000);
+    // Auto Scaling is content with the instances: the load balancer alone is not.
+    let (name, reason) = drive.call(&runtime, &event).await.unwrap();
+    assert!(name.starts_with("Waiting"), "{name}: {reason}");
+    assert!(reason.contains("0 of 3 instances healthy"), "{reason}");
 }
 
 #[tokio::test]
@@ -322,15 +346,19 @@ async fn the_capacity_of_the_source_is_copied_with_its_minimum_raised() {
 }
 
 #[tokio::test]
-async fn a_group_that_starts_disabled_takes_no_traffic_and_remembers_its_target_groups() {
+async fn a_group_that_starts_disabled_takes_no_traffic_and_remembers_what_it_is_to_be_attached_to()
+{
     let context = config(json!({"suspendedProcesses": ["AddToLoadBalancer"]}));
     let (drive, web) = one_group(context, Behaviour::default()).await;
     let end = drive.to_end(&drive.runtime(stage(&drive)), "1").await;
     assert_eq!(end, End::Done);
     let group = drive.world.group("shop-web-v002").unwrap();
     assert!(traffic::is_disabled(&group));
-    assert_eq!(traffic::remembered_target_groups(&group).len(), 2);
+    let later = TrafficSources::remembered(&group);
+    assert_eq!(later.target_groups.len(), 2);
+    assert_eq!(later.load_balancers, ["classic"]);
     assert_eq!(drive.world.healthy_targets(&web), 2);
+    assert_eq!(drive.world.healthy_targets("classic"), 0);
 }
 
 #[tokio::test]

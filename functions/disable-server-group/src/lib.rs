@@ -9,7 +9,9 @@ use gennaker_domain::deployment::disable::partial_disable;
 use gennaker_domain::deployment::health::{self, HealthCheck};
 use gennaker_domain::deployment::naming;
 use gennaker_lambda::{Invocation, Stage, StageError, Step, Undo};
-use gennaker_server_groups::{AwsClouds, Clouds, config, guard, observe, targets, traffic};
+use gennaker_server_groups::{
+    AwsClouds, Clouds, TrafficSources, config, guard, observe, targets, traffic,
+};
 
 /// Spinnaker's time-out of the wait for instances out of traffic: two hours.
 const TIME_LIMIT_MILLIS: i64 = 2 * 60 * 60 * 1_000;
@@ -75,9 +77,9 @@ impl Stage for DisableServerGroup {
                     continue;
                 };
                 let begun = found.intent.as_ref().is_some_and(|intent| intent.done);
-                // Instances that were launched since count too; without a target group nothing can be taken out.
+                // Instances that were launched since count too; where nothing sends traffic nothing can be taken out.
                 let missing = !traffic::is_disabled(group)
-                    && !group.target_groups.is_empty()
+                    && !TrafficSources::of(group).is_empty()
                     && !partial_disable(observed, percentage).take_out.is_empty();
                 if !begun || missing {
                     let decided =

@@ -9,6 +9,9 @@ use gennaker_server_groups::traffic;
 use gennaker_testkit::{Behaviour, Drive, End, Strike, drive, fault_everywhere};
 use serde_json::{Value, json};
 
+/// The classic load balancer that the groups have besides their target group.
+const CLASSIC: &str = "classic";
+
 /// Two groups in traffic; the stage means the older one.
 async fn two_groups(more: Value) -> (Drive, String) {
     let mut context = json!({
@@ -24,6 +27,7 @@ async fn two_groups(more: Value) -> (Drive, String) {
     )];
     let drive = Drive::new(Behaviour::default(), plan).await.unwrap();
     let arn = drive.world.add_target_group("web");
+    drive.world.add_load_balancer(CLASSIC);
     for name in ["shop-web-v001", "shop-web-v002"] {
         drive.world.add_group(
             name,
@@ -31,6 +35,7 @@ async fn two_groups(more: Value) -> (Drive, String) {
             Capacity::fixed(2),
             std::slice::from_ref(&arn),
         );
+        drive.world.attach_load_balancer(name, CLASSIC);
         drive.world.advance(60_000);
     }
     (drive, arn)
@@ -56,7 +61,9 @@ async fn dies_at_every_call_and_still_disables_the_older_group_alone() {
             .map(traffic::is_disabled)
             .collect();
         assert_eq!(disabled, [true, false], "{strike:?}");
-        assert_eq!(drive.world.healthy_targets(&arn), 2, "{strike:?}");
+        for source in [&arn, CLASSIC] {
+            assert_eq!(drive.world.healthy_targets(source), 2, "{strike:?}");
+        }
         drive.faults.calls().len()
     };
     assert!(fault_everywhere(scenario).await > 40);
@@ -106,13 +113,14 @@ async fn guards_percentages_that_are_none_and_missing_groups_are_told() {
 async fn dies_at_every_call_and_half_of_the_group_is_out_of_traffic() {
     let scenario = |strike: Option<Strike>| async move {
         let (drive, web) = two_groups(json!({"desiredPercentage": 50})).await;
-        let before = drive.world.healthy_targets(&web);
+        let healthy = |drive: &Drive| [&web, CLASSIC].map(|of| drive.world.healthy_targets(of));
+        let [before, _] = healthy(&drive);
         if let Some((call, moment, fault)) = strike {
             drive.faults.plan(call, moment, fault);
         }
         let end = drive.to_end(&drive.runtime(stage(&drive)), "1").await;
         assert_eq!(end, End::Done, "{strike:?}");
-        assert_eq!(drive.world.healthy_targets(&web), before - 1, "{strike:?}");
+        assert_eq!(healthy(&drive), [before - 1; 2], "{strike:?}");
         let calls = drive.faults.calls().len();
         // Taken back, everything serves again.
         assert_eq!(
@@ -123,7 +131,7 @@ async fn dies_at_every_call_and_half_of_the_group_is_out_of_traffic() {
             End::Done
         );
         drive.world.advance(60_000);
-        assert_eq!(drive.world.healthy_targets(&web), before, "{strike:?}");
+        assert_eq!(healthy(&drive), [before; 2], "{strike:?}");
         calls
     };
     assert!(fault_everywhere(scenario).await > 40);

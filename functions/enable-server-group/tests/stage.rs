@@ -10,6 +10,9 @@ use gennaker_server_groups::traffic::{self, Before};
 use gennaker_testkit::{Behaviour, Drive, End, Strike, World, drive, fault_everywhere};
 use serde_json::json;
 
+/// The classic load balancer that the group has besides its target group.
+const CLASSIC: &str = "classic";
+
 /// One group, disabled by us, with a process that a person had suspended before.
 async fn disabled_by_us(world: &World, arn: &str) {
     let person = ["ReplaceUnhealthy".to_owned()];
@@ -32,6 +35,11 @@ async fn disabled_by_us(world: &World, arn: &str) {
         .detach_target_groups("shop-web-v001", &arns)
         .await
         .unwrap();
+    let balancers = [CLASSIC.to_owned()];
+    world
+        .detach_load_balancers("shop-web-v001", &balancers)
+        .await
+        .unwrap();
 }
 
 async fn one_group() -> (Drive, String) {
@@ -51,6 +59,8 @@ async fn one_group() -> (Drive, String) {
         Capacity::fixed(2),
         std::slice::from_ref(&arn),
     );
+    drive.world.add_load_balancer(CLASSIC);
+    drive.world.attach_load_balancer("shop-web-v001", CLASSIC);
     (drive, arn)
 }
 
@@ -64,7 +74,9 @@ async fn dies_at_every_call_and_still_restores_exactly_what_was_there() {
         let (drive, arn) = one_group().await;
         disabled_by_us(&drive.world, &arn).await;
         drive.world.advance(60_000);
-        assert_eq!(drive.world.healthy_targets(&arn), 0);
+        for source in [&arn, CLASSIC] {
+            assert_eq!(drive.world.healthy_targets(source), 0, "{source}");
+        }
         let first = drive.faults.calls().len();
         if let Some((call, moment, fault)) = strike {
             drive.faults.plan(first + call, moment, fault);
@@ -78,7 +90,9 @@ async fn dies_at_every_call_and_still_restores_exactly_what_was_there() {
             "{strike:?}"
         );
         assert_eq!(group.tags, Default::default(), "{strike:?}");
-        assert_eq!(drive.world.healthy_targets(&arn), 2, "{strike:?}");
+        for source in [&arn, CLASSIC] {
+            assert_eq!(drive.world.healthy_targets(source), 2, "{strike:?}");
+        }
         drive.faults.calls().len() - first
     };
     assert!(fault_everywhere(scenario).await > 30);
@@ -127,10 +141,9 @@ async fn a_group_that_spinnaker_disabled_is_enabled_too() {
     assert!(!traffic::is_disabled(&group));
     assert!(group.suspended_processes.is_empty());
     let calls = drive.faults.calls();
-    assert!(
-        calls
-            .iter()
-            .any(|call| call == "elasticloadbalancing:RegisterTargets")
-    );
+    for by_hand in ["RegisterTargets", "RegisterInstancesWithLoadBalancer"] {
+        let by_hand = format!("elasticloadbalancing:{by_hand}");
+        assert!(calls.contains(&by_hand), "{by_hand} is not in {calls:?}");
+    }
     assert_eq!(drive.world.healthy_targets(&arn), 2);
 }

@@ -7,7 +7,7 @@ use gennaker_cloud::{Key, Write};
 use gennaker_domain::deployment::Capacity;
 use gennaker_rollback_cluster::RollbackCluster;
 use gennaker_rollback_server_group::Stages;
-use gennaker_server_groups::traffic;
+use gennaker_server_groups::{TrafficSources, traffic};
 use gennaker_testkit::{Behaviour, Drive, End, Strike, World, drive, fault_everywhere};
 use serde_json::{Value, json};
 
@@ -15,15 +15,11 @@ const OLD: &str = "shop-web-v001";
 const NEW: &str = "shop-web-v002";
 
 fn two_groups(world: &World, web: &String) {
-    world.add_group(OLD, "ami-1", Capacity::fixed(2), &[]);
-    let out = traffic::Before {
-        suspended_processes: Vec::new(),
+    let sources = TrafficSources {
         target_groups: vec![web.clone()],
+        ..TrafficSources::default()
     };
-    for (tag, value) in out.tags() {
-        world.tag(OLD, &tag, &value);
-    }
-    world.suspend(OLD, &traffic::SUSPENDED);
+    world.add_disabled(OLD, "ami-1", Capacity::fixed(2), sources);
     world.set_created(OLD, world.now() - 1_000);
     world.add_group(NEW, "ami-2", Capacity::fixed(2), std::slice::from_ref(web));
 }

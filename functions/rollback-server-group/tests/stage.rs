@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gennaker_domain::deployment::Capacity;
 use gennaker_rollback_server_group::{RollbackServerGroup, Stages};
-use gennaker_server_groups::traffic;
+use gennaker_server_groups::{TrafficSources, traffic};
 use gennaker_testkit::{Behaviour, Drive, End, Strike, drive, fault_everywhere};
 use serde_json::{Value, json};
 
@@ -30,17 +30,12 @@ async fn two_groups(kind: &str, more: &Value) -> (Drive, String) {
     let web = drive.world.add_target_group("web");
     drive.world.add_image("ami-1", "shop-1");
     drive.world.add_image("ami-2", "shop-2");
-    drive
-        .world
-        .add_group(OLD, "ami-1", Capacity::new(1, 1, 2).unwrap(), &[]);
-    let out = traffic::Before {
-        suspended_processes: Vec::new(),
+    let sources = TrafficSources {
         target_groups: vec![web.clone()],
+        ..TrafficSources::default()
     };
-    for (tag, value) in out.tags() {
-        drive.world.tag(OLD, &tag, &value);
-    }
-    drive.world.suspend(OLD, &traffic::SUSPENDED);
+    let small = Capacity::new(1, 1, 2).unwrap();
+    drive.world.add_disabled(OLD, "ami-1", small, sources);
     drive.world.set_created(OLD, drive.world.now() - 1_000);
     drive.world.add_group(
         NEW,

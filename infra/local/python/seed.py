@@ -467,8 +467,14 @@ def read_group(client, region, group):
         health = {d["Target"]["Id"]: d["TargetHealth"]["State"] for d in descriptions}
         name = arn.split("/")[1]
         in_traffic[name] = sorted(identity for identity in instances if health.get(identity) == "healthy")
+    for name in group["LoadBalancerNames"]:
+        states = client("elb", region).describe_instance_health(LoadBalancerName=name)["InstanceStates"]
+        served = {state["InstanceId"] for state in states if state["State"] == "InService"}
+        # A target group may have the same name.
+        in_traffic[f"{name} (classic)"] = sorted(served & set(instances))
     suspended = sorted(process["ProcessName"] for process in group["SuspendedProcesses"])
-    ours = any(tag["Key"] == "gennaker:disabled" for tag in group.get("Tags", [])) and not group["TargetGroupARNs"]
+    attached = group["TargetGroupARNs"] or group["LoadBalancerNames"]
+    ours = any(tag["Key"] == "gennaker:disabled" for tag in group.get("Tags", [])) and not attached
     enabled = not ours and "AddToLoadBalancer" not in suspended
     healthy = set(good)
     if enabled:

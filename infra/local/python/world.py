@@ -39,6 +39,8 @@ from moto.core.responses import ActionResult
 from moto.ec2.exceptions import InvalidLaunchTemplateVersionNotFound
 from moto.ec2.models import amis, ec2_backends, launch_templates
 from moto.ec2.responses import launch_templates as launch_template_responses
+from moto.elb import responses as elb_responses
+from moto.elb.exceptions import LoadBalancerNotFoundError
 from moto.elbv2 import models as elbv2
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
@@ -491,6 +493,43 @@ def make_target_groups_follow():
     target_class.health_for = health_for
 
 
+def make_classic_load_balancers_check_health():
+    """Those that are registered by the image's health, with AWS's sentences; to moto all that runs is in service."""
+
+    def health(instance):
+        if instance.state == "pending":
+            return "OutOfService", "ELB", "Instance registration is still in progress."
+        if instance.state != "running":
+            return "OutOfService", "Instance", f"Instance is in {instance.state} state."
+        if not getattr(instance, "world_healthy", True):
+            sentence = "Instance has failed at least the UnhealthyThreshold number of health checks consecutively."
+            return "OutOfService", "Instance", sentence
+        return "InService", "N/A", "N/A"
+
+    def describe_instance_health(self):
+        name = self._get_param("LoadBalancerName")
+        balancer = self.elb_backend.load_balancers.get(name)
+        if balancer is None:
+            raise LoadBalancerNotFoundError(name)
+        ec2_backend = ec2_backends[self.current_account][self.region]
+        asked = [instance["InstanceId"] for instance in self._get_param("Instances", [])]
+        states = []
+        for instance_id in asked or balancer.instance_ids:
+            instance = ec2_backend.get_instance_by_id(instance_id)
+            if instance is None:
+                continue  # it is gone, and leaves at the group's next look
+            state, code, description = health(instance)
+            if instance_id not in balancer.instance_ids:
+                description = "Instance is not currently registered with the LoadBalancer."
+                state, code = "OutOfService", "Instance"
+            states.append(
+                {"InstanceId": instance_id, "State": state, "ReasonCode": code, "Description": description}
+            )
+        return ActionResult({"InstanceStates": states})
+
+    elb_responses.ELBResponse.describe_instance_health = describe_instance_health
+
+
 def make_terminated_instances_leave():
     """moto tells the target groups only of terminations by `TerminateInstances`, not of those by a group."""
     ec2_class = type(ec2_backends["123456789012"]["us-east-1"])
@@ -694,6 +733,7 @@ def main():
     make_launch_templates_idempotent()
     make_launch_template_versions_leave()
     make_target_groups_follow()
+    make_classic_load_balancers_check_health()
     make_terminated_instances_leave()
     make_images_age()
     host, port = socket.socket(fileno=os.dup(arguments.fd)).getsockname()

@@ -339,13 +339,17 @@ fn lifecycle_hooks_given_at_creation_are_there_and_a_stopped_instance_is_unhealt
     });
 }
 
-#[test]
-fn classic_load_balancers_follow_the_same_rules() {
+fn classic_load_balancer(name: &str) {
     let listener = json!({"Protocol": "HTTP", "LoadBalancerPort": 80, "InstanceProtocol": "HTTP", "InstancePort": 80});
-    let balancer = json!({"LoadBalancerName": "classic", "Listeners": [listener], "AvailabilityZones": ["us-east-1a"]});
+    let balancer = json!({"LoadBalancerName": name, "Listeners": [listener], "AvailabilityZones": ["us-east-1a"]});
     cloud()
         .call("elb", "create_load_balancer", balancer)
         .unwrap();
+}
+
+#[test]
+fn classic_load_balancers_follow_the_same_rules() {
+    classic_load_balancer("classic");
     create("classic-v000", "classic-1", 1);
     let attach = json!({"AutoScalingGroupName": "classic-v000", "LoadBalancerNames": ["classic"]});
     scaling("attach_load_balancers", attach);
@@ -380,6 +384,43 @@ fn classic_load_balancers_follow_the_same_rules() {
         states("classic-v000") == ["InService/Healthy"; 2]
     });
     assert_eq!(registered().len(), 0);
+}
+
+#[test]
+fn a_classic_load_balancer_says_of_a_bad_image_why_its_instance_is_out() {
+    classic_load_balancer("checked");
+    let said = || {
+        let asked = json!({"LoadBalancerName": "checked"});
+        let answer = cloud().call("elb", "describe_instance_health", asked);
+        let states = answer.unwrap()["InstanceStates"]
+            .as_array()
+            .unwrap()
+            .clone();
+        let said =
+            |state: &Value| [&state["State"], &state["Description"]].map(ToString::to_string);
+        let mut said: Vec<String> = states.iter().map(|state| said(state).join(" ")).collect();
+        said.sort();
+        said
+    };
+    for (group, image) in [
+        ("checked-v000", "classic-1"),
+        ("checked-v001", "shop-2.0.0"),
+    ] {
+        create(group, image, 1);
+        let attach = json!({"AutoScalingGroupName": group, "LoadBalancerNames": ["checked"]});
+        scaling("attach_load_balancers", attach);
+    }
+    let sentence = "Instance has failed at least the UnhealthyThreshold number of health checks consecutively.";
+    eventually("both are checked", || {
+        said()
+            == [
+                r#""InService" "N/A""#.to_owned(),
+                format!(r#""OutOfService" "{sentence}""#),
+            ]
+    });
+    let unknown = json!({"LoadBalancerName": "unknown"});
+    let error = refused("elb", "describe_instance_health", unknown);
+    assert!(error.contains("LoadBalancerNotFound"), "{error}");
 }
 
 #[test]

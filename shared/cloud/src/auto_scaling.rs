@@ -210,6 +210,20 @@ pub trait AutoScaling: Send + Sync {
     /// (`autoscaling:DetachLoadBalancerTargetGroups`)
     async fn detach_target_groups(&self, name: &str, arns: &[String]) -> Result<(), CloudError>;
 
+    /// The same for classic load balancers, by name. Takes effect later. (`autoscaling:AttachLoadBalancers`)
+    async fn attach_load_balancers(
+        &self,
+        name: &str,
+        balancers: &[String],
+    ) -> Result<(), CloudError>;
+
+    /// The same for classic load balancers, by name. Takes effect later. (`autoscaling:DetachLoadBalancers`)
+    async fn detach_load_balancers(
+        &self,
+        name: &str,
+        balancers: &[String],
+    ) -> Result<(), CloudError>;
+
     /// Sets tags of the group, not of its instances. (`autoscaling:CreateOrUpdateTags`)
     async fn set_tags(&self, name: &str, tags: &BTreeMap<String, String>)
     -> Result<(), CloudError>;
@@ -266,6 +280,8 @@ pub mod calls {
         RESUME_PROCESSES = "resume_processes" => ["autoscaling:ResumeProcesses"];
         ATTACH_TARGET_GROUPS = "attach_target_groups" => ["autoscaling:AttachLoadBalancerTargetGroups"];
         DETACH_TARGET_GROUPS = "detach_target_groups" => ["autoscaling:DetachLoadBalancerTargetGroups"];
+        ATTACH_LOAD_BALANCERS = "attach_load_balancers" => ["autoscaling:AttachLoadBalancers"];
+        DETACH_LOAD_BALANCERS = "detach_load_balancers" => ["autoscaling:DetachLoadBalancers"];
         SET_TAGS = "set_tags" => ["autoscaling:CreateOrUpdateTags"];
         REMOVE_TAGS = "remove_tags" => ["autoscaling:DeleteTags"];
         DELETE_GROUP = "delete_group" => ["autoscaling:DeleteAutoScalingGroup"];
@@ -753,6 +769,40 @@ impl AutoScaling for AwsAutoScaling {
                 .map_err(|error| {
                     from_sdk("autoscaling:DetachLoadBalancerTargetGroups", name, &error)
                 })?;
+        }
+        Ok(())
+    }
+
+    async fn attach_load_balancers(
+        &self,
+        name: &str,
+        balancers: &[String],
+    ) -> Result<(), CloudError> {
+        for balancers in balancers.chunks(10) {
+            self.client
+                .attach_load_balancers()
+                .auto_scaling_group_name(name)
+                .set_load_balancer_names(Some(balancers.to_vec()))
+                .send()
+                .await
+                .map_err(|error| from_sdk("autoscaling:AttachLoadBalancers", name, &error))?;
+        }
+        Ok(())
+    }
+
+    async fn detach_load_balancers(
+        &self,
+        name: &str,
+        balancers: &[String],
+    ) -> Result<(), CloudError> {
+        for balancers in balancers.chunks(10) {
+            self.client
+                .detach_load_balancers()
+                .auto_scaling_group_name(name)
+                .set_load_balancer_names(Some(balancers.to_vec()))
+                .send()
+                .await
+                .map_err(|error| from_sdk("autoscaling:DetachLoadBalancers", name, &error))?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod alarms;
 pub mod auto_scaling;
+pub mod classic_load_balancing;
 pub mod code_build;
 pub mod concurrency;
 pub mod connection;
@@ -32,6 +33,7 @@ pub mod user;
 pub use account::Account;
 pub use alarms::Alarms;
 pub use auto_scaling::AutoScaling;
+pub use classic_load_balancing::ClassicLoadBalancing;
 pub use code_build::CodeBuild;
 pub use connection::{Connection, Lazy, Roots};
 pub use deployment_monitor::DeploymentMonitor;

@@ -3,7 +3,7 @@
 //! An account's role may do what all stages together need. The session of one function may do what that function needs and
 //! no more, in one account and region: whoever gets hold of its credentials cannot do what another stage could.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// Server groups, and the alarms that guard a deployment.
 const LOOK: &[&str] = &[
@@ -23,11 +23,19 @@ const RESIZE: &[&str] = &["autoscaling:UpdateAutoScalingGroup"];
 /// Taking a group into traffic and out of it.
 const TRAFFIC: &[&str] = &[
     "autoscaling:AttachLoadBalancerTargetGroups",
+    "autoscaling:AttachLoadBalancers",
     "autoscaling:CreateOrUpdateTags",
     "autoscaling:DeleteTags",
     "autoscaling:DetachLoadBalancerTargetGroups",
-    "elasticloadbalancing:DescribeTargetHealth",
+    "autoscaling:DetachLoadBalancers",
+    "elasticloadbalancing:RegisterInstancesWithLoadBalancer",
     "elasticloadbalancing:RegisterTargets",
+];
+
+/// What target groups and classic load balancers say of a group's instances.
+const HEALTH: &[&str] = &[
+    "elasticloadbalancing:DescribeInstanceHealth",
+    "elasticloadbalancing:DescribeTargetHealth",
 ];
 
 /// Taking a group away.
@@ -63,8 +71,8 @@ const CREATE: &[&str] = &[
     "ec2:DescribeKeyPairs",
     "ec2:DescribeSecurityGroups",
     "ec2:DescribeSubnets",
+    "elasticloadbalancing:DescribeLoadBalancers",
     "elasticloadbalancing:DescribeTargetGroups",
-    "elasticloadbalancing:DescribeTargetHealth",
     "iam:GetInstanceProfile",
     "iam:ListInstanceProfiles",
     "servicequotas:GetServiceQuota",
@@ -90,12 +98,13 @@ const FUNCTIONS: &[(&str, &[&[&str]])] = &[
             DESTROY,
             TEMPLATE,
             CREATE,
+            HEALTH,
             &["autoscaling:DescribeLifecycleHooks"],
         ],
     ),
     (
         "create-server-group",
-        &[LOOK, PROCESSES, RESIZE, DESTROY, TEMPLATE, CREATE],
+        &[LOOK, PROCESSES, RESIZE, DESTROY, TEMPLATE, CREATE, HEALTH],
     ),
     (
         "destroy-server-group",
@@ -104,6 +113,7 @@ const FUNCTIONS: &[(&str, &[&[&str]])] = &[
             PROCESSES,
             RESIZE,
             TRAFFIC,
+            HEALTH,
             DESTROY,
             &["autoscaling:DescribePolicies", "cloudwatch:DeleteAlarms"],
         ],
@@ -112,17 +122,21 @@ const FUNCTIONS: &[(&str, &[&[&str]])] = &[
         "determine-target-server-group",
         &[&["autoscaling:DescribeAutoScalingGroups"]],
     ),
-    ("disable-cluster", &[LOOK, PROCESSES, TRAFFIC]),
+    ("disable-cluster", &[LOOK, PROCESSES, TRAFFIC, HEALTH]),
     (
         "disable-server-group",
         &[
             LOOK,
             PROCESSES,
             TRAFFIC,
-            &["elasticloadbalancing:DeregisterTargets"],
+            HEALTH,
+            &[
+                "elasticloadbalancing:DeregisterInstancesFromLoadBalancer",
+                "elasticloadbalancing:DeregisterTargets",
+            ],
         ],
     ),
-    ("enable-server-group", &[LOOK, PROCESSES, TRAFFIC]),
+    ("enable-server-group", &[LOOK, PROCESSES, TRAFFIC, HEALTH]),
     (
         "find-image",
         &[&[
@@ -161,15 +175,7 @@ const FUNCTIONS: &[(&str, &[&[&str]])] = &[
         ],
     ),
     ("pin-server-group", &[LOOK, RESIZE]),
-    (
-        "resize-server-group",
-        &[
-            LOOK,
-            PROCESSES,
-            RESIZE,
-            &["elasticloadbalancing:DescribeTargetHealth"],
-        ],
-    ),
+    ("resize-server-group", &[LOOK, PROCESSES, RESIZE, HEALTH]),
     (
         "rollback-cluster",
         &[
@@ -177,6 +183,7 @@ const FUNCTIONS: &[(&str, &[&[&str]])] = &[
             PROCESSES,
             RESIZE,
             TRAFFIC,
+            HEALTH,
             DESTROY,
             TEMPLATE,
             CREATE,
@@ -190,21 +197,14 @@ const FUNCTIONS: &[(&str, &[&[&str]])] = &[
             PROCESSES,
             RESIZE,
             TRAFFIC,
+            HEALTH,
             DESTROY,
             TEMPLATE,
             CREATE,
             &["autoscaling:DescribeLifecycleHooks"],
         ],
     ),
-    (
-        "scale-down-cluster",
-        &[
-            LOOK,
-            PROCESSES,
-            RESIZE,
-            &["elasticloadbalancing:DescribeTargetHealth"],
-        ],
-    ),
+    ("scale-down-cluster", &[LOOK, PROCESSES, RESIZE, HEALTH]),
     (
         "shrink-cluster",
         &[
@@ -212,6 +212,7 @@ const FUNCTIONS: &[(&str, &[&[&str]])] = &[
             PROCESSES,
             RESIZE,
             TRAFFIC,
+            HEALTH,
             DESTROY,
             &["autoscaling:DescribePolicies", "cloudwatch:DeleteAlarms"],
         ],
@@ -263,7 +264,8 @@ fn resource(action: &str, account_id: &str, region: &str) -> String {
             format!("arn:{partition}:cloudwatch:{region}:{account_id}:alarm:*")
         }
         Some(("elasticloadbalancing", _)) => {
-            format!("arn:{partition}:elasticloadbalancing:{region}:{account_id}:targetgroup/*")
+            // Every action is of one of its kinds, target groups or classic load balancers.
+            format!("arn:{partition}:elasticloadbalancing:{region}:{account_id}:*")
         }
         Some(("iam", _)) => format!("arn:{partition}:iam::{account_id}:role/*"),
         _ => "*".to_owned(),
@@ -274,31 +276,38 @@ fn resource(action: &str, account_id: &str, region: &str) -> String {
 #[must_use]
 pub fn policy(function: &str, account_id: &str, region: &str) -> Option<String> {
     let (_, actions) = actions().find(|(name, _)| *name == function)?;
-    let mut statements: Vec<(String, Vec<&str>)> = Vec::new();
+    let mut on_everything = Vec::new();
+    let mut passed = Vec::new();
+    let mut cut = Vec::new();
+    let mut resources = Vec::new();
     for action in actions {
         let resource = resource(action, account_id, region);
-        match statements.iter_mut().find(|(known, _)| *known == resource) {
-            Some((_, together)) => together.push(action),
-            None => statements.push((resource, vec![action])),
+        if resource == "*" {
+            on_everything.push(action);
+        } else if action == "iam:PassRole" {
+            passed.push((action, resource));
+        } else {
+            cut.push(action);
+            if !resources.contains(&resource) {
+                resources.push(resource);
+            }
         }
     }
-    let statements: Vec<Value> = statements
-        .into_iter()
-        .map(|(resource, actions)| {
-            let mut statement =
-                json!({ "Effect": "Allow", "Action": actions, "Resource": resource });
-            // A role may be handed to instances and to nothing else.
-            if actions.contains(&"iam:PassRole")
-                && let Some(statement) = statement.as_object_mut()
-            {
-                let to_instances = json!({
-                    "StringEquals": { "iam:PassedToService": format!("ec2.amazonaws.com{}", suffix(region)) }
-                });
-                statement.insert("Condition".to_owned(), to_instances);
-            }
-            statement
-        })
-        .collect();
+    let mut statements = Vec::new();
+    if !on_everything.is_empty() {
+        statements.push(json!({ "Effect": "Allow", "Action": on_everything, "Resource": "*" }));
+    }
+    if !cut.is_empty() {
+        // Together: no action works on a resource of another service, and STS takes few characters.
+        statements.push(json!({ "Effect": "Allow", "Action": cut, "Resource": resources }));
+    }
+    // A role may be handed to instances and to nothing else.
+    statements.extend(passed.into_iter().map(|(action, resource)| {
+        let to_instances = json!({
+            "StringEquals": { "iam:PassedToService": format!("ec2.amazonaws.com{}", suffix(region)) }
+        });
+        json!({ "Effect": "Allow", "Action": action, "Resource": resource, "Condition": to_instances })
+    }));
     Some(json!({ "Version": "2012-10-17", "Statement": statements }).to_string())
 }
 
@@ -313,6 +322,8 @@ fn suffix(region: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     #[test]
@@ -349,7 +360,7 @@ mod tests {
                 {
                     "Effect": "Allow",
                     "Action": ["autoscaling:UpdateAutoScalingGroup"],
-                    "Resource": "arn:aws:autoscaling:eu-west-1:123456789012:autoScalingGroup:*",
+                    "Resource": ["arn:aws:autoscaling:eu-west-1:123456789012:autoScalingGroup:*"],
                 },
             ])
         );

@@ -5,13 +5,19 @@ use std::path::Path;
 
 use gennaker_cloud::iam::Call;
 use gennaker_cloud::{
-    alarms, auto_scaling, code_build, ec2, functions, instance_profile, instance_refresh,
-    load_balancing, metrics, notification, quotas, registry, scheduler, step_functions, table,
+    alarms, auto_scaling, classic_load_balancing, code_build, ec2, functions, instance_profile,
+    instance_refresh, load_balancing, metrics, notification, quotas, registry, scheduler,
+    step_functions, table,
 };
 
-const PORTS: [(&str, &str, &[Call]); 15] = [
+const PORTS: [(&str, &str, &[Call]); 16] = [
     ("alarms", "Alarms", alarms::calls::ALL),
     ("auto_scaling", "AutoScaling", auto_scaling::calls::ALL),
+    (
+        "classic_load_balancing",
+        "ClassicLoadBalancing",
+        classic_load_balancing::calls::ALL,
+    ),
     ("code_build", "CodeBuild", code_build::calls::ALL),
     ("ec2", "Ec2", ec2::calls::ALL),
     ("functions", "Functions", functions::calls::ALL),

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use gennaker_cloud::alarms::AwsAlarms;
 use gennaker_cloud::auto_scaling::AwsAutoScaling;
+use gennaker_cloud::classic_load_balancing::AwsClassicLoadBalancing;
 use gennaker_cloud::instance_refresh::AwsInstanceRefreshes;
 use gennaker_cloud::load_balancing::AwsLoadBalancing;
 use gennaker_cloud::{
-    Account, Alarms, AutoScaling, Connection, InstanceProfiles, InstanceRefreshes, LoadBalancing,
-    Look, Quotas,
+    Account, Alarms, AutoScaling, ClassicLoadBalancing, Connection, InstanceProfiles,
+    InstanceRefreshes, LoadBalancing, Look, Quotas,
 };
 use gennaker_domain::Run;
 use gennaker_http::{AwsInstanceProfiles, AwsQuotas};
@@ -30,6 +31,8 @@ pub struct Place {
     pub auto_scaling: Arc<dyn AutoScaling>,
     /// Elastic Load Balancing there.
     pub load_balancing: Arc<dyn LoadBalancing>,
+    /// Classic load balancers there.
+    pub classic_load_balancing: Arc<dyn ClassicLoadBalancing>,
     /// Instance refreshes there.
     pub instance_refreshes: Arc<dyn InstanceRefreshes>,
     /// CloudWatch's alarms there.
@@ -95,6 +98,7 @@ fn connected(account: &Account, region: &str, connection: &Connection) -> Place 
         region: region.to_owned(),
         auto_scaling: Arc::new(AwsAutoScaling::new(connection)),
         load_balancing: Arc::new(AwsLoadBalancing::new(connection)),
+        classic_load_balancing: Arc::new(AwsClassicLoadBalancing::new(connection)),
         instance_refreshes: Arc::new(AwsInstanceRefreshes::new(connection)),
         alarms: Arc::new(AwsAlarms::new(connection)),
         quotas: Arc::new(AwsQuotas::new(connection)),

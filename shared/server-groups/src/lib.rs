@@ -15,7 +15,9 @@ mod seen;
 pub mod sizing;
 pub mod targets;
 pub mod traffic;
+pub mod traffic_sources;
 
 pub use clouds::{AwsClouds, Clouds, Place};
 pub use guarded::Guarded;
 pub use observations::Observations;
+pub use traffic_sources::TrafficSources;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gennaker_cloud::alarms;
 use gennaker_cloud::auto_scaling::{self, Group};
+use gennaker_cloud::classic_load_balancing::InstanceHealth;
 use gennaker_cloud::load_balancing::TargetHealth;
 use gennaker_cloud::{Account, CloudError, Look};
 use gennaker_domain::deployment::alarm_guard::Alarm;
@@ -82,11 +83,15 @@ impl<T> Default for Named<T> {
     }
 }
 
+/// What each target group, or classic load balancer, says of all that is registered there.
+type Registered<T> = BTreeMap<String, Entry<Vec<T>>>;
+
 #[derive(Debug, Default)]
 struct Seen {
     groups: Named<Group>,
     alarms: Named<Alarm>,
-    targets: BTreeMap<String, Entry<Vec<TargetHealth>>>,
+    targets: Registered<TargetHealth>,
+    balancers: Registered<InstanceHealth>,
     /// The names of all groups of the region.
     membership: Option<Entry<Vec<String>>>,
 }
@@ -250,18 +255,31 @@ impl Sight {
         self.note(&mut locked(&self.seen).alarms, asked, answered);
     }
 
-    pub(crate) fn targets(&self, arn: &str) -> Option<Vec<TargetHealth>> {
-        let seen = locked(&self.seen);
-        let entry = seen.targets.get(arn)?;
+    fn served<T: Clone>(&self, of: &Registered<T>, name: &str) -> Option<Vec<T>> {
+        let entry = of.get(name)?;
         self.serves(entry).then(|| entry.what.clone())
     }
 
+    fn note_served<T: Clone>(&self, of: &mut Registered<T>, name: &str, what: &[T]) {
+        of.retain(|_, entry| self.is_younger(entry, POLL_MILLIS) || self.is_own(entry));
+        of.insert(name.to_owned(), self.entry(what.to_vec()));
+    }
+
+    pub(crate) fn targets(&self, arn: &str) -> Option<Vec<TargetHealth>> {
+        self.served(&locked(&self.seen).targets, arn)
+    }
+
     pub(crate) fn note_targets(&self, arn: &str, targets: &[TargetHealth]) {
-        let mut seen = locked(&self.seen);
-        seen.targets
-            .retain(|_, entry| self.is_younger(entry, POLL_MILLIS) || self.is_own(entry));
-        seen.targets
-            .insert(arn.to_owned(), self.entry(targets.to_vec()));
+        self.note_served(&mut locked(&self.seen).targets, arn, targets);
+    }
+
+    /// What a classic load balancer says.
+    pub(crate) fn registered(&self, name: &str) -> Option<Vec<InstanceHealth>> {
+        self.served(&locked(&self.seen).balancers, name)
+    }
+
+    pub(crate) fn note_registered(&self, name: &str, instances: &[InstanceHealth]) {
+        self.note_served(&mut locked(&self.seen).balancers, name, instances);
     }
 
     /// All groups of the region were listed.
@@ -293,17 +311,22 @@ impl Sight {
             groups,
             alarms,
             targets,
+            balancers,
             membership,
         } = &mut *seen;
         // Still what others may have seen, no more what this call acts on.
         groups.entries.values_mut().for_each(|e| self.disown(e));
         alarms.entries.values_mut().for_each(|e| self.disown(e));
         targets.values_mut().for_each(|e| self.disown(e));
+        balancers.values_mut().for_each(|e| self.disown(e));
         if let Some(name) = changed.group {
             groups.entries.remove(name);
         }
         for arn in changed.targets {
             targets.remove(arn);
+        }
+        for name in changed.balancers {
+            balancers.remove(name);
         }
         if changed.members {
             *membership = None;
@@ -318,6 +341,8 @@ pub(crate) struct Changed<'a> {
     pub(crate) group: Option<&'a str>,
     /// ARNs of target groups.
     pub(crate) targets: &'a [String],
+    /// Names of classic load balancers.
+    pub(crate) balancers: &'a [String],
     /// A group comes or goes.
     pub(crate) members: bool,
 }

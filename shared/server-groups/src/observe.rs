@@ -4,13 +4,23 @@ use std::collections::BTreeMap;
 
 use gennaker_cloud::CloudError;
 use gennaker_cloud::auto_scaling::{Group, GroupInstance};
+use gennaker_cloud::classic_load_balancing::InstanceHealth;
 use gennaker_cloud::load_balancing::{TargetHealth, target_group_name};
 use gennaker_domain::deployment::{HealthState, Instance, ProviderHealth, ServerGroup, naming};
 
-use crate::{Place, traffic};
+use crate::{Place, TrafficSources, traffic};
 
-/// What every target group says of every target, by ARN.
-type Targets = BTreeMap<String, Vec<TargetHealth>>;
+/// What is said of the instances, by instance.
+type States = BTreeMap<String, HealthState>;
+
+/// What target groups and classic load balancers say.
+#[derive(Default)]
+struct Said {
+    /// By ARN.
+    target_groups: BTreeMap<String, States>,
+    /// By name.
+    load_balancers: BTreeMap<String, States>,
+}
 
 /// All groups of a cluster in a place that are not being deleted, in the order of their names, with the health of
 /// their instances.
@@ -77,35 +87,40 @@ pub async fn server_group(place: &Place, name: &str) -> Result<Option<ServerGrou
     Ok(with_health(place, &[group]).await?.pop())
 }
 
-/// Adds what the target groups say, each of them asked once, and none of them about a group whose instances all boot or
-/// go: Auto Scaling registers an instance when it comes into service.
+/// Adds what the target groups and classic load balancers say, each of them asked once, and none of them about a group
+/// whose instances all boot or go: Auto Scaling registers an instance when it comes into service.
 ///
 /// # Errors
 /// Those of Elastic Load Balancing.
 pub async fn with_health(place: &Place, groups: &[Group]) -> Result<Vec<ServerGroup>, CloudError> {
-    let mut targets = Targets::new();
-    for arn in groups
+    let asked = groups
         .iter()
         .filter(|group| group.instances.iter().any(may_be_registered))
-        .flat_map(watching)
-    {
-        if let std::collections::btree_map::Entry::Vacant(entry) = targets.entry(arn) {
-            let health = place.load_balancing.target_health(entry.key()).await?;
-            entry.insert(health);
-        }
+        .map(watching)
+        .fold(TrafficSources::default(), TrafficSources::and);
+    let mut said = Said::default();
+    for arn in asked.target_groups {
+        let targets = place.load_balancing.target_health(&arn).await?;
+        let states = targets.iter().map(state_of_target).collect();
+        said.target_groups.insert(arn, states);
+    }
+    for name in asked.load_balancers {
+        let instances = place.classic_load_balancing.instance_health(&name).await?;
+        let states = instances.iter().map(state_of_registered).collect();
+        said.load_balancers.insert(name, states);
     }
     Ok(groups
         .iter()
-        .map(|group| server_group_of(place, group, &targets))
+        .map(|group| server_group_of(place, group, &said))
         .collect())
 }
 
-/// The same without asking the target groups: names, ages, sizes and traffic, and no health but the groups' own.
+/// The same without asking anybody: names, ages, sizes and traffic, and no health but the groups' own.
 #[must_use]
 pub fn without_health(place: &Place, groups: &[Group]) -> Vec<ServerGroup> {
     groups
         .iter()
-        .map(|group| server_group_of(place, group, &Targets::new()))
+        .map(|group| server_group_of(place, group, &Said::default()))
         .collect()
 }
 
@@ -122,18 +137,12 @@ fn may_be_registered(instance: &GroupInstance) -> bool {
     !is_booting(state) && !is_going(state)
 }
 
-/// The target groups that may know an instance of the group: attached, or detached by us and perhaps still draining.
-fn watching(group: &Group) -> Vec<String> {
-    let mut arns = group.target_groups.clone();
-    for arn in traffic::remembered_target_groups(group) {
-        if !arns.contains(&arn) {
-            arns.push(arn);
-        }
-    }
-    arns
+/// What may know an instance of the group: attached, or detached by us and perhaps still draining.
+fn watching(group: &Group) -> TrafficSources {
+    TrafficSources::of(group).and(TrafficSources::remembered(group))
 }
 
-fn server_group_of(place: &Place, group: &Group, targets: &Targets) -> ServerGroup {
+fn server_group_of(place: &Place, group: &Group, said: &Said) -> ServerGroup {
     let watching = watching(group);
     ServerGroup {
         account: place.account.name.clone(),
@@ -148,7 +157,7 @@ fn server_group_of(place: &Place, group: &Group, targets: &Targets) -> ServerGro
             .iter()
             // One that is on its way out is no instance of the group any more.
             .filter(|instance| !is_going(&instance.lifecycle_state))
-            .map(|instance| instance_of(instance, group, &watching, targets))
+            .map(|instance| instance_of(instance, group, &watching, said))
             .collect(),
         suspended_processes: group.suspended_processes.clone(),
         target_groups: group
@@ -157,9 +166,7 @@ fn server_group_of(place: &Place, group: &Group, targets: &Targets) -> ServerGro
             .filter_map(|arn| target_group_name(arn))
             .map(str::to_owned)
             .collect(),
-        // Nobody asks classic load balancers here (they have an API of their own): what they would say must not be
-        // waited for. With the health check type `ELB` the group's own health has it.
-        load_balancers: Vec::new(),
+        load_balancers: group.load_balancers.clone(),
         zones: group.zones.clone(),
         tags: group.tags.clone(),
         ..ServerGroup::default()
@@ -169,47 +176,46 @@ fn server_group_of(place: &Place, group: &Group, targets: &Targets) -> ServerGro
 fn instance_of(
     instance: &GroupInstance,
     group: &Group,
-    watching: &[String],
-    targets: &Targets,
+    watching: &TrafficSources,
+    said: &Said,
 ) -> Instance {
-    let mut health = vec![ProviderHealth::platform(platform_state(instance))];
-    for arn in watching {
-        let Some(name) = target_group_name(arn) else {
-            continue;
-        };
-        let said = targets
-            .get(arn)
-            .and_then(|targets| targets.iter().find(|target| target.target == instance.id));
-        match said {
-            Some(target) => {
-                health.push(ProviderHealth::target_group(
-                    name,
-                    target_state(&target.state),
-                ));
-            }
-            // Taken out by a disable of part of the group.
-            None if group.target_groups.contains(arn)
-                && traffic::is_partly_disabled(group)
-                && instance.lifecycle_state == "InService" =>
-            {
-                health.push(ProviderHealth::target_group(
-                    name,
-                    HealthState::OutOfService,
-                ));
-            }
-            // Attached and not registered yet: it takes no traffic there.
-            None if group.target_groups.contains(arn) => {
-                health.push(ProviderHealth::target_group(name, HealthState::Starting));
-            }
-            None => {}
-        }
-    }
+    let state = |of: &BTreeMap<String, States>, source: &String, attached: &[String]| {
+        let known = of.get(source).and_then(|states| states.get(&instance.id));
+        let unregistered = || unregistered(instance, group);
+        known
+            .copied()
+            .or_else(|| attached.contains(source).then(unregistered))
+    };
+    let target_groups = watching.target_groups.iter().filter_map(|arn| {
+        let state = state(&said.target_groups, arn, &group.target_groups)?;
+        Some(ProviderHealth::target_group(target_group_name(arn)?, state))
+    });
+    let load_balancers = watching.load_balancers.iter().filter_map(|name| {
+        let state = state(&said.load_balancers, name, &group.load_balancers)?;
+        Some(ProviderHealth::load_balancer(name, state))
+    });
+    let health: Vec<ProviderHealth> =
+        std::iter::once(ProviderHealth::platform(platform_state(instance)))
+            .chain(target_groups)
+            .chain(load_balancers)
+            .collect();
     Instance {
         id: instance.id.clone(),
         health_state: together(&health),
         health,
         zone: instance.zone.clone(),
         launch_millis: 0,
+    }
+}
+
+/// An instance that is not registered where its group is attached.
+fn unregistered(instance: &GroupInstance, group: &Group) -> HealthState {
+    if traffic::is_partly_disabled(group) && instance.lifecycle_state == "InService" {
+        // Taken out by a disable of part of the group.
+        HealthState::OutOfService
+    } else {
+        // Not registered yet: it takes no traffic there.
+        HealthState::Starting
     }
 }
 
@@ -225,15 +231,36 @@ fn platform_state(instance: &GroupInstance) -> HealthState {
     }
 }
 
-fn target_state(state: &str) -> HealthState {
-    match state {
+fn state_of_target(target: &TargetHealth) -> (String, HealthState) {
+    let state = match target.state.as_str() {
         "healthy" => HealthState::Up,
         "initial" => HealthState::Starting,
         "draining" => HealthState::Draining,
         "unused" => HealthState::OutOfService,
         "unhealthy" | "unhealthy.draining" => HealthState::Down,
         _ => HealthState::Unknown,
-    }
+    };
+    (target.target.clone(), state)
+}
+
+/// As Clouddriver reads a classic load balancer, whose states are too few: what it has instead of `initial`, `draining`
+/// and `unused` stands in the description. To Clouddriver an instance that drains is up as long as it does.
+fn state_of_registered(registered: &InstanceHealth) -> (String, HealthState) {
+    let says = |sentence: &str| registered.description.starts_with(sentence);
+    let state = if says("Instance deregistration currently in progress") {
+        HealthState::Draining
+    } else if registered.state == "InService" {
+        HealthState::Up
+    } else if says("Instance registration is still in progress") {
+        HealthState::Starting
+    } else if says("Instance is not currently registered with the LoadBalancer") {
+        HealthState::OutOfService
+    } else if registered.state == "OutOfService" {
+        HealthState::Down
+    } else {
+        HealthState::Unknown
+    };
+    (registered.instance.clone(), state)
 }
 
 /// All that is said of an instance taken together, the worst first.
@@ -253,6 +280,46 @@ fn together(health: &[ProviderHealth]) -> HealthState {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_classic_load_balancers_sentences_are_states() {
+        for (state, description, expected) in [
+            ("InService", "N/A", HealthState::Up),
+            (
+                "InService",
+                "Instance deregistration currently in progress.",
+                HealthState::Draining,
+            ),
+            (
+                "OutOfService",
+                "Instance registration is still in progress.",
+                HealthState::Starting,
+            ),
+            (
+                "OutOfService",
+                "Instance is not currently registered with the LoadBalancer.",
+                HealthState::OutOfService,
+            ),
+            (
+                "OutOfService",
+                "Instance has failed at least the UnhealthyThreshold number of health checks consecutively.",
+                HealthState::Down,
+            ),
+            (
+                "Unknown",
+                "A transient error occurred. Please try again later.",
+                HealthState::Unknown,
+            ),
+        ] {
+            let registered = InstanceHealth {
+                instance: "i-1".to_owned(),
+                state: state.to_owned(),
+                description: description.to_owned(),
+            };
+            let (_, found) = state_of_registered(&registered);
+            assert_eq!(found, expected, "{state}: {description}");
+        }
+    }
 
     fn up(state: HealthState) -> ProviderHealth {
         ProviderHealth::target_group("web", state)

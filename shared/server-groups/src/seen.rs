@@ -7,9 +7,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use gennaker_cloud::alarms::Copying;
 use gennaker_cloud::auto_scaling::{CopiedScaling, Group, GroupDetails, NewGroup, WarmPool};
+use gennaker_cloud::classic_load_balancing::{InstanceHealth, LoadBalancer};
 use gennaker_cloud::instance_refresh::{DesiredConfiguration, InstanceRefresh, RefreshPreferences};
 use gennaker_cloud::load_balancing::{TargetGroup, TargetHealth};
-use gennaker_cloud::{Alarms, AutoScaling, CloudError, InstanceRefreshes, LoadBalancing};
+use gennaker_cloud::{
+    Alarms, AutoScaling, ClassicLoadBalancing, CloudError, InstanceRefreshes, LoadBalancing,
+};
 use gennaker_domain::deployment::Capacity;
 use gennaker_domain::deployment::alarm_guard::Alarm;
 
@@ -30,6 +33,7 @@ pub(crate) fn place(acting: Place, reading: Option<Place>, sight: &Sight) -> Pla
     Place {
         auto_scaling: port.clone(),
         load_balancing: port.clone(),
+        classic_load_balancing: port.clone(),
         instance_refreshes: port.clone(),
         alarms: port,
         sight: Some(sight.clone()),
@@ -75,6 +79,13 @@ fn of_members(name: &str) -> Changed<'_> {
 fn with_targets<'a>(name: &'a str, targets: &'a [String]) -> Changed<'a> {
     Changed {
         targets,
+        ..of_group(name)
+    }
+}
+
+fn with_balancers<'a>(name: &'a str, balancers: &'a [String]) -> Changed<'a> {
+    Changed {
+        balancers,
         ..of_group(name)
     }
 }
@@ -130,6 +141,26 @@ impl AutoScaling for Port {
     async fn detach_target_groups(&self, name: &str, arns: &[String]) -> Result<(), CloudError> {
         let call = self.changes.auto_scaling.detach_target_groups(name, arns);
         self.change(with_targets(name, arns), call).await
+    }
+
+    async fn attach_load_balancers(
+        &self,
+        name: &str,
+        balancers: &[String],
+    ) -> Result<(), CloudError> {
+        let port = &self.changes.auto_scaling;
+        let call = port.attach_load_balancers(name, balancers);
+        self.change(with_balancers(name, balancers), call).await
+    }
+
+    async fn detach_load_balancers(
+        &self,
+        name: &str,
+        balancers: &[String],
+    ) -> Result<(), CloudError> {
+        let port = &self.changes.auto_scaling;
+        let call = port.detach_load_balancers(name, balancers);
+        self.change(with_balancers(name, balancers), call).await
     }
 
     async fn set_tags(
@@ -225,6 +256,46 @@ impl LoadBalancing for Port {
 fn of_target_group(arn: &[String]) -> Changed<'_> {
     Changed {
         targets: arn,
+        ..Changed::default()
+    }
+}
+
+#[async_trait]
+impl ClassicLoadBalancing for Port {
+    async fn load_balancers(&self) -> Result<Vec<LoadBalancer>, CloudError> {
+        self.reads.classic_load_balancing.load_balancers().await
+    }
+
+    async fn instance_health(&self, name: &str) -> Result<Vec<InstanceHealth>, CloudError> {
+        if let Some(known) = self.sight.registered(name) {
+            return Ok(known);
+        }
+        let port = &self.reads.classic_load_balancing;
+        let instances = port.instance_health(name).await?;
+        self.sight.note_registered(name, &instances);
+        Ok(instances)
+    }
+
+    async fn register_instances(&self, name: &str, instances: &[String]) -> Result<(), CloudError> {
+        let port = &self.changes.classic_load_balancing;
+        let call = port.register_instances(name, instances);
+        self.change(of_balancer(&[name.to_owned()]), call).await
+    }
+
+    async fn deregister_instances(
+        &self,
+        name: &str,
+        instances: &[String],
+    ) -> Result<(), CloudError> {
+        let port = &self.changes.classic_load_balancing;
+        let call = port.deregister_instances(name, instances);
+        self.change(of_balancer(&[name.to_owned()]), call).await
+    }
+}
+
+fn of_balancer(balancers: &[String]) -> Changed<'_> {
+    Changed {
+        balancers,
         ..Changed::default()
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use gennaker_cloud::auto_scaling::Group;
-use gennaker_cloud::load_balancing::target_group_name;
 use gennaker_domain::Intent;
 use gennaker_domain::deployment::ServerGroup;
 use gennaker_domain::deployment::disable::{PartialDisable, partial_disable};
@@ -15,14 +14,13 @@ use serde_json::json;
 use crate::clouds::{Clouds, Place, place};
 use crate::config::undo_text;
 use crate::observe;
+use crate::traffic_sources::{TrafficSources, is_source_tag};
 
 /// The tag that says that a group is disabled; its value are the processes that were suspended before.
 pub const DISABLED_TAG: &str = "gennaker:disabled";
 /// How long the undo waits for a group that it enabled again to be healthy: 15 minutes. A group whose instances were
 /// unhealthy before does not keep the execution from ending.
 const BACK_IN_TRAFFIC_MILLIS: i64 = 15 * 60 * 1_000;
-/// Begin of the tags that say which target groups a disabled group had; the value is the ARN.
-pub const TARGET_GROUP_TAG: &str = "gennaker:target-group:";
 
 /// What is suspended while a group is out of traffic: nothing may scale or replace what waits for its end.
 pub const SUSPENDED: [&str; 4] = [
@@ -45,14 +43,16 @@ const SPINNAKERS_MARK: [&str; 3] = ["Launch", "Terminate", "AddToLoadBalancer"];
 pub struct Before {
     /// Processes that were suspended already.
     pub suspended_processes: Vec<String>,
-    /// ARNs of its target groups.
-    pub target_groups: Vec<String>,
+    /// What sent traffic to it.
+    #[serde(flatten)]
+    pub sources: TrafficSources,
 }
 
 impl Before {
     /// What the group has now, or, if it was disabled by us, what its tags say that it had.
     #[must_use]
     pub fn of(group: &Group) -> Self {
+        let attached = TrafficSources::of(group);
         match group.tags.get(DISABLED_TAG) {
             // Half of it may be done: what the tags say and what is still attached belong together.
             Some(processes) => Self {
@@ -61,19 +61,11 @@ impl Before {
                     .filter(|process| *process != "-")
                     .map(str::to_owned)
                     .collect(),
-                target_groups: remembered_target_groups(group)
-                    .into_iter()
-                    .chain(group.target_groups.iter().cloned())
-                    .fold(Vec::new(), |mut arns, arn| {
-                        if !arns.contains(&arn) {
-                            arns.push(arn);
-                        }
-                        arns
-                    }),
+                sources: TrafficSources::remembered(group).and(attached),
             },
             None => Self {
                 suspended_processes: group.suspended_processes.clone(),
-                target_groups: group.target_groups.clone(),
+                sources: attached,
             },
         }
     }
@@ -87,25 +79,10 @@ impl Before {
         } else {
             self.suspended_processes.join(" ")
         };
-        let mut tags = BTreeMap::from([(DISABLED_TAG.to_owned(), processes)]);
-        for arn in &self.target_groups {
-            if let Some(name) = target_group_name(arn) {
-                tags.insert(format!("{TARGET_GROUP_TAG}{name}"), arn.clone());
-            }
-        }
+        let mut tags = self.sources.tags();
+        tags.insert(DISABLED_TAG.to_owned(), processes);
         tags
     }
-}
-
-/// The ARNs of the target groups that a disabled group had, as its tags say.
-#[must_use]
-pub fn remembered_target_groups(group: &Group) -> Vec<String> {
-    group
-        .tags
-        .iter()
-        .filter(|(key, _)| key.starts_with(TARGET_GROUP_TAG))
-        .map(|(_, arn)| arn.clone())
-        .collect()
 }
 
 fn suspends(group: &Group, processes: &[&str]) -> bool {
@@ -121,7 +98,7 @@ fn suspends(group: &Group, processes: &[&str]) -> bool {
 #[must_use]
 pub fn is_disabled(group: &Group) -> bool {
     let by_us = group.tags.contains_key(DISABLED_TAG)
-        && group.target_groups.is_empty()
+        && TrafficSources::of(group).is_empty()
         && suspends(group, &SUSPENDED);
     by_us || suspends(group, &SPINNAKERS_MARK)
 }
@@ -165,10 +142,10 @@ pub async fn disable(
 }
 
 /// Takes a share of a group's instances out of traffic, its intent first: `percentage` of all that it has now, those
-/// that are out already included. The group stays attached to its target groups and bears the tags of a disabled one,
-/// so that a later disable and every enabling know what to restore.
+/// that are out already included. The group stays attached to its target groups and classic load balancers and bears the
+/// tags of a disabled one, so that a later disable and every enabling know what to restore.
 ///
-/// A second call finishes what the first began: which instances are out is seen in the target groups.
+/// A second call finishes what the first began: which instances are out is seen there.
 ///
 /// # Errors
 /// [`StageError::Ending`], and those of Auto Scaling and Elastic Load Balancing.
@@ -196,12 +173,7 @@ pub async fn disable_partly(
         mark(place, group, &before).await?;
         suspend(place, group, &SUSPENDED_PARTLY).await?;
         if !decided.take_out.is_empty() {
-            for arn in &group.target_groups {
-                place
-                    .load_balancing
-                    .deregister_targets(arn, &decided.take_out)
-                    .await?;
-            }
+            deregister(place, &TrafficSources::of(group), &decided.take_out).await?;
         }
     }
     invocation.done(&action).await?;
@@ -239,10 +211,80 @@ async fn take_out(place: &Place, group: &Group, before: &Before) -> Result<(), S
     }
     mark(place, group, before).await?;
     suspend(place, group, &SUSPENDED).await?;
-    if !group.target_groups.is_empty() {
+    detach(place, &group.name, &TrafficSources::of(group)).await
+}
+
+/// Auto Scaling registers the group's instances, present and future.
+async fn attach(place: &Place, name: &str, to: &TrafficSources) -> Result<(), StageError> {
+    if !to.target_groups.is_empty() {
         place
             .auto_scaling
-            .detach_target_groups(&group.name, &group.target_groups)
+            .attach_target_groups(name, &to.target_groups)
+            .await?;
+    }
+    if !to.load_balancers.is_empty() {
+        place
+            .auto_scaling
+            .attach_load_balancers(name, &to.load_balancers)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Auto Scaling deregisters the group's instances; they drain and keep running.
+async fn detach(place: &Place, name: &str, from: &TrafficSources) -> Result<(), StageError> {
+    if !from.target_groups.is_empty() {
+        place
+            .auto_scaling
+            .detach_target_groups(name, &from.target_groups)
+            .await?;
+    }
+    if !from.load_balancers.is_empty() {
+        place
+            .auto_scaling
+            .detach_load_balancers(name, &from.load_balancers)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Instances are registered by hand.
+async fn register(
+    place: &Place,
+    with: &TrafficSources,
+    instances: &[String],
+) -> Result<(), StageError> {
+    for arn in &with.target_groups {
+        place
+            .load_balancing
+            .register_targets(arn, instances)
+            .await?;
+    }
+    for name in &with.load_balancers {
+        place
+            .classic_load_balancing
+            .register_instances(name, instances)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Instances are deregistered by hand; they drain and keep running.
+async fn deregister(
+    place: &Place,
+    from: &TrafficSources,
+    instances: &[String],
+) -> Result<(), StageError> {
+    for arn in &from.target_groups {
+        place
+            .load_balancing
+            .deregister_targets(arn, instances)
+            .await?;
+    }
+    for name in &from.load_balancers {
+        place
+            .classic_load_balancing
+            .deregister_instances(name, instances)
             .await?;
     }
     Ok(())
@@ -315,8 +357,8 @@ pub async fn enable_undo(
     done(format!("server group `{name}` takes no traffic again"))
 }
 
-/// Gives a group back what it had before it was disabled: its target groups and its processes, nothing else. A second
-/// call finishes what the first began.
+/// Gives a group back what it had before it was disabled: its target groups, its classic load balancers and its
+/// processes, nothing else. A second call finishes what the first began.
 ///
 /// # Errors
 /// Those of Auto Scaling.
@@ -329,31 +371,12 @@ pub async fn restore(place: &Place, group: &Group, before: &Before) -> Result<()
         })
         .cloned()
         .collect();
-    let attach: Vec<String> = before
-        .target_groups
-        .iter()
-        .filter(|arn| !group.target_groups.contains(arn))
-        .cloned()
-        .collect();
-    if !attach.is_empty() {
-        place
-            .auto_scaling
-            .attach_target_groups(&group.name, &attach)
-            .await?;
-    }
+    let attached = TrafficSources::of(group);
+    attach(place, &group.name, &before.sources.without(&attached)).await?;
     if group.tags.contains_key(DISABLED_TAG) {
         // Part of it may have been taken out by hand where it is still attached.
-        let instances = in_service(group);
-        for arn in before
-            .target_groups
-            .iter()
-            .filter(|arn| group.target_groups.contains(arn))
-        {
-            place
-                .load_balancing
-                .register_targets(arn, &instances)
-                .await?;
-        }
+        let still = before.sources.within(&attached);
+        register(place, &still, &in_service(group)).await?;
     }
     place
         .auto_scaling
@@ -362,7 +385,7 @@ pub async fn restore(place: &Place, group: &Group, before: &Before) -> Result<()
     let marks: Vec<String> = group
         .tags
         .keys()
-        .filter(|key| *key == DISABLED_TAG || key.starts_with(TARGET_GROUP_TAG))
+        .filter(|key| *key == DISABLED_TAG || is_source_tag(key))
         .cloned()
         .collect();
     // Last: until all is restored they say what is missing.
@@ -397,13 +420,7 @@ async fn put_in(place: &Place, group: &Group) -> Result<(), StageError> {
     if suspends(group, &SPINNAKERS_MARK) || adds_nothing {
         // Resumed, AddToLoadBalancer does not register what was launched meanwhile. Registered first: the mark
         // stays until nothing is left to do.
-        let instances = in_service(group);
-        for arn in &group.target_groups {
-            place
-                .load_balancing
-                .register_targets(arn, &instances)
-                .await?;
-        }
+        register(place, &TrafficSources::of(group), &in_service(group)).await?;
         place
             .auto_scaling
             .resume_processes(&group.name, &by_spinnaker)

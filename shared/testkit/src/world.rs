@@ -1,6 +1,7 @@
 //! One small linked world: Auto Scaling, EC2 and Elastic Load Balancing that keep state and know of each other.
 
 mod alarms;
+mod classic;
 mod images;
 mod process;
 mod refreshes;
@@ -13,6 +14,7 @@ use gennaker_cloud::auto_scaling::{
     AutoScaling, CopiedScaling, Group, GroupDetails, GroupInstance, NAMES_PER_CALL, NewGroup,
     TemplateVersion, WarmPool,
 };
+use gennaker_cloud::classic_load_balancing::LoadBalancer;
 use gennaker_cloud::code_build::{Build, CodeBuild};
 use gennaker_cloud::ec2::{Ec2, Ec2Clouds, Image, LaunchData, SecurityGroup, Subnet};
 use gennaker_cloud::load_balancing::{LoadBalancing, TargetGroup, TargetHealth};
@@ -21,7 +23,7 @@ use gennaker_domain::Run;
 use gennaker_domain::deployment::Capacity;
 use gennaker_domain::deployment::alarm_guard::AlarmState;
 use gennaker_domain::deployment::find_image_from_tags::pattern_matches;
-use gennaker_server_groups::{Clouds, Place, traffic};
+use gennaker_server_groups::{Clouds, Place, TrafficSources, traffic};
 
 use crate::Faults;
 
@@ -148,7 +150,8 @@ struct State {
     groups: BTreeMap<String, StoredGroup>,
     templates: BTreeMap<String, Vec<Version>>,
     target_groups: Vec<TargetGroup>,
-    /// By target group and instance: until when it drains.
+    load_balancers: Vec<LoadBalancer>,
+    /// By target group or classic load balancer and instance: until when it drains.
     draining: BTreeMap<(String, String), i64>,
     images: Vec<Image>,
     /// By image id: the only region that has it; all others are in every region.
@@ -162,7 +165,7 @@ struct State {
     missing_profiles: BTreeSet<String>,
     /// Instance types that the region does not offer; of all others there are enough.
     unoffered: BTreeSet<String>,
-    /// By target group and instance: taken out by hand.
+    /// By target group or classic load balancer and instance: taken out by hand.
     deregistered: BTreeSet<(String, String)>,
     bad_instances: BTreeSet<String>,
     operations: Vec<Operation>,
@@ -255,11 +258,8 @@ impl State {
                     instance.terminating = Some(now);
                     running -= 1;
                     deregistered.extend(
-                        stored
-                            .group
-                            .target_groups
-                            .iter()
-                            .map(|arn| (arn.clone(), instance.id.clone())),
+                        sources_of(&stored.group)
+                            .map(|source| (source.clone(), instance.id.clone())),
                     );
                 }
             }
@@ -304,12 +304,14 @@ impl State {
         Some(!traffic::is_disabled(&stored.group))
     }
 
-    /// How many healthy targets all target groups have together.
+    /// How many healthy targets all target groups and classic load balancers have together.
     fn healthy_targets(&self) -> usize {
-        let known: BTreeSet<&String> = self.target_groups.iter().map(|g| &g.arn).collect();
-        let in_target_group = |stored: &StoredGroup, arn: &String| {
+        let target_groups = self.target_groups.iter().map(|group| &group.arn);
+        let load_balancers = self.load_balancers.iter().map(|balancer| &balancer.name);
+        let known: BTreeSet<&String> = target_groups.chain(load_balancers).collect();
+        let in_source = |stored: &StoredGroup, source: &String| {
             let out = |instance: &RunningInstance| {
-                let of = (arn.clone(), instance.id.clone());
+                let of = (source.clone(), instance.id.clone());
                 !self.deregistered.is_empty() && self.deregistered.contains(&of)
             };
             let instances = stored.instances.iter();
@@ -317,15 +319,9 @@ impl State {
         };
         self.groups
             .values()
-            .flat_map(|stored| {
-                stored
-                    .group
-                    .target_groups
-                    .iter()
-                    .map(move |arn| (stored, arn))
-            })
-            .filter(|(_, arn)| known.contains(arn))
-            .map(|(stored, arn)| in_target_group(stored, arn))
+            .flat_map(|stored| sources_of(&stored.group).map(move |source| (stored, source)))
+            .filter(|(_, source)| known.contains(source))
+            .map(|(stored, source)| in_source(stored, source))
             .sum()
     }
 
@@ -372,23 +368,18 @@ impl State {
         group
     }
 
-    fn targets(&self, arn: &str) -> Vec<TargetHealth> {
+    /// What a target group, or a classic load balancer, says of its targets, in the words of a target group.
+    fn targets(&self, source: &str) -> Vec<TargetHealth> {
         let mut targets: Vec<TargetHealth> = self
             .groups
             .values()
-            .filter(|stored| {
-                stored
-                    .group
-                    .target_groups
-                    .iter()
-                    .any(|attached| attached == arn)
-            })
+            .filter(|stored| sources_of(&stored.group).any(|attached| attached == source))
             .flat_map(|stored| &stored.instances)
             .filter(|instance| instance.terminating.is_none())
             .filter(|instance| {
                 !self
                     .deregistered
-                    .contains(&(arn.to_owned(), instance.id.clone()))
+                    .contains(&(source.to_owned(), instance.id.clone()))
             })
             .map(|instance| TargetHealth {
                 target: instance.id.clone(),
@@ -402,8 +393,8 @@ impl State {
                 .to_owned(),
             })
             .collect();
-        for (target_group, instance) in self.draining.keys() {
-            if target_group == arn && !targets.iter().any(|target| target.target == *instance) {
+        for (drains, instance) in self.draining.keys() {
+            if drains == source && !targets.iter().any(|target| target.target == *instance) {
                 targets.push(TargetHealth {
                     target: instance.clone(),
                     state: "draining".to_owned(),
@@ -411,6 +402,71 @@ impl State {
             }
         }
         targets
+    }
+
+    /// Attached to a group, these get all its instances.
+    fn all_registered(&mut self, sources: &[String], key: &str) {
+        let instances = self.instance_ids(key);
+        self.deregistered
+            .retain(|(of, instance)| !(sources.contains(of) && instances.contains(instance)));
+        self.draining
+            .retain(|(of, instance), _| !(sources.contains(of) && instances.contains(instance)));
+    }
+
+    /// Detached from a group, these let all its instances drain.
+    fn all_drain(&mut self, sources: &[String], key: &str) {
+        let until = self.now.saturating_add(self.behaviour.drain_millis);
+        let instances = self.instance_ids(key);
+        for source in sources {
+            for instance in &instances {
+                self.draining
+                    .insert((source.clone(), instance.clone()), until);
+            }
+        }
+    }
+
+    /// Instances are registered by hand.
+    fn register(&mut self, region: &str, source: &str, instances: &[String]) {
+        self.draining
+            .retain(|(drains, instance), _| drains != source || !instances.contains(instance));
+        let back: Vec<String> = instances
+            .iter()
+            .filter(|id| {
+                self.deregistered
+                    .remove(&(source.to_owned(), (*id).clone()))
+            })
+            .cloned()
+            .collect();
+        let group = self
+            .groups
+            .values()
+            .find(|stored| stored.instances.iter().any(|i| back.contains(&i.id)))
+            .map(|stored| stored.group.name.clone());
+        if let Some(group) = group {
+            self.note(region, &group, Effect::Enabled);
+        }
+    }
+
+    /// Instances are deregistered by hand.
+    fn deregister(&mut self, region: &str, source: &str, instances: &[String]) {
+        let until = self.now.saturating_add(self.behaviour.drain_millis);
+        let mut by_group: BTreeMap<String, usize> = BTreeMap::new();
+        for instance in instances {
+            let of = (source.to_owned(), instance.clone());
+            if !self.deregistered.insert(of.clone()) {
+                continue;
+            }
+            self.draining.insert(of, until);
+            let group = self
+                .groups
+                .values()
+                .find(|stored| stored.instances.iter().any(|i| i.id == *instance))
+                .map(|stored| stored.group.name.clone());
+            *by_group.entry(group.unwrap_or_default()).or_default() += 1;
+        }
+        for (group, count) in by_group {
+            self.note(region, &group, Effect::PartlyDisabled(count));
+        }
     }
 
     /// A version of a launch template that was not deleted.
@@ -447,6 +503,11 @@ impl State {
                 )
             })
     }
+}
+
+/// What a group is attached to: ARNs of target groups, and names of classic load balancers.
+fn sources_of(group: &Group) -> impl Iterator<Item = &String> {
+    group.target_groups.iter().chain(&group.load_balancers)
 }
 
 impl World {
@@ -547,7 +608,26 @@ impl World {
         }
     }
 
-    /// How many instances of a group are healthy in a target group; no call, never a fault.
+    /// A group was disabled earlier: it bears the tags that say what it was attached to, without a call.
+    pub fn add_disabled(
+        &self,
+        name: &str,
+        image: &str,
+        capacity: Capacity,
+        sources: TrafficSources,
+    ) {
+        self.add_group(name, image, capacity, &[]);
+        let out = traffic::Before {
+            suspended_processes: Vec::new(),
+            sources,
+        };
+        for (tag, value) in out.tags() {
+            self.tag(name, &tag, &value);
+        }
+        self.suspend(name, &traffic::SUSPENDED);
+    }
+
+    /// How many instances of a group are healthy in a target group or classic load balancer; no call, never a fault.
     #[must_use]
     pub fn healthy_in(&self, arn: &str, group: &Group) -> usize {
         self.lock()
@@ -814,7 +894,7 @@ impl World {
         self.snapshot().into_iter().find(|group| group.name == name)
     }
 
-    /// How many targets of a target group are healthy; no call, never a fault.
+    /// How many targets of a target group or classic load balancer are healthy; no call, never a fault.
     #[must_use]
     pub fn healthy_targets(&self, arn: &str) -> usize {
         self.lock()
@@ -1039,14 +1119,7 @@ impl AutoScaling for World {
                     attached.push(arn.clone());
                 }
             }
-            // Attached, a target group gets all instances of the group.
-            let instances = state.instance_ids(&self.key(name));
-            state
-                .deregistered
-                .retain(|(arn, instance)| !(arns.contains(arn) && instances.contains(instance)));
-            state
-                .draining
-                .retain(|(arn, instance), _| !(arns.contains(arn) && instances.contains(instance)));
+            state.all_registered(arns, &self.key(name));
             Ok(())
         })
     }
@@ -1058,15 +1131,41 @@ impl AutoScaling for World {
                 .group_mut(OPERATION, &self.key(name))?
                 .target_groups
                 .retain(|arn| !arns.contains(arn));
-            let until = state.now.saturating_add(state.behaviour.drain_millis);
-            let instances = state.instance_ids(&self.key(name));
-            for arn in arns {
-                for instance in &instances {
-                    state
-                        .draining
-                        .insert((arn.clone(), instance.clone()), until);
+            state.all_drain(arns, &self.key(name));
+            Ok(())
+        })
+    }
+
+    async fn attach_load_balancers(
+        &self,
+        name: &str,
+        balancers: &[String],
+    ) -> Result<(), CloudError> {
+        const OPERATION: &str = "autoscaling:AttachLoadBalancers";
+        self.call(OPERATION, name, |state| {
+            let attached = &mut state.group_mut(OPERATION, &self.key(name))?.load_balancers;
+            for balancer in balancers {
+                if !attached.contains(balancer) {
+                    attached.push(balancer.clone());
                 }
             }
+            state.all_registered(balancers, &self.key(name));
+            Ok(())
+        })
+    }
+
+    async fn detach_load_balancers(
+        &self,
+        name: &str,
+        balancers: &[String],
+    ) -> Result<(), CloudError> {
+        const OPERATION: &str = "autoscaling:DetachLoadBalancers";
+        self.call(OPERATION, name, |state| {
+            state
+                .group_mut(OPERATION, &self.key(name))?
+                .load_balancers
+                .retain(|balancer| !balancers.contains(balancer));
+            state.all_drain(balancers, &self.key(name));
             Ok(())
         })
     }
@@ -1259,46 +1358,14 @@ impl LoadBalancing for World {
 
     async fn register_targets(&self, arn: &str, instances: &[String]) -> Result<(), CloudError> {
         self.call("elasticloadbalancing:RegisterTargets", arn, |state| {
-            state
-                .draining
-                .retain(|(drains, instance), _| drains != arn || !instances.contains(instance));
-            let back: Vec<String> = instances
-                .iter()
-                .filter(|id| state.deregistered.remove(&(arn.to_owned(), (*id).clone())))
-                .cloned()
-                .collect();
-            let group = state
-                .groups
-                .values()
-                .find(|stored| stored.instances.iter().any(|i| back.contains(&i.id)))
-                .map(|stored| stored.group.name.clone());
-            if let Some(group) = group {
-                state.note(self.region(), &group, Effect::Enabled);
-            }
+            state.register(self.region(), arn, instances);
             Ok(())
         })
     }
 
     async fn deregister_targets(&self, arn: &str, instances: &[String]) -> Result<(), CloudError> {
         self.call("elasticloadbalancing:DeregisterTargets", arn, |state| {
-            let until = state.now.saturating_add(state.behaviour.drain_millis);
-            let mut by_group: BTreeMap<String, usize> = BTreeMap::new();
-            for instance in instances {
-                let of = (arn.to_owned(), instance.clone());
-                if !state.deregistered.insert(of.clone()) {
-                    continue;
-                }
-                state.draining.insert(of, until);
-                let group = state
-                    .groups
-                    .values()
-                    .find(|stored| stored.instances.iter().any(|i| i.id == *instance))
-                    .map(|stored| stored.group.name.clone());
-                *by_group.entry(group.unwrap_or_default()).or_default() += 1;
-            }
-            for (group, count) in by_group {
-                state.note(self.region(), &group, Effect::PartlyDisabled(count));
-            }
+            state.deregister(self.region(), arn, instances);
             Ok(())
         })
     }
@@ -1505,6 +1572,7 @@ impl Clouds for World {
             region: region.to_owned(),
             auto_scaling: Arc::new(self.in_region(region)),
             load_balancing: Arc::new(self.in_region(region)),
+            classic_load_balancing: Arc::new(self.in_region(region)),
             instance_refreshes: Arc::new(self.in_region(region)),
             alarms: Arc::new(self.in_region(region)),
             instance_profiles: Arc::new(self.in_region(region)),

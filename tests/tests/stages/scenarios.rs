@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use gennaker_domain::deployment::Capacity;
 use gennaker_domain::deployment::alarm_guard::AlarmState;
 use gennaker_domain::{Ending, Plan, PlanStage, Status};
-use gennaker_server_groups::traffic;
+use gennaker_server_groups::{TrafficSources, traffic};
 use gennaker_testkit::{Behaviour, Drive, End, Faults, World};
 use serde_json::{Value, json};
 
@@ -24,6 +24,8 @@ pub struct Scenario {
     pub floor: usize,
     /// Whether a cancel takes everything back: not where server groups were destroyed.
     pub undoable: bool,
+    /// Whether the cluster serves behind a classic load balancer, and not behind a target group.
+    pub classic: bool,
 }
 
 fn cluster(strategy: &str, more: Value) -> Value {
@@ -51,7 +53,14 @@ pub fn scenarios() -> Vec<Scenario> {
         context,
         floor,
         undoable,
+        classic: false,
     };
+    let classic = |scenario| Scenario {
+        classic: true,
+        ..scenario
+    };
+    let behind_classic =
+        json!({"targetGroups": [], "loadBalancers": ["classic"], "targetPercentages": [50]});
     let explicit = json!({
         "rollbackType": "EXPLICIT",
         "rollbackContext": {"rollbackServerGroupName": "shop-web-v002", "restoreServerGroupName": "shop-web-v001"},
@@ -274,39 +283,63 @@ pub fn scenarios() -> Vec<Scenario> {
             3,
             true,
         ),
+        classic(one(
+            "enableServerGroup, classic",
+            "enableServerGroup",
+            of("shop-web-v001", json!({})),
+            3,
+            true,
+        )),
+        classic(one(
+            "deploy, redblack, classic",
+            "deploy",
+            json!({"clusters": [cluster("redblack", behind_classic.clone())]}),
+            3,
+            true,
+        )),
+        classic(one(
+            "deploy, rollingredblack, classic",
+            "deploy",
+            json!({"clusters": [cluster("rollingredblack", behind_classic)]}),
+            3,
+            true,
+        )),
     ]
 }
 
-/// The old group out of traffic, the current one at 2/3/6 in it; a guard watches the cluster.
-pub async fn begin(plan: &Plan) -> (Drive, String) {
+/// The old group out of traffic, the current one at 2/3/6 in it; a guard watches the cluster. With the ARN of the target
+/// group in which it serves, or the name of the classic load balancer.
+pub async fn begin(plan: &Plan, classic: bool) -> (Drive, String) {
     let faults = Faults::none();
     let world = World::new(1_800_000_000_000, Behaviour::default(), faults.clone());
     let web = world.add_target_group("web");
+    world.add_load_balancer("classic");
+    let (serving, sources) = if classic {
+        let load_balancers = vec!["classic".to_owned()];
+        let sources = TrafficSources {
+            load_balancers,
+            ..TrafficSources::default()
+        };
+        ("classic".to_owned(), sources)
+    } else {
+        let sources = TrafficSources {
+            target_groups: vec![web.clone()],
+            ..TrafficSources::default()
+        };
+        (web, sources)
+    };
     world.add_image("ami-1", "shop-1");
     world.add_image("ami-2", "shop-2");
     world.add_image("ami-3", "shop-3");
     world.set_alarm("shop-5xx", 0, AlarmState::Ok);
-    world.add_group(
-        "shop-web-v001",
-        "ami-1",
-        Capacity::new(1, 2, 6).unwrap(),
-        &[],
-    );
-    let out = traffic::Before {
-        suspended_processes: Vec::new(),
-        target_groups: vec![web.clone()],
-    };
-    for (tag, value) in out.tags() {
-        world.tag("shop-web-v001", &tag, &value);
-    }
-    world.suspend("shop-web-v001", &traffic::SUSPENDED);
+    let old = Capacity::new(1, 2, 6).unwrap();
+    world.add_disabled("shop-web-v001", "ami-1", old, sources.clone());
     world.set_created("shop-web-v001", 1_700_000_000_000);
-    world.add_group(
-        "shop-web-v002",
-        "ami-2",
-        Capacity::new(2, 3, 6).unwrap(),
-        std::slice::from_ref(&web),
-    );
+    let current = Capacity::new(2, 3, 6).unwrap();
+    world.add_group("shop-web-v002", "ami-2", current, &sources.target_groups);
+    for balancer in &sources.load_balancers {
+        world.attach_load_balancer("shop-web-v002", balancer);
+    }
     world.set_created("shop-web-v002", 1_700_000_001_000);
     world.add_scaling("shop-web-v002", &["up"]);
     world.add_scaling_alarm("shop-web-v002", "shop-web-v002-busy");
@@ -328,7 +361,7 @@ pub async fn begin(plan: &Plan) -> (Drive, String) {
         )
         .await
         .unwrap();
-    (drive, web)
+    (drive, serving)
 }
 
 /// What of the world counts in the end.
@@ -395,7 +428,7 @@ pub fn tasks(plan: &Plan) -> Vec<&PlanStage> {
 pub struct Ground {
     pub drive: Arc<Drive>,
     pub plan: Plan,
-    /// ARN of the target group in which the cluster serves.
+    /// ARN of the target group in which the cluster serves, or name of the classic load balancer.
     pub web: String,
     /// The Task that runs.
     current: Arc<Mutex<Value>>,
@@ -417,7 +450,7 @@ impl Ground {
     pub async fn of(scenario: &Scenario) -> Self {
         let context = stages::map(scenario.context.clone());
         let plan = stages::plan_of(scenario.stage_type, &context, "shop").unwrap();
-        let (drive, web) = begin(&plan).await;
+        let (drive, web) = begin(&plan, scenario.classic).await;
         Self {
             drive: Arc::new(drive),
             plan,

@@ -32,7 +32,8 @@ impl fmt::Display for PartialDisable {
 /// Chooses the instances that a disable takes out of traffic: `ceil(instances * percentage / 100)` of them in the end.
 ///
 /// Those that are out already count, so a second call with the same percentage takes none, and growing percentages
-/// take the difference. Of the others the oldest go first; among those launched together the order is by id, so that
+/// take the difference. Of the others go first those that are out of one target group or load balancer and still up in
+/// another, where an earlier call died in between, then the oldest; among those launched together the order is by id, so that
 /// two calls that overlap choose the same. 40 % of 4 instances are `ceil(1.6) = 2`; of 0 instances, 0.
 ///
 /// `percentage` is 0 to 100, more counts as 100.
@@ -40,12 +41,17 @@ impl fmt::Display for PartialDisable {
 pub fn partial_disable(group: &ServerGroup, percentage: u32) -> PartialDisable {
     let percentage = usize::try_from(percentage.min(100)).unwrap_or(100);
     let needed = (group.instances.len() * percentage).div_ceil(100);
-    let is_out = |instance: &Instance| {
+    let is_taken_out = |instance: &Instance| {
         matches!(
             instance.health_state,
             HealthState::OutOfService | HealthState::Draining
         )
     };
+    let is_up_elsewhere = |instance: &Instance| {
+        let mut health = instance.health.iter();
+        health.any(|health| health.source.is_some() && health.state == HealthState::Up)
+    };
+    let is_out = |instance: &Instance| is_taken_out(instance) && !is_up_elsewhere(instance);
     let already_out = group
         .instances
         .iter()
@@ -56,7 +62,10 @@ pub fn partial_disable(group: &ServerGroup, percentage: u32) -> PartialDisable {
         .iter()
         .filter(|instance| !is_out(instance))
         .collect();
-    others.sort_by_key(|instance| (instance.launch_millis, &instance.id));
+    others.sort_by_key(|instance| {
+        let begun = is_taken_out(instance);
+        (!begun, instance.launch_millis, &instance.id)
+    });
     let take_out = others
         .into_iter()
         .take(needed.saturating_sub(already_out))
@@ -73,6 +82,7 @@ pub fn partial_disable(group: &ServerGroup, percentage: u32) -> PartialDisable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deployment::server_group::ProviderHealth;
 
     fn group(states: &[HealthState]) -> ServerGroup {
         let instance = |(n, health_state): (usize, &HealthState)| Instance {
@@ -97,6 +107,24 @@ mod tests {
         );
         assert_eq!(disable.take_out, ["i-4", "i-2"]);
         assert!(!disable.whole_group);
+    }
+
+    #[test]
+    fn finishes_what_died_between_two_places() {
+        let mut begun = group(&[HealthState::Up, HealthState::Draining, HealthState::Up]);
+        begun.instances[1].health = vec![
+            ProviderHealth::target_group("web", HealthState::Draining),
+            ProviderHealth::load_balancer("web", HealthState::Up),
+        ];
+        let disable = partial_disable(&begun, 33);
+        assert_eq!((disable.already_out, disable.needed), (0, 1));
+        assert_eq!(
+            disable.take_out,
+            ["i-1"],
+            "and no other, though it is not the oldest"
+        );
+        begun.instances[1].health[1].state = HealthState::Draining;
+        assert!(partial_disable(&begun, 33).take_out.is_empty());
     }
 
     #[test]

@@ -164,22 +164,31 @@ pub fn is_up(instance: &Instance, providers: Providers<'_>) -> bool {
     (some_up || platform_up) && none_down
 }
 
-/// Whether an instance is up in every target group of its server group, as far as its health says which
-/// target group speaks; an instance that is not registered yet in one of them is not.
+/// Whether an instance is up in every target group and every classic load balancer of its server group, of those whose
+/// provider is asked; an instance that is not registered yet in one of them is not.
+///
+/// As far as its health says which one speaks: what Clouddriver answers sums up all load balancers in one statement.
 #[must_use]
-pub fn is_up_in_every_target_group(
+pub fn is_up_wherever_attached(
     instance: &Instance,
     group: &ServerGroup,
     providers: Providers<'_>,
 ) -> bool {
-    if providers.is_some_and(|names| !names.iter().any(|name| name == "TargetGroup")) {
-        return true;
-    }
-    group.target_groups.iter().all(|target_group| {
-        instance.health.iter().any(|health| {
-            health.source.as_ref() == Some(target_group) && health.state == HealthState::Up
-        })
-    })
+    let in_all = |provider: &str, attached: &[String]| {
+        let said: Vec<&ProviderHealth> = asked(instance, providers)
+            .filter(|health| health.provider == provider)
+            .collect();
+        let is_asked = providers.is_none_or(|names| names.iter().any(|name| name == provider));
+        let is_sum = !said.is_empty() && said.iter().all(|health| health.source.is_none());
+        !is_asked
+            || is_sum
+            || attached.iter().all(|name| {
+                said.iter().any(|health| {
+                    health.source.as_ref() == Some(name) && health.state == HealthState::Up
+                })
+            })
+    };
+    in_all("TargetGroup", &group.target_groups) && in_all("LoadBalancer", &group.load_balancers)
 }
 
 /// Whether an instance is down: nobody says anything of it, or the platform alone does and says `Unknown`, or
@@ -415,7 +424,7 @@ pub fn wait_for_up(check: &HealthCheck, group: &ServerGroup) -> Result<Health, H
         .iter()
         .filter(|instance| {
             is_up(instance, check.providers())
-                && is_up_in_every_target_group(instance, group, check.providers())
+                && is_up_wherever_attached(instance, group, check.providers())
         })
         .count();
     Ok(Health::judge(healthy, needed, Waiting::Healthy))
@@ -776,6 +785,41 @@ mod tests {
                 .unwrap()
                 .is_ready()
         );
+    }
+
+    #[test]
+    fn a_classic_load_balancer_counts_as_a_target_group_does() {
+        let with = |load_balancer: &[ProviderHealth]| {
+            let mut one = in_service("i-1", &["web", "admin"]);
+            one.health.extend_from_slice(load_balancer);
+            ServerGroup {
+                load_balancers: vec!["web".to_owned()],
+                ..group(vec![one], 1)
+            }
+        };
+        let ready = |group: &ServerGroup, providers: Option<&str>| {
+            let check = HealthCheck {
+                providers: providers.map(|name| vec![name.to_owned()]),
+                ..HealthCheck::default()
+            };
+            wait_for_up(&check, group).unwrap().is_ready()
+        };
+        let says = |state| [ProviderHealth::load_balancer("web", state)];
+        assert!(ready(&with(&says(HealthState::Up)), None));
+        // A target group of the same name says nothing for the load balancer.
+        assert!(!ready(&with(&[]), None));
+        assert!(!ready(&with(&says(HealthState::Starting)), None));
+        assert!(!ready(&with(&says(HealthState::Unknown)), None));
+        assert!(ready(&with(&says(HealthState::Down)), Some("TargetGroup")));
+        assert!(!ready(
+            &with(&says(HealthState::Down)),
+            Some("LoadBalancer")
+        ));
+        let sum = ProviderHealth {
+            source: None,
+            ..ProviderHealth::load_balancer("", HealthState::Up)
+        };
+        assert!(ready(&with(&[sum]), None));
     }
 
     #[test]

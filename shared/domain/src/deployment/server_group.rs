@@ -89,6 +89,15 @@ impl ProviderHealth {
             source: Some(name.to_owned()),
         }
     }
+
+    /// The view of one classic load balancer.
+    #[must_use]
+    pub fn load_balancer(name: &str, state: HealthState) -> Self {
+        Self {
+            provider: "LoadBalancer".to_owned(),
+            ..Self::target_group(name, state)
+        }
+    }
 }
 
 /// One instance of a server group.
