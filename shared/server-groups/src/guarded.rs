@@ -95,6 +95,11 @@ impl<S: Stage> Guarded<S> {
         match answer {
             _ if glance.has_refused() => Ok(None),
             Ok(step @ Step::Waiting { .. }) => Ok(Some(step)),
+            // Sooner than every stage that waits it must not ask again, and the longer it has waited the later.
+            Err(StageError::Cloud(CloudError::Throttled { operation, .. })) => {
+                let reason = format!("AWS throttles {operation} in this account and region");
+                Ok(Some(Step::waiting(invocation, reason)))
+            }
             // To ask again at once is what AWS just asked us not to do.
             Err(StageError::Cloud(error)) if error.is_passing() => Err(error.into()),
             _ => Ok(None),
@@ -119,20 +124,10 @@ impl<S: Stage> Stage for Guarded<S> {
         };
         let made = made::until(invocation, since);
         let invocation = invocation.begun_at(since.unwrap_or(invocation.started));
-        let answer = if self.clouds.observations().is_some() {
-            self.looking_first(&invocation, made).await
-        } else {
-            self.unless_alarmed(&invocation).await
-        };
-        match answer {
-            // Sooner than every stage that waits it must not ask again, and the longer it has waited the later. What it
-            // remembers stays: it has seen nothing.
-            Err(StageError::Cloud(CloudError::Throttled { operation, .. })) => Ok(Step::waiting(
-                &invocation,
-                format!("AWS throttles {operation} in this account and region"),
-            )),
-            answer => answer,
+        if self.clouds.observations().is_none() {
+            return self.unless_alarmed(&invocation).await;
         }
+        self.looking_first(&invocation, made).await
     }
 
     fn serves(&self, stage_type: &str) -> bool {
