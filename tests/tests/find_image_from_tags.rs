@@ -11,7 +11,7 @@ use gennaker_tests::observed::ended;
 use gennaker_tests::{deploy, file, pipeline, system};
 use serde_json::{Value, json};
 
-/// Finds an image of the application with these tags.
+/// Finds an image of the application with these tags. The tests share a cloud: no application is in another's name.
 fn find(application: &str, tags: &Value) -> Value {
     json!({
         "refId": "1", "type": "findImageFromTags", "name": "Find image", "requisiteStageRefIds": [],
@@ -63,14 +63,14 @@ fn the_newest_image_with_the_tags_is_deployed() {
 
 #[test]
 fn nothing_is_deployed_where_no_image_has_the_tag_and_the_reason_names_those_there_are() {
-    let world = images(&[("untagged-1.0", "prod")]);
+    let world = images(&[("lacking-1.0", "prod")]);
     // What the tag is only an execution knows: no image is made for it beforehand.
     let tags = json!({ "stack": "${execution.id}" });
     let stages = [
-        find("untagged", &tags),
-        deploy("2", &["1"], "untagged", "", &json!({ "amiName": null })),
+        find("lacking", &tags),
+        deploy("2", &["1"], "lacking", "", &json!({ "amiName": null })),
     ];
-    let answer = system().run(&pipeline("untagged", &stages), &["--world", &world]);
+    let answer = system().run(&pipeline("lacking", &stages), &["--world", &world]);
     assert_eq!(
         (answer.status, answer.summary()["status"].as_str()),
         (1, Some("TERMINAL")),
@@ -81,14 +81,10 @@ fn nothing_is_deployed_where_no_image_has_the_tag_and_the_reason_names_those_the
         ("TERMINAL".to_owned(), "NOT_STARTED".to_owned())
     );
     let reason = answer.summary()["reason"].as_str().unwrap();
-    for word in ["untagged and tags: {stack=", "untagged-1.0", "prod"] {
+    for word in ["lacking and tags: {stack=", "lacking-1.0", "prod"] {
         assert!(reason.contains(word), "{reason}");
     }
-    assert_eq!(
-        answer.server_groups("untagged-prod").len(),
-        1,
-        "the old one"
-    );
+    assert_eq!(answer.server_groups("lacking-prod").len(), 1, "the old one");
 }
 
 #[test]
