@@ -7,6 +7,7 @@ come from the environment, as for any AWS SDK. Each operation is a function belo
 
 import base64
 import concurrent.futures
+import contextlib
 import fcntl
 import hashlib
 import http.client
@@ -442,16 +443,26 @@ def world_call(path, body=None):
         return json.loads(answer.read())
 
 
+@contextlib.contextmanager
+def seeder():
+    """Seeds while nobody else on this machine does: what one run looks for and does not find, another may be making."""
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "seed.lock"), "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield seed.Seeder(client, world_call)
+
+
 @operation
 def seed_world(world):
     """Creates what a world file names; [{"kind", "region", "name", "id"}] of what was not there before."""
-    return seed.Seeder(client, world_call).world(world)
+    with seeder() as alone:
+        return alone.world(world)
 
 
 @operation
 def seed_pipeline(pipeline, clusters=True):
     """Creates what a pipeline names; with `clusters` also one enabled server group in each cluster without any."""
-    return seed.Seeder(client, world_call).pipeline(pipeline, clusters)
+    with seeder() as alone:
+        return alone.pipeline(pipeline, clusters)
 
 
 @operation

@@ -8,7 +8,9 @@
     clippy::disallowed_methods
 )]
 
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
+use std::process::{ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -457,6 +459,59 @@ fn a_seeded_world_reads_back_as_it_was_written() {
             .unwrap(),
         []
     );
+}
+
+#[test]
+fn runs_that_seed_at_the_same_moment_do_not_get_in_each_others_way() {
+    // Each by a process of its own, as by `local run`; they share subnets, groups and images.
+    let python = cloud().python();
+    let mut runs: Vec<_> = (0..6)
+        .map(|_| {
+            let mut process = Command::new(python.bin().join("python"))
+                .arg(python.scripts().join("cloud.py"))
+                .envs(cloud().environment())
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let answers = BufReader::new(process.stdout.take().unwrap());
+            (process.stdin.take().unwrap(), answers, process)
+        })
+        .collect();
+    let answer = |answers: &mut BufReader<ChildStdout>| {
+        let mut line = String::new();
+        answers.read_line(&mut line).unwrap();
+        line
+    };
+    let vpcs = json!({"operation": "call", "arguments": {
+        "service": "ec2", "operation": "describe_vpcs", "parameters": {}, "region": "eu-west-1"
+    }});
+    for (input, answers, _) in &mut runs {
+        writeln!(input, "{vpcs}").unwrap();
+        assert!(answer(answers).contains("result"));
+    }
+    // Now all of them are there, and begin at one moment.
+    for (run, (input, _, _)) in runs.iter_mut().enumerate() {
+        let application = format!("rush{run}");
+        let pipeline = json!({"application": application, "stages": [{"type": "deploy", "clusters": [{
+            "account": "prod", "application": application, "stack": "prod", "subnetType": "rush",
+            "availabilityZones": {"eu-west-1": []}, "securityGroups": ["rush"], "targetGroups": ["rush"],
+            "keyPair": "rush", "capacity": {"min": 1, "desired": 1, "max": 1}, "amiName": "rush-1"
+        }]}]});
+        let call = json!({"operation": "seed_pipeline", "arguments": {"pipeline": pipeline}});
+        writeln!(input, "{call}").unwrap();
+    }
+    for (input, mut answers, mut process) in runs {
+        let seeded = answer(&mut answers);
+        assert!(seeded.contains("\"result\""), "{seeded}");
+        drop(input);
+        process.wait().unwrap();
+    }
+    let named = json!({"Names": ["rush"]});
+    let groups = cloud()
+        .call_in("eu-west-1", "elbv2", "describe_target_groups", named)
+        .unwrap();
+    assert_eq!(groups["TargetGroups"].as_array().unwrap().len(), 1);
 }
 
 #[test]
