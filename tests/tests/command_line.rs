@@ -17,6 +17,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use gennaker_tests::{built, command, deploy, pipeline, target, workspace};
@@ -27,6 +28,7 @@ struct Typed {
     child: Child,
     said: Arc<Mutex<String>>,
     out: Arc<Mutex<String>>,
+    readers: [JoinHandle<()>; 2],
 }
 
 /// How it ended.
@@ -48,17 +50,18 @@ impl Ended {
     }
 }
 
-fn follow(pipe: impl Read + Send + 'static) -> Arc<Mutex<String>> {
+/// What comes out of a pipe so far, and who reads it to its end.
+fn follow(pipe: impl Read + Send + 'static) -> (Arc<Mutex<String>>, JoinHandle<()>) {
     let text = Arc::new(Mutex::new(String::new()));
     let writer = Arc::clone(&text);
-    std::thread::spawn(move || {
+    let reader = std::thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
             let mut text = writer.lock().unwrap();
             text.push_str(&line);
             text.push('\n');
         }
     });
-    text
+    (text, reader)
 }
 
 impl Typed {
@@ -78,9 +81,12 @@ impl Typed {
             .stderr(Stdio::piped())
             .process_group(0);
         let mut child = gennaker.spawn().unwrap();
+        let (said, said_to_its_end) = follow(child.stderr.take().unwrap());
+        let (out, out_to_its_end) = follow(child.stdout.take().unwrap());
         Self {
-            said: follow(child.stderr.take().unwrap()),
-            out: follow(child.stdout.take().unwrap()),
+            said,
+            out,
+            readers: [said_to_its_end, out_to_its_end],
             child,
         }
     }
@@ -163,8 +169,13 @@ impl Typed {
             std::thread::sleep(Duration::from_millis(20));
             left = self.left(&cloud);
         }
-        // The pipes are read to their end: nobody holds them any more.
-        std::thread::sleep(Duration::from_millis(50));
+        // Nobody holds the pipes any more: they are read to their end, as soon as their readers get their turn.
+        let read = Instant::now();
+        while !self.readers.iter().all(JoinHandle::is_finished)
+            && read.elapsed() < Duration::from_secs(10)
+        {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let ended = Ended {
             status,
             out: self.out.lock().unwrap().clone(),
