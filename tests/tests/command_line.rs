@@ -515,7 +515,7 @@ fn without_python_there_is_one_clear_message_before_anything_is_built() {
 fn an_emulator_that_dies_during_a_run_is_what_the_command_says() {
     let wait = json!({ "refId": "1", "type": "wait", "waitTime": 600, "requisiteStageRefIds": [] });
     let file = json_file(&pipeline("dies", &[wait]));
-    for emulator in ["ministack", "world.py"] {
+    for (script, name) in [("emulator.py", "ministack"), ("world.py", "world")] {
         let mut typed = Typed::new(
             &["local", "run", &file.path().to_string_lossy(), "--json"],
             &[],
@@ -534,7 +534,7 @@ fn an_emulator_that_dies_during_a_run_is_what_the_command_says() {
         // Functions have the emulator's directory in their environment, not on their command line.
         let (pid, _) = processes
             .iter()
-            .find(|(_, line)| line.contains(emulator))
+            .find(|(_, line)| line.contains(script))
             .unwrap_or_else(|| panic!("{processes:#?}"));
         assert!(
             Command::new("kill")
@@ -545,7 +545,6 @@ fn an_emulator_that_dies_during_a_run_is_what_the_command_says() {
         );
         let ended = typed.end();
         assert_eq!(ended.status, Some(3), "{ended:#?}");
-        let name = emulator.trim_end_matches(".py");
         assert!(
             ended.said.contains(&format!(
                 "`{name}` of the local cloud died: killed by signal 9"
