@@ -90,6 +90,7 @@ struct Row<'a> {
     before: Vec<String>,
     state: Vec<String>,
     made: Vec<String>,
+    shares: Vec<String>,
     effects: Vec<String>,
     faults: usize,
     doubled: usize,
@@ -113,6 +114,7 @@ impl<'a> Row<'a> {
             before,
             state: ground.state(),
             made: ground.drive.world.groups_made(),
+            shares: ground.drive.world.shares(),
             effects: ground.effects(),
             faults: 0,
             doubled: 0,
@@ -142,6 +144,7 @@ impl<'a> Row<'a> {
         };
         differs("ends as", ground.state(), &self.state);
         differs("made", world.groups_made(), &self.made);
+        differs("shared", world.shares(), &self.shares);
         differs("did", ground.effects(), &self.effects);
         let fewest = world.fewest_healthy().unwrap_or(0);
         if fewest < self.scenario.floor {
@@ -286,7 +289,7 @@ impl<'a> Row<'a> {
 
     fn print(&self) {
         println!(
-            "{:<38} {:>6} {:>9} {:>7} {:>8} {:>7} {:>11}",
+            "{:<42} {:>6} {:>9} {:>7} {:>8} {:>7} {:>11}",
             self.scenario.name,
             self.calls.len(),
             self.mutating().len(),
@@ -333,7 +336,7 @@ async fn no_fault_at_any_call_breaks_a_stage_or_a_strategy() {
     let extent = Extent::asked();
     let mut violations = Vec::new();
     println!(
-        "{:<38} {:>6} {:>9} {:>7} {:>8} {:>7} {:>11}",
+        "{:<42} {:>6} {:>9} {:>7} {:>8} {:>7} {:>11}",
         "stage or strategy", "calls", "mutating", "faults", "doubled", "undone", "violations"
     );
     for scenario in scenarios() {

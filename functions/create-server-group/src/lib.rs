@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod config;
+pub mod image;
 mod readiness;
 pub mod resolve;
 
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use gennaker_cloud::alarms::Copying;
 use gennaker_cloud::auto_scaling::{Group, NewGroup, TemplateVersion};
-use gennaker_cloud::ec2::LaunchData;
+use gennaker_cloud::ec2::{ImageRef, LaunchData};
 use gennaker_cloud::{CloudError, Connection, DeploymentMonitor, Ec2Clouds, instance_profile};
 use gennaker_cloud_ec2::AwsEc2Clouds;
 use gennaker_domain::Intent;
@@ -24,9 +25,10 @@ use gennaker_domain::deployment::{ServerGroup, naming};
 use gennaker_lambda::{Invocation, Stage, StageError, Step, Undo};
 use gennaker_server_groups::config::{own_intents, undo_text};
 use gennaker_server_groups::destruction::{self, Progress};
+use gennaker_server_groups::image_sharing::{Launchable, Wanted};
 use gennaker_server_groups::{
-    AwsClouds, Clouds, Place, TrafficSources, clouds, launch_template, observe, predecessor,
-    traffic,
+    AwsClouds, Clouds, Place, TrafficSources, clouds, image_sharing, launch_template, observe,
+    predecessor, traffic,
 };
 use serde_json::{Map, Value, json};
 
@@ -213,20 +215,19 @@ impl Stage for CreateServerGroup {
         let config = Config::of(invocation.context, &invocation.execution.application)?;
         let place =
             clouds::place(&*self.clouds, invocation, &config.account, &config.region).await?;
-        let intents: Vec<Intent> = own_intents(invocation)
-            .await?
-            .into_iter()
-            .filter(|intent| intent.action.starts_with(ACTION))
-            .collect();
-        let names: Vec<String> = intents
+        let intents = own_intents(invocation).await?;
+        let births = intents
             .iter()
+            .filter(|intent| intent.action.starts_with(ACTION));
+        let names: Vec<String> = births
+            .clone()
             .map(|intent| undo_text(intent, "serverGroup").to_owned())
             .collect();
         let existing = place.auto_scaling.groups(&names).await?;
         let execution = invocation.run.execution.as_str();
         let stage = stage_tag(&invocation.stage.ref_id);
         // Newest first: a name that somebody else took meanwhile has a successor.
-        for intent in intents.iter().rev() {
+        for intent in births.rev() {
             let Some(birth) = Birth::of(intent) else {
                 continue;
             };
@@ -252,7 +253,10 @@ impl Stage for CreateServerGroup {
                         birth.name
                     )));
                 }
-                None => return self.create(invocation, &config, &place, birth).await,
+                None => {
+                    let known = (birth, intents.as_slice());
+                    return self.create(invocation, &config, &place, known).await;
+                }
             }
         }
         if replaces_basic_steps(invocation.context) {
@@ -265,13 +269,17 @@ impl Stage for CreateServerGroup {
                 if let WayBack::Refused(why) = way_back.await? {
                     return Ok(Step::failed(why));
                 }
-                self.create(invocation, &config, &place, birth).await
+                let known = (birth, intents.as_slice());
+                self.create(invocation, &config, &place, known).await
             }
             Conceived::Not(step) => Ok(step),
         }
     }
 
     async fn undo(&self, invocation: &Invocation<'_>, intent: &Intent) -> Result<Undo, StageError> {
+        if let Some(undone) = image_sharing::undo(intent) {
+            return Ok(undone);
+        }
         let name = undo_text(intent, "serverGroup");
         let done = |result: String| Ok(Undo::Done { result });
         let place = clouds::place(
@@ -463,42 +471,41 @@ impl CreateServerGroup {
         }))
     }
 
+    /// The image to launch; one of another account is shared with this one first.
+    async fn image(
+        &self,
+        invocation: &Invocation<'_>,
+        config: &Config,
+        place: &Place,
+        intents: &[Intent],
+    ) -> Result<Launchable, StageError> {
+        let asked = image::asked(invocation, config)?;
+        let wanted = Wanted {
+            place,
+            image: &ImageRef::of(&asked.image),
+            field: "imageId",
+            upstream: asked.account.as_deref(),
+            intents,
+        };
+        image_sharing::launchable(invocation, &*self.ec2, &wanted).await
+    }
+
     /// Resolves all names, announces the group, makes its launch template version and the group.
     async fn create(
         &self,
         invocation: &Invocation<'_>,
         config: &Config,
         place: &Place,
-        birth: Birth,
+        (birth, intents): (Birth, &[Intent]),
     ) -> Result<Step, StageError> {
         let ec2 = self
             .ec2
             .ec2(&place.account, &config.region, invocation.run)
             .await;
-        let asked = config
-            .image
-            .clone()
-            .or_else(|| {
-                ["deploymentDetails", "amiDetails"].iter().find_map(|key| {
-                    resolve::upstream_image(invocation.lookup(key)?, &config.region)
-                })
-            })
-            .ok_or_else(|| {
-                StageError::invalid(
-                    "imageId",
-                    format!(
-                        "no image for {}: the cluster names none, and no earlier stage found or baked one",
-                        config.region
-                    ),
-                )
-            })?;
-        let found = if resolve::is_image_id(&asked) {
-            // An id has small letters, however somebody wrote it.
-            ec2.images(&[asked.to_ascii_lowercase()]).await?
-        } else {
-            ec2.images_named(&asked).await?
+        let image = match self.image(invocation, config, place, intents).await? {
+            Launchable::Now(image) => image,
+            Launchable::Waiting(reason) => return Ok(Step::waiting(invocation, reason)),
         };
-        let image = resolve::image(&asked, &found, &config.account, &config.region)?;
         let subnets = if config.subnet_ids.is_empty() && config.subnet_type.is_none() {
             Vec::new()
         } else {

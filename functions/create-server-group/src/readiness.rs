@@ -3,7 +3,7 @@
 
 use gennaker_cloud::Ec2;
 use gennaker_cloud::auto_scaling::Group;
-use gennaker_cloud::ec2::LaunchData;
+use gennaker_cloud::ec2::{ImageRef, LaunchData};
 use gennaker_domain::Owner;
 use gennaker_domain::deployment::rollback_readiness::{
     Cores, Lack, WayBack, WhenNotReady, lacks, quota_of,
@@ -121,12 +121,13 @@ async fn way_back(
             .filter(|image| !image.is_empty());
     }
     if let Some(image) = &way.image {
-        way.image_state = if crate::resolve::is_image_id(image) {
-            let found = ec2.images(std::slice::from_ref(image)).await?;
-            found.into_iter().next().map(|image| image.state)
-        } else {
+        way.image_state = match ImageRef::of(image) {
+            ImageRef::Id(id) => {
+                let found = ec2.images(&[id]).await?;
+                found.into_iter().next().map(|image| image.state)
+            }
             // `resolve:ssm:…`: which image that is, EC2 asks when it launches.
-            Some("available".to_owned())
+            ImageRef::Name(_) => Some("available".to_owned()),
         };
     }
     Ok(way)

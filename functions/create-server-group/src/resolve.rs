@@ -1,8 +1,8 @@
-//! Names in a pipeline become ids in an account: image, subnets, security groups, target groups. All pure; what
+//! Names in a pipeline become ids in an account: subnets, security groups, target groups. All pure; what
 //! exists comes in as arguments, and an error names what exists.
 
 use gennaker_cloud::classic_load_balancing::LoadBalancer;
-use gennaker_cloud::ec2::{Image, SecurityGroup, Subnet};
+use gennaker_cloud::ec2::{SecurityGroup, Subnet};
 use gennaker_cloud::load_balancing::TargetGroup;
 use gennaker_lambda::StageError;
 use serde_json::Value;
@@ -42,68 +42,6 @@ pub fn placed(config: &crate::config::Config, error: StageError) -> StageError {
         }
         other => other,
     }
-}
-
-/// The image of a region in what an earlier bake or find image stage left: `deploymentDetails` or `amiDetails`.
-#[must_use]
-pub fn upstream_image(details: &Value, region: &str) -> Option<String> {
-    let text = |detail: &Value, key: &str| {
-        detail
-            .get(key)
-            .and_then(Value::as_str)
-            .filter(|text| !text.is_empty())
-            .map(str::to_owned)
-    };
-    details
-        .as_array()?
-        .iter()
-        .filter(|detail| {
-            let provider = detail
-                .get("cloudProvider")
-                .or_else(|| detail.get("cloudProviderType"));
-            provider
-                .and_then(Value::as_str)
-                .is_none_or(|provider| provider == "aws")
-        })
-        .find(|detail| detail.get("region").and_then(Value::as_str) == Some(region))
-        .and_then(|detail| {
-            text(detail, "imageId")
-                .or_else(|| text(detail, "ami"))
-                .or_else(|| text(detail, "amiName"))
-                .or_else(|| text(detail, "imageName"))
-        })
-}
-
-/// Whether an image is named by its id.
-#[must_use]
-pub fn is_image_id(image: &str) -> bool {
-    let (begin, id) = image.split_at_checked(4).unwrap_or((image, ""));
-    begin.eq_ignore_ascii_case("ami-")
-        && !id.is_empty()
-        && id.bytes().all(|b| b.is_ascii_alphanumeric())
-}
-
-/// The image to launch: the newest of those found that is available.
-///
-/// # Errors
-/// None was found, or none is available.
-pub fn image<'a>(
-    asked: &str,
-    found: &'a [Image],
-    account: &str,
-    region: &str,
-) -> Result<&'a Image, StageError> {
-    found
-        .iter()
-        .filter(|image| image.state == "available")
-        .max_by(|a, b| a.created.cmp(&b.created))
-        .ok_or_else(|| {
-            let message = match found.first() {
-                Some(image) => format!("image `{asked}` is {} in {account}/{region}", image.state),
-                None => format!("image `{asked}` not found in {account}/{region}"),
-            };
-            StageError::invalid("imageId", message)
-        })
 }
 
 /// The purpose of a subnet: `purpose` in its tag `immutable_metadata`, or, by its name `vpc.purpose.zone`,
@@ -373,7 +311,6 @@ pub fn instance_types(asked: &[String], offered: &[String]) -> Result<(), StageE
 mod tests {
     use super::*;
     use crate::config::Config;
-    use serde_json::json;
     use std::collections::BTreeMap;
 
     fn subnet(id: &str, vpc: &str, zone: &str, tag: (&str, &str)) -> Subnet {
@@ -522,45 +459,5 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("of `x1` there are none"), "{error}");
-    }
-
-    #[test]
-    fn the_image_of_the_region_is_taken_from_upstream() {
-        let details = json!([
-            {"region": "us-east-1", "imageId": "ami-9", "cloudProvider": "gce"},
-            {"region": "us-east-1", "ami": "ami-1", "cloudProvider": "aws"},
-            {"region": "eu-west-1", "imageId": "ami-2"},
-        ]);
-        assert_eq!(
-            upstream_image(&details, "us-east-1").as_deref(),
-            Some("ami-1")
-        );
-        assert_eq!(
-            upstream_image(&details, "eu-west-1").as_deref(),
-            Some("ami-2")
-        );
-        assert_eq!(upstream_image(&details, "ap-south-1"), None);
-        assert!(is_image_id("ami-0abc") && !is_image_id("ami-shop-1.2") && !is_image_id("shop"));
-    }
-
-    #[test]
-    fn the_newest_available_image_of_a_name_is_taken() {
-        let image_of = |id: &str, created: &str, state: &str| Image {
-            id: id.to_owned(),
-            created: created.to_owned(),
-            state: state.to_owned(),
-            ..Image::default()
-        };
-        let found = [
-            image_of("ami-1", "2026-01-01", "available"),
-            image_of("ami-2", "2026-02-01", "available"),
-            image_of("ami-3", "2026-03-01", "pending"),
-        ];
-        assert_eq!(image("shop", &found, "prod", "r").unwrap().id, "ami-2");
-        let pending = image("shop", &found[2..], "prod", "r")
-            .unwrap_err()
-            .to_string();
-        assert!(pending.contains("pending"), "{pending}");
-        assert!(image("shop", &[], "prod", "r").is_err());
     }
 }

@@ -1,5 +1,6 @@
 //! What a stage asks for, read and checked before the first call.
 
+use gennaker_cloud::ec2::ImageRef;
 use gennaker_cloud::instance_refresh::RefreshPreferences;
 use gennaker_lambda::StageError;
 use serde_json::{Map, Value};
@@ -9,20 +10,11 @@ const MOST_SECONDS: i64 = 172_800;
 /// As many alarms as a refresh takes.
 const MOST_ALARMS: usize = 10;
 
-/// An image, as a stage names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Image {
-    /// `imageId`
-    Id(String),
-    /// `amiName`
-    Named(String),
-}
-
 /// What a stage asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
     /// The image to launch; none replaces every instance by one of the same configuration.
-    pub image: Option<Image>,
+    pub image: Option<ImageRef>,
     /// How.
     pub preferences: RefreshPreferences,
 }
@@ -138,8 +130,8 @@ impl Asked {
             text.filter(|text| !text.is_empty()).map(str::to_owned)
         };
         let image = text("imageId")
-            .map(Image::Id)
-            .or_else(|| text("amiName").map(Image::Named));
+            .map(|id| ImageRef::Id(id.to_ascii_lowercase()))
+            .or_else(|| text("amiName").map(ImageRef::Name));
         let least = integer(context, "minHealthyPercentage", 0, 100)?;
         let most = integer(context, "maxHealthyPercentage", 100, 200)?;
         if let (Some(least), Some(most)) = (least, most)

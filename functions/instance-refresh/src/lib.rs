@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use gennaker_cloud::auto_scaling::{Group, TemplateVersion};
-use gennaker_cloud::ec2::LaunchData;
+use gennaker_cloud::ec2::{ImageRef, LaunchData};
 use gennaker_cloud::instance_refresh::{
     DesiredConfiguration, InstanceRefresh as Refresh, RefreshPreferences,
 };
@@ -16,13 +16,14 @@ use gennaker_cloud_ec2::AwsEc2Clouds;
 use gennaker_domain::Intent;
 use gennaker_lambda::{Invocation, Stage, StageError, Step, Undo};
 use gennaker_server_groups::config::undo_text;
+use gennaker_server_groups::image_sharing::{Launchable, Wanted};
 use gennaker_server_groups::targets::Found;
 use gennaker_server_groups::{
-    AwsClouds, Clouds, Place, clouds, config, launch_template, observe, targets,
+    AwsClouds, Clouds, Place, clouds, config, image_sharing, launch_template, observe, targets,
 };
 use serde_json::{Map, Value, json};
 
-use asked::{Asked, Image};
+use asked::Asked;
 
 /// Hours after which a refresh is given up unless `stageTimeoutMs` says otherwise.
 const TIME_LIMIT_HOURS: i64 = 8;
@@ -166,32 +167,24 @@ impl InstanceRefresh {
             .await?)
     }
 
-    /// The id of the image that the stage names, which is there.
+    /// The image that the stage names; one of another account is shared with this one first.
     async fn image(
         &self,
         invocation: &Invocation<'_>,
-        place: &Place,
-        image: &Image,
-    ) -> Result<String, StageError> {
-        let ec2 = self
-            .ec2
-            .ec2(&place.account, &place.region, invocation.run)
-            .await;
-        let (field, named, found) = match image {
-            Image::Id(id) => ("imageId", id, ec2.images(std::slice::from_ref(id)).await?),
-            Image::Named(name) => ("amiName", name, ec2.images_named(name).await?),
+        found: &Found,
+        image: &ImageRef,
+    ) -> Result<Launchable, StageError> {
+        let wanted = Wanted {
+            place: &found.place,
+            image,
+            field: match image {
+                ImageRef::Id(_) => "imageId",
+                ImageRef::Name(_) => "amiName",
+            },
+            upstream: None,
+            intents: &found.announced,
         };
-        found
-            .iter()
-            .filter(|image| image.state == "available")
-            .max_by(|a, b| a.created.cmp(&b.created))
-            .map(|image| image.id.clone())
-            .ok_or_else(|| {
-                StageError::invalid(
-                    field,
-                    format!("there is no image `{named}` in {place:?} that is available"),
-                )
-            })
+        image_sharing::launchable(invocation, &*self.ec2, &wanted).await
     }
 
     /// Announces the refresh of a group; what stands in its way is waited for.
@@ -214,7 +207,10 @@ impl InstanceRefresh {
         }
         let image = match &asked.image {
             None => None,
-            Some(image) => Some(self.image(invocation, place, image).await?),
+            Some(image) => match self.image(invocation, found, image).await? {
+                Launchable::Now(image) => Some(image.id),
+                Launchable::Waiting(reason) => return Ok(Progress::Waiting(reason)),
+            },
         };
         let before = before_of(group, image.is_some())?;
         let undo = json!({
@@ -491,6 +487,9 @@ impl Stage for InstanceRefresh {
     }
 
     async fn undo(&self, invocation: &Invocation<'_>, intent: &Intent) -> Result<Undo, StageError> {
+        if let Some(undone) = image_sharing::undo(intent) {
+            return Ok(undone);
+        }
         let name = undo_text(intent, "serverGroup");
         let place = clouds::place(
             &*self.clouds,

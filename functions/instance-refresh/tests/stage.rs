@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use gennaker_cloud::Account;
 use gennaker_cloud::instance_refresh::{InstanceRefreshes, RefreshPreferences};
 use gennaker_domain::deployment::Capacity;
 use gennaker_instance_refresh::InstanceRefresh;
@@ -10,6 +11,8 @@ use gennaker_testkit::{Behaviour, Drive, End, Strike, drive, fault_everywhere};
 use serde_json::{Value, json};
 
 const NAME: &str = "shop-web-v001";
+const PROD: &str = "200000000000";
+const BAKE: &str = "300000000000";
 
 /// A group of four in traffic, of `ami-1`; `ami-2` is there, `ami-bad` never becomes healthy.
 async fn four(more: Value) -> (Drive, String) {
@@ -61,6 +64,28 @@ fn state(drive: &Drive, web: &str) -> (String, Vec<String>, usize) {
 
 fn all(image: &str) -> (String, Vec<String>, usize) {
     (image.to_owned(), vec![image.to_owned(); 4], 4)
+}
+
+/// The same in an account of its own, where nobody sees `ami-b`: that is another's.
+async fn four_elsewhere() -> (Drive, String) {
+    let (drive, web) = four(json!({"imageId": "ami-b"})).await;
+    for (name, id) in [("prod", PROD), ("bake", BAKE)] {
+        let account = Account {
+            name: name.to_owned(),
+            account_id: id.to_owned(),
+            role: Some(format!("arn:aws:iam::{id}:role/gennaker-managed")),
+            ..Account::default()
+        };
+        account.save(&drive.store()).await.unwrap();
+    }
+    drive.world.add_private_image(gennaker_cloud::ec2::Image {
+        id: "ami-b".to_owned(),
+        owner: BAKE.to_owned(),
+        state: "available".to_owned(),
+        tags: [("appversion".to_owned(), "shop-2.0".to_owned())].into(),
+        ..gennaker_cloud::ec2::Image::default()
+    });
+    (drive, web)
 }
 
 fn strikes(drive: &Drive, first: usize, strike: Option<Strike>) {
@@ -200,9 +225,46 @@ async fn somebody_elses_refresh_is_waited_for() {
 }
 
 #[tokio::test]
+async fn dies_at_every_call_and_the_image_of_another_account_is_shared_and_runs() {
+    let scenario = |strike: Option<Strike>| async move {
+        let (drive, web) = four_elsewhere().await;
+        strikes(&drive, 0, strike);
+        let end = drive.to_end(&drive.runtime(stage(&drive)), "1").await;
+        assert_eq!(end, End::Done, "{strike:?}");
+        let calls = drive.faults.calls().len();
+        assert_eq!(state(&drive, &web), all("ami-b"), "{strike:?}");
+        let shared = format!("ami-b with {PROD} [appversion=shop-2.0]");
+        assert_eq!(drive.world.shares(), [shared], "{strike:?}");
+        calls
+    };
+    assert!(fault_everywhere(scenario).await > 60);
+}
+
+#[tokio::test]
+async fn canceled_the_instances_are_those_of_before_and_the_image_stays_shared() {
+    let (drive, web) = four_elsewhere().await;
+    let runtime = drive.runtime(stage(&drive));
+    let event = json!({ "run": drive.run(), "stage": "1" });
+    for _ in 0..4 {
+        drive.call(&runtime, &event).await;
+        drive.world.advance(10_000);
+    }
+    assert_eq!(drive.undo(&runtime, "1").await.unwrap(), End::Done);
+    assert_eq!(state(&drive, &web), all("ami-1"));
+    assert_eq!(drive.world.shares().len(), 1);
+}
+
+#[tokio::test]
 async fn what_cannot_work_is_refused_before_anything_is_made() {
     for (wrong, said) in [
-        (json!({"imageId": "ami-none"}), "no image `ami-none`"),
+        (
+            json!({"imageId": "ami-none"}),
+            "image `ami-none` not found in prod/us-east-1 (`imageId`)",
+        ),
+        (
+            json!({"amiName": "none"}),
+            "image `none` not found in prod/us-east-1 (`amiName`)",
+        ),
         (json!({"minHealthyPercentage": 200}), "minHealthyPercentage"),
         (json!({"serverGroupName": "shop-web-v009"}), "shop-web-v009"),
     ] {

@@ -20,6 +20,7 @@ read again whenever it changes, so it can be changed while the cloud is up.
 """
 
 import argparse
+import copy
 import fnmatch
 import json
 import os
@@ -36,7 +37,7 @@ from moto.autoscaling import models as autoscaling
 from moto.autoscaling import responses as autoscaling_responses
 from moto.autoscaling.exceptions import AutoscalingClientError, ValidationError
 from moto.core.responses import ActionResult
-from moto.ec2.exceptions import InvalidLaunchTemplateVersionNotFound
+from moto.ec2.exceptions import InvalidAMIIdError, InvalidLaunchTemplateVersionNotFound
 from moto.ec2.models import amis, ec2_backends, launch_templates
 from moto.ec2.responses import launch_templates as launch_template_responses
 from moto.elb import responses as elb_responses
@@ -146,8 +147,8 @@ class World:
 
 
 def image_name(group, image_id):
-    image = group.ec2_backend.amis.get(image_id)
-    return image.name if image is not None else ""
+    images = group.ec2_backend.describe_images(filters={"image-id": [image_id]})
+    return images[0].name if images else ""
 
 
 # --- Auto Scaling -----------------------------------------------------------------------------------------------------
@@ -649,6 +650,39 @@ def make_images_age():
     amis.Ami.__init__ = __init__
 
 
+def make_images_shared():
+    """An account sees the images of others that permit it to launch them, with tags of its own; their owners alone change
+    who may."""
+    describe, modify = amis.AmiBackend.describe_images, amis.AmiBackend.modify_image_attribute
+
+    def shared_with(backend):
+        seen = {}
+        for regions in list(ec2_backends.values()):
+            other = regions.get(backend.region_name)
+            for image in [] if other in (None, backend) else other.amis.values():
+                if {"UserId": backend.account_id} in image.launch_permissions:
+                    seen[image.id] = copy.copy(image)
+                    # Whose backend it is decides whose tags it shows.
+                    seen[image.id].ec2_backend = backend
+        return seen
+
+    def describe_images(self, *args, **kwargs):
+        own = self.amis
+        self.amis = shared_with(self) | own
+        try:
+            return describe(self, *args, **kwargs)
+        finally:
+            self.amis = own
+
+    def modify_image_attribute(self, ami_id, *args, **kwargs):
+        if ami_id not in self.amis:
+            raise InvalidAMIIdError([ami_id])
+        modify(self, ami_id, *args, **kwargs)
+
+    amis.AmiBackend.describe_images = describe_images
+    amis.AmiBackend.modify_image_attribute = modify_image_attribute
+
+
 class QuietHandler(MotoRequestHandler):
     """Answers are not logged: polls would fill the log."""
 
@@ -736,6 +770,7 @@ def main():
     make_classic_load_balancers_check_health()
     make_terminated_instances_leave()
     make_images_age()
+    make_images_shared()
     host, port = socket.socket(fileno=os.dup(arguments.fd)).getsockname()
     os.environ["MOTO_PORT"] = str(port)
     application = locked(DomainDispatcherApplication(create_backend_app), own_pages(world))

@@ -9,7 +9,8 @@ use aws_sdk_ec2::operation::RequestId;
 use aws_sdk_ec2::types as sdk;
 use gennaker_cloud::auto_scaling::TemplateVersion;
 use gennaker_cloud::ec2::{
-    BlockDevice, Image, LaunchData, MOST_IMAGES, Placement, SecurityGroup, Subnet, too_many_images,
+    BlockDevice, Image, ImageRef, LaunchData, MOST_IMAGES, Placement, SecurityGroup, Subnet,
+    too_many_images,
 };
 use gennaker_cloud::error::from_sdk;
 use gennaker_cloud::{Account, CloudError, Connection, Ec2, Ec2Clouds, Lazy};
@@ -370,6 +371,71 @@ impl Ec2 for AwsEc2 {
             .into_iter()
             .filter(|image| image.name == name)
             .collect())
+    }
+
+    async fn own_images(&self, image: &ImageRef) -> Result<Vec<Image>, CloudError> {
+        let wanted = match image {
+            ImageRef::Id(id) => filter("image-id", id),
+            ImageRef::Name(name) => filter("name", &literal(name)),
+        };
+        let output = self
+            .client
+            .describe_images()
+            .owners("self")
+            .filters(wanted)
+            .send()
+            .await
+            .map_err(|error| from_sdk("ec2:DescribeImages", image.as_str(), &error))?;
+        let found = output.images().iter().map(image_of);
+        Ok(found.filter(|found| image.is(found)).collect())
+    }
+
+    async fn share_image(&self, image: &str, account_id: &str) -> Result<(), CloudError> {
+        let whom = sdk::LaunchPermission::builder().user_id(account_id).build();
+        let added = sdk::LaunchPermissionModifications::builder().add(whom);
+        self.client
+            .modify_image_attribute()
+            .image_id(image)
+            .launch_permission(added.build())
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| from_sdk("ec2:ModifyImageAttribute", image, &error))
+    }
+
+    async fn tag_image(
+        &self,
+        image: &str,
+        tags: &BTreeMap<String, String>,
+    ) -> Result<(), CloudError> {
+        if tags.is_empty() {
+            return Ok(());
+        }
+        let tag = |(key, value)| sdk::Tag::builder().key(key).value(value).build();
+        self.client
+            .create_tags()
+            .resources(image)
+            .set_tags(Some(tags.iter().map(tag).collect()))
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| from_sdk("ec2:CreateTags", image, &error))
+    }
+
+    async fn untag_image(&self, image: &str, keys: &[String]) -> Result<(), CloudError> {
+        // Without any key EC2 takes off all tags.
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let tags = keys.iter().map(|key| sdk::Tag::builder().key(key).build());
+        self.client
+            .delete_tags()
+            .resources(image)
+            .set_tags(Some(tags.collect()))
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| from_sdk("ec2:DeleteTags", image, &error))
     }
 
     async fn images_matching(

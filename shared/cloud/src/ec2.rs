@@ -27,6 +27,54 @@ pub struct Image {
     pub tags: BTreeMap<String, String>,
 }
 
+/// An image, as somebody names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageRef {
+    /// By its id, which has small letters, however somebody wrote it.
+    Id(String),
+    /// By its name.
+    Name(String),
+}
+
+impl ImageRef {
+    /// What a text names: an id if it is `ami-` and letters and digits alone, else a name.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        let (begin, id) = text.split_at_checked(4).unwrap_or((text, ""));
+        let is_id = begin.eq_ignore_ascii_case("ami-")
+            && !id.is_empty()
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if is_id {
+            Self::Id(text.to_ascii_lowercase())
+        } else {
+            Self::Name(text.to_owned())
+        }
+    }
+
+    /// The id or the name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Id(text) | Self::Name(text) => text,
+        }
+    }
+
+    /// Whether the image is meant.
+    #[must_use]
+    pub fn is(&self, image: &Image) -> bool {
+        match self {
+            Self::Id(id) => image.id == *id,
+            Self::Name(name) => image.name == *name,
+        }
+    }
+}
+
+impl std::fmt::Display for ImageRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// A subnet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Subnet {
@@ -174,6 +222,26 @@ pub trait Ec2: Send + Sync {
         owners: &[String],
     ) -> Result<Vec<Image>, CloudError>;
 
+    /// The images that the account itself owns of this id or name: none that others share with it, and none that are
+    /// public. (`ec2:DescribeImages`)
+    async fn own_images(&self, image: &ImageRef) -> Result<Vec<Image>, CloudError>;
+
+    /// Permits another account to launch from an image that this account owns. Again is the same. Refused where the
+    /// image's snapshots are encrypted with the key that AWS manages. (`ec2:ModifyImageAttribute`)
+    async fn share_image(&self, image: &str, account_id: &str) -> Result<(), CloudError>;
+
+    /// Gives an image these tags, over those of the same keys; every account has its own tags of an image. Again is the
+    /// same. (`ec2:CreateTags`)
+    async fn tag_image(
+        &self,
+        image: &str,
+        tags: &BTreeMap<String, String>,
+    ) -> Result<(), CloudError>;
+
+    /// Takes the tags of these keys off an image, of those that this account gave it. Again is the same.
+    /// (`ec2:DeleteTags`)
+    async fn untag_image(&self, image: &str, keys: &[String]) -> Result<(), CloudError>;
+
     /// All subnets of the account in the region. (`ec2:DescribeSubnets`)
     async fn subnets(&self) -> Result<Vec<Subnet>, CloudError>;
 
@@ -237,6 +305,10 @@ pub mod calls {
         IMAGES = "images" => ["ec2:DescribeImages"];
         IMAGES_NAMED = "images_named" => ["ec2:DescribeImages"];
         IMAGES_MATCHING = "images_matching" => ["ec2:DescribeImages"];
+        OWN_IMAGES = "own_images" => ["ec2:DescribeImages"];
+        SHARE_IMAGE = "share_image" => ["ec2:ModifyImageAttribute"];
+        TAG_IMAGE = "tag_image" => ["ec2:CreateTags"];
+        UNTAG_IMAGE = "untag_image" => ["ec2:DeleteTags"];
         SUBNETS = "subnets" => ["ec2:DescribeSubnets"];
         SECURITY_GROUPS = "security_groups" => ["ec2:DescribeSecurityGroups"];
         KEY_PAIRS = "key_pairs" => ["ec2:DescribeKeyPairs"];
@@ -255,4 +327,23 @@ pub mod calls {
 pub trait Ec2Clouds: Send + Sync {
     /// EC2 of that account in that region.
     async fn ec2(&self, account: &Account, region: &str, run: &Run) -> Arc<dyn Ec2>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_named_by_its_id_or_by_its_name() {
+        for (text, named) in [
+            ("ami-0abc", ImageRef::Id("ami-0abc".to_owned())),
+            ("AMI-0ABC", ImageRef::Id("ami-0abc".to_owned())),
+            ("ami-shop-1.2", ImageRef::Name("ami-shop-1.2".to_owned())),
+            ("ami-", ImageRef::Name("ami-".to_owned())),
+            ("shop", ImageRef::Name("shop".to_owned())),
+            ("äöü", ImageRef::Name("äöü".to_owned())),
+        ] {
+            assert_eq!(ImageRef::of(text), named);
+        }
+    }
 }

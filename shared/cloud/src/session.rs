@@ -41,13 +41,15 @@ const HEALTH: &[&str] = &[
 /// Taking a group away.
 const DESTROY: &[&str] = &["autoscaling:DeleteAutoScalingGroup"];
 
-/// A launch template, and instances of it.
+/// A launch template, and instances of it; and its image, shared by the account that owns it.
 const TEMPLATE: &[&str] = &[
     "ec2:CreateLaunchTemplate",
     "ec2:CreateLaunchTemplateVersion",
     "ec2:CreateTags",
+    "ec2:DeleteTags",
     "ec2:DescribeImages",
     "ec2:DescribeLaunchTemplateVersions",
+    "ec2:ModifyImageAttribute",
     "ec2:RunInstances",
     "iam:PassRole",
 ];
@@ -234,21 +236,10 @@ pub fn actions() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
 /// The most characters that STS takes as a session policy.
 pub const MAX_CHARACTERS: usize = 2_048;
 
-/// The partition of a region, as ARNs name it.
-fn partition(region: &str) -> &'static str {
-    if region.starts_with("cn-") {
-        "aws-cn"
-    } else if region.starts_with("us-gov-") {
-        "aws-us-gov"
-    } else {
-        "aws"
-    }
-}
-
 /// What an action may be cut to. EC2's own actions on launch templates, instances and tags work on resources that have no
-/// name yet, and descriptions of all services on everything.
+/// name yet, and descriptions of all services on everything. Any partition: a session reaches no other than its role's, and
+/// STS takes few characters.
 fn resource(action: &str, account_id: &str, region: &str) -> String {
-    let partition = partition(region);
     match action.split_once(':') {
         Some((_, name))
             if ["Describe", "Get", "List"]
@@ -258,16 +249,20 @@ fn resource(action: &str, account_id: &str, region: &str) -> String {
             "*".to_owned()
         }
         Some(("autoscaling", _)) => {
-            format!("arn:{partition}:autoscaling:{region}:{account_id}:autoScalingGroup:*")
+            format!("arn:*:autoscaling:{region}:{account_id}:autoScalingGroup:*")
         }
         Some(("cloudwatch", _)) => {
-            format!("arn:{partition}:cloudwatch:{region}:{account_id}:alarm:*")
+            format!("arn:*:cloudwatch:{region}:{account_id}:alarm:*")
+        }
+        // Images have no account in their ARNs.
+        Some(("ec2", "DeleteTags" | "ModifyImageAttribute")) => {
+            format!("arn:*:ec2:{region}::image/*")
         }
         Some(("elasticloadbalancing", _)) => {
             // Every action is of one of its kinds, target groups or classic load balancers.
-            format!("arn:{partition}:elasticloadbalancing:{region}:{account_id}:*")
+            format!("arn:*:elasticloadbalancing:{region}:{account_id}:*")
         }
-        Some(("iam", _)) => format!("arn:{partition}:iam::{account_id}:role/*"),
+        Some(("iam", _)) => format!("arn:*:iam::{account_id}:role/*"),
         _ => "*".to_owned(),
     }
 }
@@ -313,11 +308,7 @@ pub fn policy(function: &str, account_id: &str, region: &str) -> Option<String> 
 
 /// EC2 has a name of its own in China.
 fn suffix(region: &str) -> &'static str {
-    if partition(region) == "aws-cn" {
-        ".cn"
-    } else {
-        ""
-    }
+    if region.starts_with("cn-") { ".cn" } else { "" }
 }
 
 #[cfg(test)]
@@ -360,10 +351,30 @@ mod tests {
                 {
                     "Effect": "Allow",
                     "Action": ["autoscaling:UpdateAutoScalingGroup"],
-                    "Resource": ["arn:aws:autoscaling:eu-west-1:123456789012:autoScalingGroup:*"],
+                    "Resource": ["arn:*:autoscaling:eu-west-1:123456789012:autoScalingGroup:*"],
                 },
             ])
         );
         assert_eq!(super::policy("wait", "123456789012", "eu-west-1"), None);
+    }
+
+    #[test]
+    fn of_ec2_a_session_shares_images_of_its_region_and_nothing_else() {
+        let policy: Value = serde_json::from_str(
+            &policy("create-server-group", "123456789012", "eu-west-1").unwrap(),
+        )
+        .unwrap();
+        let statements = policy["Statement"].as_array().unwrap();
+        let of = |action: &str| {
+            let has = |statement: &&Value| statement["Action"].to_string().contains(action);
+            statements.iter().find(has).unwrap()["Resource"].to_string()
+        };
+        for action in ["ec2:ModifyImageAttribute", "ec2:DeleteTags"] {
+            let resources = of(action);
+            assert!(
+                resources.contains("arn:*:ec2:eu-west-1::image/*") && !resources.contains("\"*\""),
+                "{resources}"
+            );
+        }
     }
 }

@@ -7,6 +7,8 @@ pub mod config;
 pub mod destruction;
 pub mod guard;
 pub mod guarded;
+pub mod image_owners;
+pub mod image_sharing;
 pub mod launch_template;
 mod made;
 pub mod observations;

@@ -21,6 +21,8 @@ pub struct Found {
     pub group: Option<Group>,
     /// What an earlier try announced about it.
     pub intent: Option<Intent>,
+    /// All that earlier tries announced, in whichever region.
+    pub announced: Vec<Intent>,
 }
 
 /// Finds the server group of each region: the one that an earlier try of this stage began with (its intents of this
@@ -50,6 +52,7 @@ pub async fn find(
                 name,
                 group,
                 intent: Some(intent.clone()),
+                announced: intents.clone(),
             });
             continue;
         }
@@ -62,6 +65,7 @@ pub async fn find(
             name,
             group,
             intent: None,
+            announced: intents.clone(),
         });
     }
     Ok(found)

@@ -17,7 +17,7 @@ use gennaker_cloud::auto_scaling::{
 };
 use gennaker_cloud::classic_load_balancing::LoadBalancer;
 use gennaker_cloud::code_build::{Build, CodeBuild};
-use gennaker_cloud::ec2::{Ec2, Ec2Clouds, Image, LaunchData, SecurityGroup, Subnet};
+use gennaker_cloud::ec2::{Ec2, Ec2Clouds, Image, ImageRef, LaunchData, SecurityGroup, Subnet};
 use gennaker_cloud::load_balancing::{LoadBalancing, TargetGroup, TargetHealth};
 use gennaker_cloud::{Account, CloudError, InstanceProfiles, Quotas};
 use gennaker_domain::Run;
@@ -42,6 +42,8 @@ pub struct Behaviour {
     pub drain_millis: i64,
     /// Milliseconds until a new group shows in descriptions.
     pub consistency_millis: i64,
+    /// Milliseconds until an account sees an image that was shared with it.
+    pub sharing_millis: i64,
     /// Milliseconds that a build takes.
     pub build_millis: i64,
     /// Builds fail.
@@ -61,6 +63,7 @@ impl Default for Behaviour {
             terminate_millis: 10_000,
             drain_millis: 5_000,
             consistency_millis: 0,
+            sharing_millis: 0,
             build_millis: 30_000,
             builds_fail: false,
             bad_images: Vec::new(),
@@ -164,6 +167,10 @@ struct State {
     images: Vec<Image>,
     /// By image id: the only region that has it; all others are in every region.
     image_regions: BTreeMap<String, String>,
+    /// By image id: who else may launch it; all others every account sees.
+    image_access: BTreeMap<String, images::Access>,
+    /// By account id: what every call about images there is answered.
+    closed_accounts: BTreeMap<String, CloudError>,
     subnets: Vec<Subnet>,
     security_groups: Vec<SecurityGroup>,
     key_pairs: Vec<String>,
@@ -188,7 +195,7 @@ struct State {
     refreshes: BTreeMap<String, Vec<refreshes::StoredRefresh>>,
 }
 
-/// The world of one account and region. Clones are the same world.
+/// The world of one account and region; images alone have owners in several accounts. Clones are the same world.
 ///
 /// It has its own clock, which [`World::advance`] moves; nothing happens by itself. Every call goes through
 /// [`Faults`].
@@ -197,6 +204,7 @@ pub struct World {
     state: Arc<Mutex<State>>,
     faults: Faults,
     region: Option<String>,
+    account: Option<String>,
 }
 
 fn refused(operation: &str, resource: &str, code: &str, message: &str) -> CloudError {
@@ -527,6 +535,7 @@ impl World {
             state: Arc::default(),
             faults,
             region: None,
+            account: None,
         };
         {
             let mut state = world.lock();
@@ -1034,6 +1043,13 @@ impl AutoScaling for World {
                     "the launch template does not exist",
                 ));
             }
+            let image = state.version(&new.launch_template).map(|v| v.image.clone());
+            if let Some(image) = image.filter(|image| !state.may_launch(image, self.account())) {
+                let message = format!(
+                    "You must use a valid fully-formed launch template. The image id '[{image}]' does not exist"
+                );
+                return Err(refused(OPERATION, &new.name, "ValidationError", &message));
+            }
             let now = state.now;
             state.groups_made.push(new.name.clone());
             state.note(self.region(), &new.name, Effect::Created(new.capacity));
@@ -1398,7 +1414,33 @@ impl Ec2 for World {
         owners: &[String],
     ) -> Result<Vec<Image>, CloudError> {
         self.images_where(pattern, |image| {
-            images::is_owned(image, owners) && pattern_matches(pattern, &image.name)
+            images::is_owned(image, owners, self.account()) && pattern_matches(pattern, &image.name)
+        })
+    }
+
+    async fn own_images(&self, wanted: &ImageRef) -> Result<Vec<Image>, CloudError> {
+        self.images_where(wanted.as_str(), |image| {
+            image.owner == self.account() && wanted.is(image)
+        })
+    }
+
+    async fn share_image(&self, image: &str, account_id: &str) -> Result<(), CloudError> {
+        self.permit_launch(image, account_id)
+    }
+
+    async fn tag_image(
+        &self,
+        image: &str,
+        tags: &BTreeMap<String, String>,
+    ) -> Result<(), CloudError> {
+        self.change_tags("ec2:CreateTags", image, |own| {
+            own.extend(tags.iter().map(|(key, value)| (key.clone(), value.clone())));
+        })
+    }
+
+    async fn untag_image(&self, image: &str, keys: &[String]) -> Result<(), CloudError> {
+        self.change_tags("ec2:DeleteTags", image, |own| {
+            own.retain(|key, _| !keys.contains(key));
         })
     }
 
@@ -1567,11 +1609,12 @@ impl InstanceProfiles for World {
     }
 }
 
-/// Images, subnets, security groups and target groups are the same in every account and region; groups have a region.
+/// Subnets, security groups and target groups are the same in every account and region; groups have a region, images an
+/// owner.
 #[async_trait]
 impl Ec2Clouds for World {
-    async fn ec2(&self, _account: &Account, region: &str, _run: &Run) -> Arc<dyn Ec2> {
-        Arc::new(self.in_region(region))
+    async fn ec2(&self, account: &Account, region: &str, _run: &Run) -> Arc<dyn Ec2> {
+        Arc::new(self.in_region(region).in_account(account))
     }
 }
 
@@ -1581,7 +1624,7 @@ impl Clouds for World {
         Place {
             account: account.clone(),
             region: region.to_owned(),
-            auto_scaling: Arc::new(self.in_region(region)),
+            auto_scaling: Arc::new(self.in_region(region).in_account(account)),
             load_balancing: Arc::new(self.in_region(region)),
             classic_load_balancing: Arc::new(self.in_region(region)),
             instance_refreshes: Arc::new(self.in_region(region)),

@@ -3,6 +3,8 @@
 
 use std::sync::{Arc, Mutex};
 
+use gennaker_cloud::Account;
+use gennaker_cloud::ec2::Image;
 use gennaker_domain::deployment::Capacity;
 use gennaker_domain::deployment::alarm_guard::AlarmState;
 use gennaker_domain::{Plan, PlanStage, Status};
@@ -73,6 +75,16 @@ pub fn scenarios() -> Vec<Scenario> {
             "createServerGroup",
             "createServerGroup",
             cluster("", json!({})),
+            3,
+            true,
+        ),
+        one(
+            "createServerGroup, another account's image",
+            "createServerGroup",
+            cluster(
+                "",
+                json!({"account": "dev", "credentials": "dev", "imageId": null, "amiName": "shop-4"}),
+            ),
             3,
             true,
         ),
@@ -353,6 +365,7 @@ pub async fn begin(plan: &Plan, classic: bool) -> (Drive, String) {
     let drive = Drive::of_plan(world, faults, plan).await.unwrap();
     let account = json!({"accountId": "123456789012", "regions": ["us-east-1"]});
     drive.put("ACCOUNT#prod", "META", &account).await.unwrap();
+    bakes_elsewhere(&drive).await;
     drive
         .put(
             "MONITOR#mon",
@@ -362,6 +375,29 @@ pub async fn begin(plan: &Plan, classic: bool) -> (Drive, String) {
         .await
         .unwrap();
     (drive, serving)
+}
+
+/// `dev`, which does not see the image that `bake` owns.
+async fn bakes_elsewhere(drive: &Drive) {
+    for (name, id) in [("dev", "200000000000"), ("bake", "300000000000")] {
+        let account = Account {
+            name: name.to_owned(),
+            account_id: id.to_owned(),
+            role: Some(format!("arn:aws:iam::{id}:role/gennaker-managed")),
+            regions: vec!["us-east-1".to_owned()],
+        };
+        account.save(&drive.store()).await.unwrap();
+    }
+    drive.world.add_private_image(Image {
+        id: "ami-4".to_owned(),
+        name: "shop-4".to_owned(),
+        owner: "300000000000".to_owned(),
+        state: "available".to_owned(),
+        tags: [("appversion".to_owned(), "shop-4".to_owned())].into(),
+        ..Image::default()
+    });
+    let dev = "200000000000";
+    drive.world.tag_shared_image("ami-4", dev, "stale", "1");
 }
 
 /// What of the world counts in the end.
