@@ -221,7 +221,8 @@ async fn a_prometheus_that_scrapes_is_asked_and_its_points_are_judged() {
         println!("skipped: Debian's package `prometheus` cannot be fetched here");
         return;
     };
-    let folder = std::env::temp_dir().join(format!("gennaker-prometheus-{}", std::process::id()));
+    let folder =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("prometheus-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let (exporter, looks) = export();
     let (running, port) = start(&program, &folder, exporter);

@@ -452,7 +452,8 @@ mod tests {
 
     #[test]
     fn an_unchanged_file_is_not_written_again() {
-        let path = std::env::temp_dir().join(format!("gennaker-package-{}", std::process::id()));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bootstrap");
         write(&path, b"one").unwrap();
         let old = std::time::SystemTime::UNIX_EPOCH;
         File::options()
@@ -465,6 +466,5 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().modified().unwrap(), old);
         write(&path, b"two").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
-        std::fs::remove_file(&path).unwrap();
     }
 }
