@@ -29,8 +29,9 @@ impl System {
     #[must_use]
     pub fn send(&self, event: &Value, times: u32) -> Vec<Value> {
         let times = times.to_string();
-        let arguments = ["local", "event", &file(event), "--times", &times, "--json"];
-        let answer = self.gennaker(&arguments);
+        let event = file(event);
+        let event = event.to_str().unwrap();
+        let answer = self.gennaker(&["local", "event", event, "--times", &times, "--json"]);
         assert_eq!(answer.status, 0, "{answer:#?}");
         answer.lines
     }

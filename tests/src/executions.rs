@@ -9,15 +9,22 @@ use crate::{System, file, pipeline};
 impl System {
     /// Saves a pipeline.
     pub fn save(&self, config: &Value) {
-        let answer = self.gennaker(&["pipeline", "save", &file(config), "--json"]);
+        let answer = self.gennaker(&["pipeline", "save", file(config).to_str().unwrap(), "--json"]);
         assert_eq!(answer.status, 0, "{answer:#?}");
+    }
+
+    /// Executions of an application, newest first.
+    #[must_use]
+    pub fn of_application(&self, application: &str) -> Vec<Value> {
+        let answer = self.gennaker(&["execution", "list", "--application", application, "--json"]);
+        assert_eq!(answer.status, 0, "{answer:#?}");
+        answer.summary().as_array().cloned().unwrap_or_default()
     }
 
     /// Executions of an application's pipeline, newest first.
     #[must_use]
     pub fn of_pipeline(&self, application: &str, name: &str) -> Vec<Value> {
-        let answer = self.gennaker(&["execution", "list", "--application", application, "--json"]);
-        let mut all = answer.summary().as_array().cloned().unwrap_or_default();
+        let mut all = self.of_application(application);
         all.retain(|execution| execution["name"] == name);
         all
     }

@@ -14,13 +14,14 @@ pub mod observed;
 pub mod reach;
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use gennaker_local::{FunctionArtifact, LocalCloud, Options, Silent, World, functions};
 use serde_json::{Value, json};
+use tempfile::TempPath;
 
 /// Polls and retries are twenty times faster than on AWS.
 pub const WAIT_SCALE: f64 = 0.05;
@@ -30,7 +31,8 @@ pub const WAIT_SCALE: f64 = 0.05;
 pub struct System {
     /// The cloud, for what the command line cannot do.
     pub cloud: LocalCloud,
-    state: tempfile::NamedTempFile,
+    /// What the command finds the cloud by: in the cloud's own directory, and gone with it.
+    state: PathBuf,
     gennaker: PathBuf,
 }
 
@@ -54,21 +56,44 @@ impl Answer {
             .unwrap_or_else(|| panic!("no JSON line; status {}, said:\n{}", self.status, self.said))
     }
 
+    /// The id of the execution that ran.
+    #[must_use]
+    pub fn execution(&self) -> &str {
+        let id = self.summary()["execution"].as_str();
+        id.unwrap_or_else(|| panic!("no execution: {self:#?}"))
+    }
+
+    /// Why it ended as it did.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        self.summary()["reason"].as_str().unwrap_or_default()
+    }
+
     /// The server groups of a cluster, oldest first.
     #[must_use]
-    pub fn server_groups(&self, cluster: &str) -> Vec<Value> {
-        let clusters = self.summary()["clusters"]
-            .as_array()
-            .cloned()
-            .unwrap_or_default();
+    pub fn server_groups(&self, cluster: &str) -> Vec<&Value> {
+        let clusters = self.summary()["clusters"].as_array();
         clusters
-            .iter()
+            .into_iter()
+            .flatten()
             .filter(|found| found["name"] == cluster)
-            .flat_map(|found| {
-                found["serverGroups"]
-                    .as_array()
-                    .cloned()
-                    .unwrap_or_default()
+            .filter_map(|found| found["serverGroups"].as_array())
+            .flatten()
+            .collect()
+    }
+
+    /// Name of each server group of a cluster, whether it is in traffic, and how many of its instances are healthy.
+    #[must_use]
+    pub fn groups(&self, cluster: &str) -> Vec<(&str, bool, u64)> {
+        let groups = self.server_groups(cluster);
+        groups
+            .into_iter()
+            .map(|group| {
+                (
+                    group["name"].as_str().unwrap(),
+                    group["enabled"].as_bool().unwrap(),
+                    group["healthy"].as_u64().unwrap(),
+                )
             })
             .collect()
     }
@@ -226,10 +251,8 @@ impl System {
         );
         cloud.seed_for_pipeline(&shared, false).unwrap();
         cloud.set_world(&options.world).unwrap();
-        let mut state = tempfile::NamedTempFile::new().unwrap();
-        state
-            .write_all(serde_json::to_string(cloud.state()).unwrap().as_bytes())
-            .unwrap();
+        let state = cloud.run_directory().join("state.json");
+        fs::write(&state, serde_json::to_string(cloud.state()).unwrap()).unwrap();
         Self {
             cloud,
             state,
@@ -260,11 +283,8 @@ impl System {
                 "AWS_ENDPOINT_URL_DYNAMODB",
                 &environment["AWS_ENDPOINT_URL"],
             )
-            .current_dir(workspace())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        Running(command.spawn().unwrap()).finish()
+            .current_dir(workspace());
+        Running::of(command).finish()
     }
 
     /// Starts the command in this cloud; it runs while the test goes on.
@@ -274,12 +294,9 @@ impl System {
         command
             .args(arguments)
             .envs(self.cloud.environment())
-            .env("GENNAKER_LOCAL", self.state.path())
-            .current_dir(workspace())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        Running(command.spawn().unwrap())
+            .env("GENNAKER_LOCAL", &self.state)
+            .current_dir(workspace());
+        Running::of(command)
     }
 
     /// Runs a pipeline and answers its judgments with continue.
@@ -291,11 +308,11 @@ impl System {
     /// Starts a run of a pipeline.
     #[must_use]
     pub fn start_run(&self, pipeline: &Value, more: &[&str]) -> Running {
-        let path = file(pipeline);
+        let read = file(pipeline);
         let mut arguments = vec![
             "local",
             "run",
-            path.as_str(),
+            read.to_str().unwrap(),
             "--json",
             "--wait-scale",
             "0.05",
@@ -307,28 +324,51 @@ impl System {
             arguments.push("--approve");
         }
         arguments.extend(more);
-        self.spawn(&arguments)
+        let running = self.spawn(&arguments);
+        Running {
+            read: Some(read),
+            ..running
+        }
     }
 }
 
-/// A file of this JSON. It stays: a command that still runs may not have read it yet.
+/// A file of this JSON, removed with the value: whoever starts a command with it keeps it until the command has ended.
 #[must_use]
-pub fn file(content: &Value) -> String {
-    let mut file = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
-    file.write_all(content.to_string().as_bytes()).unwrap();
-    let (_, path) = file.keep().unwrap();
-    path.to_string_lossy().into_owned()
+pub fn file(content: &Value) -> TempPath {
+    let file = tempfile::Builder::new()
+        .suffix(".json")
+        .tempfile_in(target())
+        .unwrap();
+    fs::write(file.path(), content.to_string()).unwrap();
+    file.into_temp_path()
 }
 
 /// A command that runs.
 #[derive(Debug)]
-pub struct Running(std::process::Child);
+pub struct Running {
+    child: Child,
+    /// The file that it reads.
+    read: Option<TempPath>,
+}
 
 impl Running {
+    fn of(mut command: Command) -> Self {
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Self {
+            child: command.spawn().unwrap(),
+            read: None,
+        }
+    }
+
     /// Waits for its end.
     #[must_use]
     pub fn finish(self) -> Answer {
-        let output = self.0.wait_with_output().unwrap();
+        let Self { child, read } = self;
+        let output = child.wait_with_output().unwrap();
+        drop(read);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         Answer {
             status: output.status.code().unwrap_or(-1),

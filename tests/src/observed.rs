@@ -231,9 +231,7 @@ impl System {
     /// If none runs.
     #[must_use]
     pub fn running(&self, application: &str) -> Value {
-        let answer = self.gennaker(&["execution", "list", "--application", application, "--json"]);
-        assert_eq!(answer.status, 0, "{answer:#?}");
-        let listed = answer.summary().as_array().cloned().unwrap_or_default();
+        let listed = self.of_application(application);
         let running = listed
             .iter()
             .find(|execution| execution["status"] == "RUNNING");

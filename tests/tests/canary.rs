@@ -9,10 +9,12 @@
 )]
 
 use std::sync::OnceLock;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use gennaker_local::World;
-use gennaker_tests::{Answer, System, deploy, pipeline, system};
+use gennaker_tests::executions::{until_within, with};
+use gennaker_tests::observed::ended;
+use gennaker_tests::{Answer, System, deploy, file, pipeline, system};
 use serde_json::{Value, json};
 
 /// A minute is watched in real time, and two groups come and go.
@@ -45,9 +47,7 @@ fn save_configuration(id: &str, metric: &str) {
         }],
         "classifier": { "groupWeights": { "requests": 100 } },
     });
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), config.to_string()).unwrap();
-    let saved = cloud().gennaker(&["canary", "save", &file.path().to_string_lossy(), "--json"]);
+    let saved = cloud().gennaker(&["canary", "save", file(&config).to_str().unwrap(), "--json"]);
     assert_eq!(saved.status, 0, "{saved:#?}");
 }
 
@@ -56,16 +56,8 @@ fn canary(ref_id: &str, after: &[&str], id: &str, config: &Value, more: &Value) 
         "refId": ref_id, "type": "kayentaCanary", "name": "Canary", "requisiteStageRefIds": after,
         "canaryConfig": { "canaryConfigId": id, "scoreThresholds": { "pass": 95, "marginal": 75 }, "scopes": [{}] },
     });
-    for (part, given) in [("/canaryConfig", config), ("", more)] {
-        let fields = given.as_object().unwrap().clone();
-        stage
-            .pointer_mut(part)
-            .unwrap()
-            .as_object_mut()
-            .unwrap()
-            .extend(fields);
-    }
-    stage
+    stage["canaryConfig"] = with(stage["canaryConfig"].take(), config);
+    with(stage, more)
 }
 
 /// What a canary deploys: a baseline of the image that `<application>-prod` runs, and a canary of this one.
@@ -91,25 +83,13 @@ fn a_minute() -> Value {
     json!({ "lifetimeDuration": "PT1M", "canaryAnalysisIntervalMins": 0.5, "scopes": [{ "step": 2 }] })
 }
 
-fn groups(answer: &Answer, cluster: &str) -> Vec<(String, bool)> {
-    answer
-        .server_groups(cluster)
-        .iter()
-        .map(|group| {
-            (
-                group["name"].as_str().unwrap().to_owned(),
-                group["enabled"].as_bool().unwrap(),
-            )
-        })
-        .collect()
-}
-
 fn served_by(answer: &Answer, cluster: &str, expected: &[(&str, bool)]) {
-    let expected: Vec<(String, bool)> = expected
-        .iter()
-        .map(|(name, enabled)| ((*name).to_owned(), *enabled))
+    let groups: Vec<_> = answer
+        .groups(cluster)
+        .into_iter()
+        .map(|(name, enabled, _)| (name, enabled))
         .collect();
-    assert_eq!(groups(answer, cluster), expected, "{cluster}: {answer:#?}");
+    assert_eq!(groups, expected, "{cluster}: {answer:#?}");
 }
 
 /// Neither group of a canary is left.
@@ -119,20 +99,17 @@ fn cleaned_up(answer: &Answer, application: &str) {
     }
 }
 
-fn ended(answer: &Answer, status: &str) {
-    assert_eq!(answer.summary()["status"], status, "{answer:#?}");
-    assert_eq!(
-        answer.status,
-        i32::from(status != "SUCCEEDED"),
-        "{answer:#?}"
-    );
-}
-
 fn report(answer: &Answer) -> Value {
-    let execution = answer.summary()["execution"].as_str().unwrap().to_owned();
     let page = tempfile::NamedTempFile::new().unwrap();
     let path = page.path().to_string_lossy().into_owned();
-    let shown = cloud().gennaker(&["canary", "report", &execution, "--out", &path, "--json"]);
+    let shown = cloud().gennaker(&[
+        "canary",
+        "report",
+        answer.execution(),
+        "--out",
+        &path,
+        "--json",
+    ]);
     assert_eq!(shown.status, 0, "{shown:#?}");
     let html = std::fs::read_to_string(page.path()).unwrap();
     assert!(html.contains("<svg") && !html.contains("<script"), "{html}");
@@ -202,7 +179,7 @@ fn a_canary_that_answers_slowly_stops_the_release_and_is_taken_away() {
     assert_eq!(answer.stage("1"), "TERMINAL", "{answer:#?}");
     assert_eq!(answer.stage("2"), "NOT_STARTED");
     assert_eq!(answer.stage("1>2<5"), "SUCCEEDED", "{answer:#?}");
-    let reason = answer.summary()["reason"].as_str().unwrap();
+    let reason = answer.reason();
     assert!(
         reason.contains("latency was classified as High"),
         "{reason}"
@@ -234,12 +211,10 @@ fn a_release_whose_canary_fails_afterwards_is_rolled_back() {
         "startTimeIso": minute(45), "endTimeIso": minute(5), "step": 60,
     }], "canaryAnalysisIntervalMins": 20 });
     let failed = |ref_id: &str, after: &str, more: Value| {
-        let mut stage = json!({ "refId": ref_id, "requisiteStageRefIds": [after] });
-        stage
-            .as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
-        stage
+        with(
+            json!({ "refId": ref_id, "requisiteStageRefIds": [after] }),
+            &more,
+        )
     };
     let stages = [
         deploy("1", &[], "back", "late-web-v2", &json!({})),
@@ -298,7 +273,7 @@ fn a_canary_without_data_fails_and_the_release_does_not_go_on() {
     ];
     let answer = cloud().run(&pipeline("nothing", &stages), &PATIENT);
     ended(&answer, "TERMINAL");
-    let reason = answer.summary()["reason"].as_str().unwrap();
+    let reason = answer.reason();
     assert!(reason.contains("Missing data for latency"), "{reason}");
     cleaned_up(&answer, "nothing");
     served_by(&answer, "nothing-prod", &[("nothing-prod-v000", true)]);
@@ -321,27 +296,13 @@ fn a_canary_that_is_cancelled_in_the_middle_leaves_nothing_behind() {
     ];
     let running = system.start_run(&pipeline("cancelled", &stages), &PATIENT);
     let judged = || {
-        let listed =
-            system.gennaker(&["execution", "list", "--application", "cancelled", "--json"]);
-        let execution = listed.lines.first()?[0]["id"].as_str()?.to_owned();
+        let listed = system.of_application("cancelled");
+        let execution = listed.first()?["id"].as_str()?.to_owned();
         let shown = system.gennaker(&["canary", "report", &execution, "--stage", "1", "--json"]);
         (shown.status == 0).then_some(execution)
     };
-    let execution = (0..600)
-        .find_map(|_| {
-            std::thread::sleep(Duration::from_millis(500));
-            judged()
-        })
-        .expect("an interval is judged within five minutes");
-    let canceled = system.gennaker(&[
-        "execution",
-        "cancel",
-        &execution,
-        "--reason",
-        "enough",
-        "--json",
-    ]);
-    assert_eq!(canceled.status, 0, "{canceled:#?}");
+    let execution = until_within("an interval is judged", 300, judged);
+    system.act(&["cancel", &execution, "--reason", "enough"]);
     let answer = running.finish();
     ended(&answer, "CANCELED");
     assert_eq!(answer.stage("2"), "NOT_STARTED");

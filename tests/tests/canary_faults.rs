@@ -17,7 +17,7 @@ use gennaker_cloud::CloudError;
 use gennaker_cloud::metrics::Metrics;
 use gennaker_domain::deployment::Capacity;
 use gennaker_domain::error_name::STAGE_FAILED;
-use gennaker_domain::{Ending, Plan, Status};
+use gennaker_domain::{Plan, Status};
 use gennaker_find_image::FindImage;
 use gennaker_kayenta_canary::KayentaCanary;
 use gennaker_kayenta_canary::stores::Stores;
@@ -208,17 +208,7 @@ async fn go(drive: &Drive, plan: &Plan, watch: &mut Watch, dies: bool) {
 
 /// As finalize does: every open intent, newest first.
 async fn undo(drive: &Drive, watch: &mut Watch) {
-    let ending = Ending {
-        status: Status::Canceled,
-        reason: "canceled".to_owned(),
-        by: "a test".to_owned(),
-        at: drive.world.now(),
-    };
-    drive
-        .store()
-        .set_ending(drive.run(), &ending)
-        .await
-        .unwrap();
+    drive.end(Status::Canceled).await.unwrap();
     drive.world.advance(10_000);
     for _ in 0..CALLS {
         let open = drive

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use gennaker_tests::{built, command, deploy, pipeline, target, workspace};
+use gennaker_tests::{built, command, deploy, file, pipeline, target, workspace};
 use serde_json::{Value, json};
 
 /// A command in a terminal of its own: a process group, so that Ctrl-C reaches what a terminal would send it to.
@@ -236,20 +236,11 @@ impl Drop for Typed {
     }
 }
 
-fn json_file(value: &Value) -> tempfile::NamedTempFile {
-    let file = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
-    fs::write(file.path(), value.to_string()).unwrap();
-    file
-}
-
 fn demo(world: Option<&Value>) -> Ended {
-    let file = world.map(json_file);
+    let world = world.map(file);
     let mut arguments = vec!["local", "demo", "--approve", "--json"];
-    let path = file
-        .as_ref()
-        .map(|file| file.path().to_string_lossy().into_owned());
-    if let Some(path) = &path {
-        arguments.extend(["--world", path]);
+    if let Some(world) = &world {
+        arguments.extend(["--world", world.to_str().unwrap()]);
     }
     Typed::new(&arguments, &[]).end()
 }
@@ -514,12 +505,9 @@ fn without_python_there_is_one_clear_message_before_anything_is_built() {
 #[test]
 fn an_emulator_that_dies_during_a_run_is_what_the_command_says() {
     let wait = json!({ "refId": "1", "type": "wait", "waitTime": 600, "requisiteStageRefIds": [] });
-    let file = json_file(&pipeline("dies", &[wait]));
+    let read = file(&pipeline("dies", &[wait]));
     for (script, name) in [("emulator.py", "ministack"), ("world.py", "world")] {
-        let mut typed = Typed::new(
-            &["local", "run", &file.path().to_string_lossy(), "--json"],
-            &[],
-        );
+        let mut typed = Typed::new(&["local", "run", read.to_str().unwrap(), "--json"], &[]);
         let began = Instant::now();
         while !typed.out.lock().unwrap().contains("RUNNING") {
             assert!(

@@ -7,29 +7,10 @@
     missing_docs
 )]
 
-use std::time::Duration;
-
-use gennaker_tests::executions::{self, until, until_within};
+use gennaker_tests::executions::{self, until_within};
 use gennaker_tests::observed::ended;
-use gennaker_tests::{corpus, deploy, pipeline, system};
+use gennaker_tests::{corpus, deploy, file, pipeline, system};
 use serde_json::{Value, json};
-
-fn names(groups: &[Value]) -> Vec<(String, bool, u64)> {
-    groups
-        .iter()
-        .map(|group| {
-            (
-                group["name"].as_str().unwrap().to_owned(),
-                group["enabled"].as_bool().unwrap(),
-                group["healthy"].as_u64().unwrap(),
-            )
-        })
-        .collect()
-}
-
-fn group(name: &str, enabled: bool, healthy: u64) -> (String, bool, u64) {
-    (name.to_owned(), enabled, healthy)
-}
 
 #[test]
 fn a_red_black_release_takes_over_from_the_old_server_group() {
@@ -46,10 +27,10 @@ fn a_red_black_release_takes_over_from_the_old_server_group() {
     );
     ended(&answer, "SUCCEEDED");
     assert_eq!(
-        names(&answer.server_groups("redblack-prod")),
+        answer.groups("redblack-prod"),
         [
-            group("redblack-prod-v000", false, 2),
-            group("redblack-prod-v001", true, 2)
+            ("redblack-prod-v000", false, 2),
+            ("redblack-prod-v001", true, 2)
         ]
     );
     assert!(answer.summary()["transitions"].as_u64().unwrap() > 5);
@@ -98,18 +79,14 @@ fn a_judgment_of_stop_fails_the_pipeline_and_nothing_is_deployed() {
         deploy("2", &["1"], "stopped", "web-v2", &json!({})),
     ];
     let answer = system().run(&pipeline("stopped", &stages), &["--judgment", "1=stop"]);
-    assert_eq!(
-        (answer.status, answer.summary()["status"].as_str()),
-        (1, Some("TERMINAL")),
-        "{answer:#?}"
-    );
+    ended(&answer, "TERMINAL");
     assert_eq!(
         (answer.stage("1"), answer.stage("2")),
         ("TERMINAL".to_owned(), "NOT_STARTED".to_owned())
     );
     assert_eq!(
-        names(&answer.server_groups("stopped-prod")),
-        [group("stopped-prod-v000", true, 2)]
+        answer.groups("stopped-prod"),
+        [("stopped-prod-v000", true, 2)]
     );
 }
 
@@ -118,28 +95,18 @@ fn an_image_that_never_becomes_healthy_fails_and_the_old_server_group_serves() {
     let mut stage = deploy("1", &[], "unhealthy", "bad-web-v2", &json!({}));
     stage["stageTimeoutMs"] = json!(8_000);
     let answer = system().run(&pipeline("unhealthy", &[stage]), &[]);
-    assert_eq!(
-        (answer.status, answer.summary()["status"].as_str()),
-        (1, Some("TERMINAL")),
-        "{answer:#?}"
-    );
-    let groups = names(&answer.server_groups("unhealthy-prod"));
+    ended(&answer, "TERMINAL");
+    let groups = answer.groups("unhealthy-prod");
     assert_eq!(
         groups.first(),
-        Some(&group("unhealthy-prod-v000", true, 2)),
+        Some(&("unhealthy-prod-v000", true, 2)),
         "{answer:#?}"
     );
     assert!(
         groups.iter().skip(1).all(|(_, enabled, _)| !enabled),
         "nothing new takes traffic: {groups:?}"
     );
-    assert!(
-        answer.summary()["reason"]
-            .as_str()
-            .unwrap()
-            .contains("Deploy"),
-        "{answer:#?}"
-    );
+    assert!(answer.reason().contains("Deploy"), "{answer:#?}");
 }
 
 #[test]
@@ -150,8 +117,7 @@ fn names_wrap_after_v999_as_spinnakers_do() {
         ] }],
         "images": [{ "name": "bad-*", "healthy": false, "bootSeconds": 1 }, { "name": "web-v1" }, { "name": "*", "bootSeconds": 1 }],
     });
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), world.to_string()).unwrap();
+    let world = file(&world);
     let stages = [
         deploy("1", &[], "wrap", "web-v2", &json!({})),
         deploy(
@@ -164,16 +130,16 @@ fn names_wrap_after_v999_as_spinnakers_do() {
     ];
     let answer = system().run(
         &pipeline("wrap", &stages),
-        &["--world", &file.path().to_string_lossy()],
+        &["--world", world.to_str().unwrap()],
     );
     ended(&answer, "SUCCEEDED");
-    let groups = names(&answer.server_groups("wrap-prod"));
-    let found: Vec<&str> = groups.iter().map(|(name, ..)| name.as_str()).collect();
+    let groups = answer.groups("wrap-prod");
+    let found: Vec<&str> = groups.iter().map(|(name, ..)| *name).collect();
     assert_eq!(
         found,
         ["wrap-prod-v998", "wrap-prod-v999", "wrap-prod-v000"]
     );
-    assert_eq!(groups.last(), Some(&group("wrap-prod-v000", true, 2)));
+    assert_eq!(groups.last(), Some(&("wrap-prod-v000", true, 2)));
 }
 
 #[test]
@@ -188,12 +154,9 @@ fn the_same_image_event_three_times_starts_one_execution() {
         "type": "docker", "enabled": true, "account": "ecr", "registry": "123456789012.dkr.ecr.us-east-1.amazonaws.com",
         "organization": "events", "repository": repository, "tag": "v.*",
     }]);
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), pipeline.to_string()).unwrap();
     // The repository is created first, as a pipeline that is run has it.
     system.cloud.seed_for_pipeline(&pipeline, false).unwrap();
-    let saved = system.gennaker(&["pipeline", "save", &file.path().to_string_lossy(), "--json"]);
-    assert_eq!(saved.status, 0, "{saved:#?}");
+    system.save(&pipeline);
     let mut event = system
         .cloud
         .push_image(repository, "v7", "content")
@@ -202,16 +165,7 @@ fn the_same_image_event_three_times_starts_one_execution() {
     for _ in 0..3 {
         system.cloud.put_event(&event, "default").unwrap();
     }
-    let executions = || {
-        let answer = system.gennaker(&["execution", "list", "--application", "events", "--json"]);
-        assert_eq!(answer.status, 0, "{answer:#?}");
-        let listed = answer.lines.first().cloned().unwrap_or_default();
-        listed.as_array().cloned().unwrap_or_default()
-    };
-    until("an execution", || (!executions().is_empty()).then_some(()));
-    std::thread::sleep(Duration::from_secs(2));
-    let executions = executions();
-    assert_eq!(executions.len(), 1, "{executions:#?}");
+    let _ = system.the_one("events", "release events");
 }
 
 #[test]
@@ -222,12 +176,8 @@ fn a_deploy_without_an_image_says_where_one_could_come_from() {
         .unwrap()
         .remove("amiName");
     let answer = system().run(&pipeline("imageless", &[stage]), &[]);
-    assert_eq!(
-        (answer.status, answer.summary()["status"].as_str()),
-        (1, Some("TERMINAL")),
-        "{answer:#?}"
-    );
-    let reason = answer.summary()["reason"].as_str().unwrap();
+    ended(&answer, "TERMINAL");
+    let reason = answer.reason();
     assert!(
         reason.contains("no image for us-east-1") && reason.contains("no earlier stage"),
         "{reason}"
@@ -237,8 +187,8 @@ fn a_deploy_without_an_image_says_where_one_could_come_from() {
         "{answer:#?}"
     );
     assert_eq!(
-        names(&answer.server_groups("imageless-prod")),
-        [group("imageless-prod-v000", true, 2)]
+        answer.groups("imageless-prod"),
+        [("imageless-prod-v000", true, 2)]
     );
 }
 
@@ -285,10 +235,9 @@ fn an_unknown_account_is_refused_with_those_that_exist() {
         "web-v2",
         &json!({ "account": "unheard-of" }),
     );
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), pipeline("unknown", &[stage]).to_string()).unwrap();
-    let path = file.path().to_string_lossy().into_owned();
-    let refused = system.gennaker_on_aws(&["pipeline", "save", &path, "--json"]);
+    let unknown = file(&pipeline("unknown", &[stage]));
+    let refused =
+        system.gennaker_on_aws(&["pipeline", "save", unknown.to_str().unwrap(), "--json"]);
     assert_eq!(refused.status, 2, "{refused:#?}");
     let problem = &refused.summary()["problems"][0];
     assert_eq!(
@@ -316,7 +265,7 @@ fn an_unknown_account_is_refused_with_those_that_exist() {
     later["name"] = json!("later");
     let answer = system.run(&later, &[]);
     assert_eq!(answer.status, 1, "{answer:#?}");
-    let reason = answer.summary()["reason"].as_str().unwrap();
+    let reason = answer.reason();
     assert!(
         reason.contains("-account` is not known here, known are") && reason.contains("known"),
         "{reason}"

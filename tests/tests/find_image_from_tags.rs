@@ -8,8 +8,9 @@
 )]
 
 use gennaker_tests::observed::ended;
-use gennaker_tests::{deploy, file, pipeline, system};
+use gennaker_tests::{Answer, deploy, file, pipeline, system};
 use serde_json::{Value, json};
+use tempfile::TempPath;
 
 /// Finds an image of the application with these tags. The tests share a cloud: no application is in another's name.
 fn find(application: &str, tags: &Value) -> Value {
@@ -20,15 +21,17 @@ fn find(application: &str, tags: &Value) -> Value {
 }
 
 /// A world with these images, oldest first: name and the value of the tag `stack`.
-fn images(all: &[(&str, &str)]) -> String {
+fn images(all: &[(&str, &str)]) -> TempPath {
     let tagged = |(name, stack): &(&str, &str)| json!({ "name": name, "tags": { "stack": stack } });
     let mut images: Vec<Value> = all.iter().map(tagged).collect();
     images.push(json!({ "name": "*", "bootSeconds": 1 }));
     file(&json!({ "images": images }))
 }
 
-/// The name of an image by its id.
-fn name_of(image: &Value) -> String {
+/// The name of the image of a cluster's newest server group.
+fn newest_image(answer: &Answer, cluster: &str) -> String {
+    let groups = answer.server_groups(cluster);
+    let image = &groups.last().unwrap()["image"];
     let filters = json!({ "Filters": [{ "Name": "image-id", "Values": [image] }] });
     let answer = system()
         .cloud
@@ -50,15 +53,14 @@ fn the_newest_image_with_the_tags_is_deployed() {
         find("tagged", &json!({ "Stack": "PROD" })),
         deploy("2", &["1"], "tagged", "", &found_before),
     ];
-    let answer = system().run(&pipeline("tagged", &stages), &["--world", &world]);
-    ended(&answer, "SUCCEEDED");
-    let groups = answer.server_groups("tagged-prod");
-    let new = groups.last().unwrap();
-    assert_eq!(
-        (&new["name"], &new["enabled"]),
-        (&json!("tagged-prod-v001"), &json!(true))
+    let answer = system().run(
+        &pipeline("tagged", &stages),
+        &["--world", world.to_str().unwrap()],
     );
-    assert_eq!(name_of(&new["image"]), "tagged-2.0");
+    ended(&answer, "SUCCEEDED");
+    let new = ("tagged-prod-v001", true, 2);
+    assert_eq!(answer.groups("tagged-prod").last(), Some(&new));
+    assert_eq!(newest_image(&answer, "tagged-prod"), "tagged-2.0");
 }
 
 #[test]
@@ -70,17 +72,16 @@ fn nothing_is_deployed_where_no_image_has_the_tag_and_the_reason_names_those_the
         find("lacking", &tags),
         deploy("2", &["1"], "lacking", "", &json!({ "amiName": null })),
     ];
-    let answer = system().run(&pipeline("lacking", &stages), &["--world", &world]);
-    assert_eq!(
-        (answer.status, answer.summary()["status"].as_str()),
-        (1, Some("TERMINAL")),
-        "{answer:#?}"
+    let answer = system().run(
+        &pipeline("lacking", &stages),
+        &["--world", world.to_str().unwrap()],
     );
+    ended(&answer, "TERMINAL");
     assert_eq!(
         (answer.stage("1"), answer.stage("2")),
         ("TERMINAL".to_owned(), "NOT_STARTED".to_owned())
     );
-    let reason = answer.summary()["reason"].as_str().unwrap();
+    let reason = answer.reason();
     for word in ["lacking and tags: {stack=", "lacking-1.0", "prod"] {
         assert!(reason.contains(word), "{reason}");
     }
@@ -95,7 +96,6 @@ fn an_image_is_there_for_a_pipeline_that_is_tried_without_a_world() {
     ];
     let answer = system().run(&pipeline("seeded", &stages), &[]);
     ended(&answer, "SUCCEEDED");
-    let groups = answer.server_groups("seeded-prod");
-    let name = name_of(&groups.last().unwrap()["image"]);
+    let name = newest_image(&answer, "seeded-prod");
     assert!(name.starts_with("seeded-1.0.0-"), "{name}");
 }

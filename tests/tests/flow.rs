@@ -9,10 +9,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use gennaker_testkit::{LocalServer, Received, Reply};
-use gennaker_tests::{Answer, pipeline, system_that_calls_here as system};
+use gennaker_tests::executions::{until, with};
+use gennaker_tests::observed::ended;
+use gennaker_tests::{pipeline, system_that_calls_here as system};
 use serde_json::{Value, json};
 
 /// A server of jobs: a POST begins one, a GET looks at it, a DELETE calls it off. A job's name says how it ends.
@@ -56,18 +57,15 @@ impl Jobs {
     }
 
     /// A webhook stage that begins a job and waits for its end.
-    fn stage(&self, job: &str, more: Value) -> Value {
-        let mut stage = json!({
+    fn stage(&self, job: &str, more: &Value) -> Value {
+        let stage = json!({
             "refId": "1", "type": "webhook", "name": "Job", "requisiteStageRefIds": [], "method": "POST",
             "url": self.server.url("127.0.0.1", "/jobs"), "payload": { "job": job, "by": "${execution.application}" },
             "waitForCompletion": true, "statusUrlResolution": "locationHeader", "statusJsonPath": "$.state",
             "progressJsonPath": "$.log", "successStatuses": "done", "terminalStatuses": "failed",
             "cancelEndpoint": format!("{}/${{webhook.body.id}}", self.server.url("127.0.0.1", "/jobs")), "cancelMethod": "DELETE",
         });
-        for (name, value) in more.as_object().cloned().unwrap_or_default() {
-            stage[name.as_str()] = value;
-        }
-        stage
+        with(stage, more)
     }
 
     fn count(&self, method: &str) -> usize {
@@ -83,27 +81,12 @@ impl Jobs {
     }
 }
 
-fn ended(answer: &Answer, exit: i32, status: &str) {
-    assert_eq!(
-        (answer.status, answer.summary()["status"].as_str()),
-        (exit, Some(status)),
-        "{answer:#?}"
-    );
-}
-
-fn reason(answer: &Answer) -> String {
-    answer.summary()["reason"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned()
-}
-
 #[test]
 fn a_job_is_begun_and_what_it_answered_is_used_by_later_stages() {
     let jobs = Jobs::start();
     let expected = json!({ "expectedArtifacts": [{ "id": "image", "matchArtifact": { "type": "docker/image", "name": "shop" } }] });
     let stages = [
-        jobs.stage("good", expected),
+        jobs.stage("good", &expected),
         json!({ "refId": "2", "type": "evaluateVariables", "name": "Names", "requisiteStageRefIds": ["1"], "failOnFailedExpressions": true, "variables": [
             { "key": "job", "value": "${#stage('Job').context.webhook.body.id}" },
             { "key": "twice", "value": "${job * 2}" },
@@ -127,7 +110,7 @@ fn a_job_is_begun_and_what_it_answered_is_used_by_later_stages() {
     let mut pipeline = pipeline("flowjob", &stages);
     pipeline["spelEvaluator"] = json!("v4");
     let answer = system().run(&pipeline, &[]);
-    ended(&answer, 0, "SUCCEEDED");
+    ended(&answer, "SUCCEEDED");
     assert_eq!(
         (jobs.count("POST"), jobs.count("GET"), jobs.count("DELETE")),
         (1, 2, 0)
@@ -140,12 +123,14 @@ fn a_job_is_begun_and_what_it_answered_is_used_by_later_stages() {
 fn a_job_that_fails_fails_the_pipeline_and_is_not_called_off() {
     let jobs = Jobs::start();
     let answer = system().run(
-        &pipeline("flowfail", &[jobs.stage("broken", json!({}))]),
+        &pipeline("flowfail", &[jobs.stage("broken", &json!({}))]),
         &[],
     );
-    ended(&answer, 1, "TERMINAL");
+    ended(&answer, "TERMINAL");
     assert!(
-        reason(&answer).contains("the job ended with the status \"failed\""),
+        answer
+            .reason()
+            .contains("the job ended with the status \"failed\""),
         "{answer:#?}"
     );
     assert_eq!((jobs.count("POST"), jobs.count("DELETE")), (1, 0));
@@ -154,10 +139,10 @@ fn a_job_that_fails_fails_the_pipeline_and_is_not_called_off() {
 #[test]
 fn a_job_that_takes_too_long_fails_the_pipeline_and_is_called_off() {
     let jobs = Jobs::start();
-    let stage = jobs.stage("endless", json!({ "stageTimeoutMs": 4_000 }));
+    let stage = jobs.stage("endless", &json!({ "stageTimeoutMs": 4_000 }));
     let answer = system().run(&pipeline("flowtime", &[stage]), &[]);
-    ended(&answer, 1, "TERMINAL");
-    assert!(reason(&answer).contains("time-out"), "{answer:#?}");
+    ended(&answer, "TERMINAL");
+    assert!(answer.reason().contains("time-out"), "{answer:#?}");
     assert_eq!((jobs.count("POST"), jobs.count("DELETE")), (1, 1));
     assert!(
         jobs.server
@@ -171,24 +156,16 @@ fn a_job_that_takes_too_long_fails_the_pipeline_and_is_called_off() {
 fn a_cancel_calls_the_job_off() {
     let jobs = Jobs::start();
     let running = system().start_run(
-        &pipeline("flowcancel", &[jobs.stage("endless", json!({}))]),
+        &pipeline("flowcancel", &[jobs.stage("endless", &json!({}))]),
         &[],
     );
-    for _ in 0..600 {
-        if jobs.count("GET") > 0 {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    let listed = system().gennaker(&["execution", "list", "--application", "flowcancel", "--json"]);
-    let id = listed.lines[0][0]["id"].as_str().unwrap().to_owned();
-    assert_eq!(
-        system()
-            .gennaker(&["execution", "cancel", &id, "--reason", "enough"])
-            .status,
-        0
-    );
-    ended(&running.finish(), 1, "CANCELED");
+    until("a look at the job", || {
+        (jobs.count("GET") > 0).then_some(())
+    });
+    let execution = system().running("flowcancel");
+    let id = execution["id"].as_str().unwrap();
+    system().act(&["cancel", id, "--reason", "enough"]);
+    ended(&running.finish(), "CANCELED");
     assert_eq!((jobs.count("POST"), jobs.count("DELETE")), (1, 1));
 }
 
@@ -197,8 +174,8 @@ fn an_address_inside_is_not_called() {
     let url = "http://169.254.169.254/latest/meta-data/";
     let stage = json!({ "refId": "1", "type": "webhook", "name": "Inside", "requisiteStageRefIds": [], "method": "GET", "url": url });
     let answer = system().run(&pipeline("flowinside", &[stage]), &[]);
-    ended(&answer, 1, "TERMINAL");
-    let reason = reason(&answer);
+    ended(&answer, "TERMINAL");
+    let reason = answer.reason();
     assert!(
         reason.contains("`169.254.169.254` is not an address that this installation calls"),
         "{answer:#?}"
@@ -217,7 +194,7 @@ fn waits_and_windows_let_a_stage_go_when_their_time_has_come() {
             } }),
     ];
     let answer = system().run(&pipeline("flowwait", &stages), &[]);
-    ended(&answer, 0, "SUCCEEDED");
+    ended(&answer, "SUCCEEDED");
     let stages = answer.summary()["stages"].as_array().unwrap().clone();
     let first = stages.iter().find(|stage| stage["refId"] == "1").unwrap();
     let took = first["endTime"].as_i64().unwrap() - first["startTime"].as_i64().unwrap();
@@ -239,13 +216,14 @@ fn a_precondition_that_does_not_hold_stops_what_comes_after() {
     let after =
         json!({ "refId": "2", "type": "wait", "waitTime": 0, "requisiteStageRefIds": ["1"] });
     let hard = system().run(&pipeline("flowhard", &[check(true), after.clone()]), &[]);
-    ended(&hard, 1, "TERMINAL");
+    ended(&hard, "TERMINAL");
     assert!(
-        reason(&hard).contains("expected > 50 server groups of `shared-prod`"),
+        hard.reason()
+            .contains("expected > 50 server groups of `shared-prod`"),
         "{hard:#?}"
     );
     let soft = system().run(&pipeline("flowsoft", &[check(false), after]), &[]);
-    ended(&soft, 0, "SUCCEEDED");
+    ended(&soft, "SUCCEEDED");
     assert_eq!(
         (soft.stage("1"), soft.stage("2")),
         ("STOPPED".to_owned(), "NOT_STARTED".to_owned())

@@ -11,7 +11,7 @@ mod stages;
 
 use gennaker_domain::deployment::Capacity;
 use gennaker_domain::deployment::alarm_guard::AlarmState;
-use gennaker_domain::{Ending, Owner, Plan, Status};
+use gennaker_domain::{Owner, Plan, Status};
 use gennaker_server_groups::traffic;
 use gennaker_testkit::{Behaviour, Drive, End, Faults, Strike, World, fault_everywhere};
 use serde_json::{Value, json};
@@ -112,20 +112,6 @@ async fn undo(drive: &Drive, plan: &Plan) {
     drive.world.advance(60_000);
 }
 
-async fn end(drive: &Drive, status: Status) {
-    let ending = Ending {
-        status,
-        reason: "said so".to_owned(),
-        by: "a test".to_owned(),
-        at: drive.world.now(),
-    };
-    drive
-        .store()
-        .set_ending(drive.run(), &ending)
-        .await
-        .unwrap();
-}
-
 /// Name, and whether it takes traffic.
 fn groups(drive: &Drive, cluster: &str) -> Vec<(String, bool)> {
     let of_cluster = |name: &str| name.starts_with(cluster);
@@ -221,7 +207,7 @@ async fn a_lock_outlives_a_failure_until_it_is_undone_and_no_end_is_too_sudden_t
     let a = begin(&first).await;
     let b = a.another(&second, json!({})).await.unwrap();
     assert!(call(&a, &first, CREATE).await.is_some());
-    end(&a, Status::Canceled).await;
+    a.end(Status::Canceled).await.unwrap();
     let waits = call(&b, &second, CREATE).await.unwrap();
     assert!(
         waits.1.contains("is being changed"),
@@ -247,7 +233,7 @@ async fn whoever_is_canceled_while_it_waits_takes_nothing() {
     let b = a.another(&second, json!({})).await.unwrap();
     assert!(call(&a, &first, CREATE).await.is_some());
     assert!(call(&b, &second, CREATE).await.is_some());
-    end(&b, Status::Canceled).await;
+    b.end(Status::Canceled).await.unwrap();
     assert_eq!(go(&a, &first).await, None);
     assert_eq!(call(&b, &second, CREATE).await, None);
     assert!(

@@ -307,11 +307,7 @@ fn prepare(system: &System, cases: &[Case]) {
             .cloud
             .seed_for_pipeline(&case.pipeline, false)
             .unwrap();
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), case.pipeline.to_string()).unwrap();
-        let saved =
-            system.gennaker(&["pipeline", "save", &file.path().to_string_lossy(), "--json"]);
-        assert_eq!(saved.status, 0, "{}: {saved:#?}", case.application);
+        system.save(&case.pipeline);
     }
 }
 

@@ -8,12 +8,9 @@
 )]
 
 use gennaker_tests::executions::{check, child, named, stage, until, wait};
-use gennaker_tests::{Answer, pipeline, system};
+use gennaker_tests::observed::ended;
+use gennaker_tests::{pipeline, system};
 use serde_json::json;
-
-fn verdict(answer: &Answer) -> (i32, Option<&str>) {
-    (answer.status, answer.summary()["status"].as_str())
-}
 
 #[test]
 fn a_child_runs_with_its_parameters_and_what_it_did_is_known_to_its_parent() {
@@ -51,7 +48,7 @@ fn a_child_runs_with_its_parameters_and_what_it_did_is_known_to_its_parent() {
         &json!({}),
     );
     let answer = system().run(&parent, &[]);
-    assert_eq!(verdict(&answer), (0, Some("SUCCEEDED")), "{answer:#?}");
+    ended(&answer, "SUCCEEDED");
     let children = system().of_pipeline("one-down", "child");
     assert_eq!(children.len(), 1, "one child");
     let child = system().show(children[0]["id"].as_str().unwrap());
@@ -84,9 +81,9 @@ fn a_failed_child_fails_its_parent_and_says_where() {
         wait("2", &["1"], 1),
     ];
     let answer = system().run(&pipeline("two-up", &stages), &[]);
-    assert_eq!(verdict(&answer), (1, Some("TERMINAL")), "{answer:#?}");
+    ended(&answer, "TERMINAL");
     assert_eq!(answer.stage("2"), "NOT_STARTED");
-    let parent = system().show(answer.summary()["execution"].as_str().unwrap());
+    let parent = system().show(answer.execution());
     let exception = &stage(&parent, "1")["context"]["exception"];
     let errors = exception["details"]["errors"].to_string();
     assert!(errors.contains("the child says no"), "{exception}");
@@ -109,7 +106,7 @@ fn a_stage_whose_time_runs_out_cancels_its_child() {
         &json!({ "stageTimeoutMs": 4_000 }),
     )];
     let answer = system().run(&pipeline("three-up", &stages), &[]);
-    assert_eq!(verdict(&answer), (1, Some("TERMINAL")), "{answer:#?}");
+    ended(&answer, "TERMINAL");
     let children = system().of_pipeline("three-down", "child");
     let child = system().ended(children[0]["id"].as_str().unwrap());
     assert_eq!(child["status"], "CANCELED");
@@ -133,15 +130,7 @@ fn a_parent_that_is_canceled_cancels_its_child_and_whom_that_started() {
     until("the grandchild", || {
         system().of_pipeline("four", "grandchild").pop()
     });
-    let answer = system().gennaker(&[
-        "execution",
-        "cancel",
-        &id,
-        "--reason",
-        "not today",
-        "--json",
-    ]);
-    assert_eq!(answer.status, 0, "{answer:#?}");
+    system().act(&["cancel", &id, "--reason", "not today"]);
     assert_eq!(system().ended(&id)["status"], "CANCELED");
     for name in ["child", "grandchild"] {
         let found = system().of_pipeline("four", name);
@@ -171,7 +160,7 @@ fn a_pipeline_trigger_hears_the_end_that_it_names_and_no_other() {
         &hears("failed"),
     ));
     let answer = system().run(&named("five", "up", "five-up", &one, &json!({})), &[]);
-    assert_eq!(verdict(&answer), (0, Some("SUCCEEDED")), "{answer:#?}");
+    ended(&answer, "SUCCEEDED");
     let heard = until("the execution that the end starts", || {
         system().of_pipeline("five", "after success").pop()
     });
@@ -243,7 +232,7 @@ fn a_pipeline_saves_another_runs_it_and_deletes_it() {
             "pipeline": { "application": "seven", "name": "made" } }),
     ];
     let answer = system().run(&pipeline("seven-up", &stages), &[]);
-    assert_eq!(verdict(&answer), (0, Some("SUCCEEDED")), "{answer:#?}");
+    ended(&answer, "SUCCEEDED");
     assert_eq!(system().of_pipeline("seven", "made").len(), 1);
     let listed = system().gennaker(&["pipeline", "list", "--application", "seven", "--json"]);
     assert_eq!(listed.summary(), &json!([]), "{listed:#?}");
@@ -254,8 +243,8 @@ fn a_pipeline_saves_another_runs_it_and_deletes_it() {
         json!({ "refId": "1", "type": "savePipeline", "name": "Save", "requisiteStageRefIds": [], "pipeline": wrong }),
     ];
     let answer = system().run(&pipeline("seven-wrong", &stages), &[]);
-    assert_eq!(verdict(&answer), (1, Some("TERMINAL")), "{answer:#?}");
-    let failed = system().show(answer.summary()["execution"].as_str().unwrap());
+    ended(&answer, "TERMINAL");
+    let failed = system().show(answer.execution());
     let error = stage(&failed, "1")["context"]["exception"]["details"]["error"].to_string();
     assert!(error.contains("wiat"), "{error}");
 }
@@ -272,8 +261,8 @@ fn many_pipelines_run_in_the_order_of_what_depends_on_what() {
     let many = json!({ "refId": "1", "type": "runMultiplePipelines", "name": "All", "requisiteStageRefIds": [],
         "yamlConfig": [{ "bundle_web": bundle }] });
     let answer = system().run(&pipeline("eight", &[many]), &[]);
-    assert_eq!(verdict(&answer), (0, Some("SUCCEEDED")), "{answer:#?}");
-    let parent = system().show(answer.summary()["execution"].as_str().unwrap());
+    ended(&answer, "SUCCEEDED");
+    let parent = system().show(answer.execution());
     let list = stage(&parent, "1")["outputs"]["executionsList"].clone();
     assert_eq!(list[0]["executionIdentifier"], "database");
     assert_eq!(list[1]["executionIdentifier"], "web");

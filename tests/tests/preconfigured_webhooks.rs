@@ -8,18 +8,11 @@
     missing_docs
 )]
 
-use std::sync::OnceLock;
-
 use gennaker_testkit::{LocalServer, Reply};
-use gennaker_tests::executions::{error, stage};
-use gennaker_tests::{System, file, pipeline};
+use gennaker_tests::executions::{error, stage, with};
+use gennaker_tests::observed::ended;
+use gennaker_tests::{file, pipeline, system_that_calls_here as system};
 use serde_json::{Value, json};
-
-/// The cloud of this binary: its stages may call this machine.
-fn system() -> &'static System {
-    static SYSTEM: OnceLock<System> = OnceLock::new();
-    SYSTEM.get_or_init(|| System::start(&[("AllowedHosts", "127.0.0.0/8")]))
-}
 
 /// A server that runs smoke tests: the suite `good` passes, `bad` fails, any other one never ends.
 fn smoke_tests() -> LocalServer {
@@ -56,15 +49,11 @@ fn a_preconfigured_webhook_ends_well_badly_and_when_its_time_is_out() {
     let server = smoke_tests();
     let webhooks = file(&configured(&server, "smokeTest"));
     let smoke = |ref_id: &str, more: Value| {
-        let mut stage = json!({
+        let stage = json!({
             "refId": ref_id, "type": "smokeTest", "name": format!("Stage {ref_id}"), "requisiteStageRefIds": [],
             "failPipeline": false, "continuePipeline": true,
         });
-        stage
-            .as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
-        stage
+        with(stage, &more)
     };
     let stages = [
         smoke("1", json!({})),
@@ -79,10 +68,10 @@ fn a_preconfigured_webhook_ends_well_badly_and_when_its_time_is_out() {
             json!({ "url": "http://127.0.0.1:9/elsewhere", "method": "GET" }),
         ),
     ];
-    let answer = system().run(&pipeline("smoketest", &stages), &["--webhooks", &webhooks]);
-    let summary = answer.summary();
-    assert_eq!(summary["status"], "SUCCEEDED", "{answer:#?}");
-    let execution = system().show(summary["execution"].as_str().unwrap());
+    let configured = ["--webhooks", webhooks.to_str().unwrap()];
+    let answer = system().run(&pipeline("smoketest", &stages), &configured);
+    ended(&answer, "SUCCEEDED");
+    let execution = system().show(answer.execution());
     let status = |ref_id| stage(&execution, ref_id)["status"].as_str().unwrap();
     assert_eq!(
         [status("1"), status("2"), status("3"), status("4")],

@@ -8,9 +8,9 @@
 )]
 
 use std::collections::BTreeMap;
-use std::io::Write;
 
-use gennaker_tests::{pipeline, system};
+use gennaker_tests::executions::{wait, with};
+use gennaker_tests::{file, pipeline, system};
 use serde_json::{Value, json};
 
 /// A pipeline, and how its checks end.
@@ -18,16 +18,6 @@ struct Shape {
     name: &'static str,
     stages: Vec<Value>,
     outcomes: Value,
-}
-
-fn with(mut stage: Value, more: &Value) -> Value {
-    let fields = more.as_object().cloned().unwrap_or_default();
-    stage.as_object_mut().unwrap().extend(fields);
-    stage
-}
-
-fn wait(ref_id: &str, after: &[&str], seconds: u32) -> Value {
-    json!({ "refId": ref_id, "type": "wait", "name": format!("Wait {ref_id}"), "requisiteStageRefIds": after, "waitTime": seconds })
 }
 
 /// A stage that fails at once.
@@ -276,12 +266,6 @@ fn statuses(stages: &Value) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn file(value: &Value) -> tempfile::NamedTempFile {
-    let mut file = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
-    file.write_all(value.to_string().as_bytes()).unwrap();
-    file
-}
-
 #[test]
 fn every_shape_ends_on_the_local_cloud_as_it_does_in_the_simulator() {
     let shapes = shapes();
@@ -304,9 +288,9 @@ fn every_shape_ends_on_the_local_cloud_as_it_does_in_the_simulator() {
             let simulated = system.gennaker(&[
                 "pipeline",
                 "simulate",
-                pipeline.path().to_str().unwrap(),
+                pipeline.to_str().unwrap(),
                 "--outcomes",
-                outcomes.path().to_str().unwrap(),
+                outcomes.to_str().unwrap(),
                 "--json",
             ]);
             let expected = simulated.summary().clone();

@@ -8,7 +8,7 @@
 )]
 
 use gennaker_testkit::{LocalServer, Reply};
-use gennaker_tests::executions::{stage, until};
+use gennaker_tests::executions::{stage, until, with};
 use gennaker_tests::observed::{ended, idle, serving, stage_named};
 use gennaker_tests::{deploy, pipeline, system_that_calls_here as system};
 use serde_json::{Value, json};
@@ -18,12 +18,8 @@ const SIZE: (u32, u32, u32) = (2, 2, 4);
 
 /// A release of one deploy stage.
 fn release(application: &str, image: &str, cluster: &Value, more: &Value) -> Value {
-    let mut stage = deploy("1", &[], application, image, cluster);
-    stage
-        .as_object_mut()
-        .unwrap()
-        .extend(more.as_object().unwrap().clone());
-    pipeline(application, &[stage])
+    let stage = deploy("1", &[], application, image, cluster);
+    pipeline(application, &[with(stage, more)])
 }
 
 fn group(application: &str, version: &str) -> String {
@@ -140,7 +136,7 @@ fn a_rolling_release_whose_validation_fails_gives_the_traffic_back() {
         ],
         1,
     );
-    let id = answer.summary()["execution"].as_str().unwrap();
+    let id = answer.execution();
     let made = &system.explained(id)["serverGroups"][0]["serverGroup"];
     assert_eq!(made, &json!(group("rolledback", "v001")));
 }
@@ -216,7 +212,7 @@ fn a_release_that_never_becomes_healthy_is_rolled_back_in_line() {
     let answer = system().run(&release("inline", "bad-web-v2", &cluster, &soon), &[]);
     ended(&answer, "TERMINAL");
     system().is_left("inline-prod", &[serving(&group("inline", "v000"), SIZE)], 1);
-    let id = answer.summary()["execution"].as_str().unwrap().to_owned();
+    let id = answer.execution().to_owned();
     let execution = system().show(&id);
     // The stages of the deploy did it, not the end of the execution.
     let destroyed = stage_named(&execution, "destroyServerGroup", "Destroy");
@@ -475,7 +471,7 @@ fn a_monitored_release_is_rolled_back_when_its_monitor_says_abort() {
         1,
     );
     assert_eq!(heard(&server), ["starting", "evaluateHealth", "completed"]);
-    let id = answer.summary()["execution"].as_str().unwrap();
+    let id = answer.execution();
     let failed = system().explained(id);
     assert!(
         failed["failed"].to_string().contains("errors at 9 %"),

@@ -213,11 +213,8 @@ fn forged_large_deep_and_unreadable_webhooks_are_refused() {
 
 #[test]
 fn a_pattern_that_takes_for_ever_keeps_nobody_waiting() {
-    let constraint = json!({ "payloadConstraints": { "a": "^(a+)+(b+)+$" } });
-    let mut bomb = json!({ "type": "webhook", "source": "tr-bomb" });
-    bomb.as_object_mut()
-        .unwrap()
-        .extend(constraint.as_object().unwrap().clone());
+    let constraint = json!({ "a": "^(a+)+(b+)+$" });
+    let bomb = json!({ "type": "webhook", "source": "tr-bomb", "payloadConstraints": constraint });
     save("tr-bomb", &bomb);
     save(
         "tr-beside",

@@ -125,30 +125,13 @@ impl World {
     /// An execution of a pipeline that runs, with one stage that is complete.
     async fn parent(&self, pipeline_id: &str, trigger: &Value, artifacts: &Value) -> Execution {
         let plan = Plan {
+            application: "app".to_owned(),
+            pipeline: "Up".to_owned(),
             pipeline_id: pipeline_id.to_owned(),
             ..sample::plan(json!([{"refId": "1", "type": "wait"}]))
         };
         let id = ExecutionId::derive(1_000, &["parent"]);
-        let execution = Execution {
-            id: id.clone(),
-            application: "app".to_owned(),
-            pipeline: "Up".to_owned(),
-            pipeline_id: pipeline_id.to_owned(),
-            revision: 1,
-            plan_hash: self.store.put_plan(&plan).await.unwrap(),
-            state_machine: sample::MACHINE.to_owned(),
-            status: Status::Running,
-            run: 1,
-            ending: None,
-            paused: false,
-            pauses: Vec::new(),
-            canceled: false,
-            build_time: 1_000,
-            start_time: Some(1_000),
-            end_time: None,
-        };
-        self.store
-            .create_execution(&execution, trigger)
+        let execution = sample::started_by(&self.store, &plan, id.clone(), trigger, 1_000)
             .await
             .unwrap();
         let mut record = StageRecord::not_started("1");

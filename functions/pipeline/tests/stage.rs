@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use gennaker_cloud::Store;
 use gennaker_decide::Decide;
 use gennaker_domain::child::MONITOR_LIMIT_MILLIS;
-use gennaker_domain::{Ending, Execution, ExecutionId, Plan, StageRecord, Status};
+use gennaker_domain::{Execution, ExecutionId, Plan, StageRecord, Status};
 use gennaker_finalize::Finalize;
 use gennaker_lambda::{Function, FunctionError, Runtime};
 use gennaker_pipeline::Pipeline;
@@ -518,14 +518,7 @@ async fn what_the_stage_expects_is_bound_to_what_the_child_made() {
 #[tokio::test]
 async fn an_ending_execution_starts_no_child() {
     let world = world(json!({}), &child_plan()).await;
-    let ending = Ending {
-        status: Status::Canceled,
-        reason: "canceled".to_owned(),
-        by: "ada".to_owned(),
-        at: 1,
-    };
-    let run = world.drive.run();
-    world.drive.store().set_ending(run, &ending).await.unwrap();
+    world.drive.end(Status::Canceled).await.unwrap();
     assert_eq!(world.step().await, End::Done);
     assert!(world.children().await.is_empty());
 }

@@ -1,24 +1,18 @@
 //! A tag that is new in a registry is handed over once, whatever fails.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod world;
+
 use std::sync::{Arc, Mutex};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use gennaker_cloud::Store;
 use gennaker_cloud::store::builds::{BuildMaster, BuildService};
-use gennaker_cloud::store::pipelines::TriggerEntry;
 use gennaker_http::{Method, Request, Response};
-use gennaker_poll_builds::PollBuilds;
-use gennaker_testkit::http::{host_and_path, response};
-use gennaker_testkit::{
-    Faults, MemoryFunctions, MemoryHttp, MemoryRegistry, MemorySecrets, MemoryTable, at_every_call,
-    sample,
-};
-use gennaker_trigger::Trigger;
-use serde_json::{Value, json};
-
-const NOW: i64 = 1_795_143_600_000;
+use gennaker_testkit::at_every_call;
+use gennaker_testkit::http::{MemoryHttp, host_and_path, response};
+use serde_json::json;
+use world::{NOW, World, master};
 
 /// A registry of one repository whose tags come in pages of two, for those who got a token of its realm.
 #[derive(Clone, Default)]
@@ -88,86 +82,34 @@ fn with(mut answer: Response, name: &str, value: &str) -> Response {
     answer
 }
 
-struct World {
-    faults: Faults,
-    functions: MemoryFunctions,
-    http: MemoryHttp,
-    store: Store,
-    poll: PollBuilds,
-    hub: Hub,
-}
-
 fn registry(name: &str, address: &str, repositories: &[&str]) -> BuildMaster {
     BuildMaster {
-        name: name.to_owned(),
-        service: BuildService::Docker,
-        address: address.to_owned(),
-        user: Some("spin".to_owned()),
-        token: Some("ssm:/g/hub".to_owned()),
         repositories: repositories.iter().map(|&one| one.to_owned()).collect(),
+        ..master(name, BuildService::Docker, address)
     }
 }
 
-async fn world() -> World {
-    let faults = Faults::none();
-    let table = MemoryTable::with_faults(faults.clone());
-    let store = Store::new(Arc::new(table.without_faults()));
-    let plan = sample::plan(json!([{"refId": "1", "type": "wait"}]));
-    let entry = TriggerEntry {
-        key: "docker#hub/shop/api".to_owned(),
-        application: "shop".to_owned(),
-        pipeline_id: "p-1".to_owned(),
-        index: 0,
-        trigger: json!({"type": "docker", "enabled": true, "account": "hub", "repository": "shop/api", "tag": "v.*"}),
-    };
-    sample::save(&store, &plan, &[entry]).await.unwrap();
-    let hub = Hub::default();
+async fn world() -> (World, Hub) {
     let saved = registry("hub", "https://hub.example:5000/", &["shop/api"]);
-    store.save_build_master(&saved).await.unwrap();
-    let secrets = MemorySecrets::with_faults(faults.clone());
-    assert!(secrets.put("ssm:/g/hub", "hunter2"));
-    let http = MemoryHttp::with_faults(faults.clone());
-    hub.serve(&http);
-    let functions = MemoryFunctions::with_faults(faults.clone());
-    World {
-        poll: PollBuilds::new(
-            Store::new(Arc::new(table)),
-            Arc::new(http.clone()),
-            Arc::new(secrets),
-            Arc::new(functions.clone()),
-            "g",
-        ),
-        faults,
-        functions,
-        http,
-        store,
-        hub,
-    }
+    let trigger = json!({"type": "docker", "enabled": true, "account": "hub", "repository": "shop/api", "tag": "v.*"});
+    let world = World::new(&saved, trigger).await;
+    let hub = Hub::default();
+    hub.serve(&world.http);
+    (world, hub)
 }
 
-impl World {
-    /// The tags that `trigger` was given, each event once, in order.
-    fn handed(&self) -> Vec<String> {
-        let tag = |payload: &Value| {
-            payload["event"]["content"]["tag"]
-                .as_str()
-                .unwrap()
-                .to_owned()
-        };
-        let distinct = self.functions.distinct();
-        distinct.iter().map(|(_, payload)| tag(payload)).collect()
-    }
-}
+/// The place of a tag in what `trigger` is given.
+const TAG: &str = "/event/content/tag";
 
 #[tokio::test]
 async fn old_tags_start_nothing_and_a_new_one_is_handed_over_with_its_digest() {
-    let world = world().await;
+    let (world, hub) = world().await;
     for tag in ["v1", "v2", "latest"] {
-        world.hub.push(tag);
+        hub.push(tag);
     }
     let answer = world.poll.poll(NOW).await.unwrap();
     assert_eq!(answer, json!({"polled": {"hub": 0}, "failed": {}}));
-    world.hub.push("v3");
+    hub.push("v3");
     for later in 1..3 {
         world.poll.poll(NOW + later).await.unwrap();
     }
@@ -176,7 +118,7 @@ async fn old_tags_start_nothing_and_a_new_one_is_handed_over_with_its_digest() {
     assert_eq!(payload["at"], json!(NOW + 1));
     assert_eq!(payload["event"]["eventId"], "hub/shop/api:v3@sha256:v3");
     assert_eq!(payload["event"]["content"]["registry"], "hub.example:5000");
-    assert_eq!(world.handed(), ["v3"]);
+    assert_eq!(world.handed(TAG), ["v3"]);
     // Nothing but the realm was given the password.
     for request in world.http.received() {
         let (host, _) = host_and_path(&request.url);
@@ -187,25 +129,13 @@ async fn old_tags_start_nothing_and_a_new_one_is_handed_over_with_its_digest() {
 
 #[tokio::test]
 async fn trigger_takes_it_and_starts_the_pipeline_that_hears_the_tag() {
-    let world = world().await;
+    let (world, hub) = world().await;
     world.poll.poll(NOW).await.unwrap();
     for tag in ["v1", "next"] {
-        world.hub.push(tag);
+        hub.push(tag);
     }
     world.poll.poll(NOW + 1).await.unwrap();
-    let registry = Arc::new(MemoryRegistry::new());
-    let functions = Arc::new(world.functions.clone());
-    let trigger = Trigger::new(world.store.clone(), registry, functions, "g");
-    world.functions.serve("g-trigger:live", Arc::new(trigger));
-    for _ in 0..2 {
-        world.functions.deliver(0).await;
-    }
-    let all = world.functions.distinct();
-    let started: Vec<&Value> = all
-        .iter()
-        .filter(|(function, _)| function == "g-start:live")
-        .map(|(_, payload)| payload)
-        .collect();
+    let started = world.started().await;
     assert_eq!(started.len(), 1);
     assert_eq!(started[0]["trigger"]["tag"], "v1");
     assert_eq!(started[0]["trigger"]["digest"], "sha256:v1");
@@ -214,7 +144,7 @@ async fn trigger_takes_it_and_starts_the_pipeline_that_hears_the_tag() {
 #[tokio::test]
 async fn a_crash_at_any_call_hands_every_tag_over_as_one_event() {
     at_every_call(async |strike| {
-        let world = world().await;
+        let (world, hub) = world().await;
         let armed = strike.arm(&world.faults);
         let clock = std::cell::Cell::new(NOW);
         for tag in ["v1", "v2", "v3"] {
@@ -228,13 +158,13 @@ async fn a_crash_at_any_call_hands_every_tag_over_as_one_event() {
                     world.faults.revive();
                 }
             }
-            world.hub.push(tag);
+            hub.push(tag);
         }
         let calls = armed.finish();
         for _ in 0..2 {
             world.poll.poll(clock.get() + 1).await.unwrap();
         }
-        assert_eq!(world.handed(), ["v1", "v2", "v3"], "{strike:?}");
+        assert_eq!(world.handed(TAG), ["v1", "v2", "v3"], "{strike:?}");
         calls
     })
     .await;
@@ -243,9 +173,9 @@ async fn a_crash_at_any_call_hands_every_tag_over_as_one_event() {
 #[tokio::test]
 async fn what_is_no_registry_or_wants_the_password_elsewhere_is_refused_and_keeps_no_other_from_its_turn()
  {
-    let world = world().await;
+    let (world, hub) = world().await;
     world.poll.poll(NOW).await.unwrap();
-    world.hub.push("v1");
+    hub.push("v1");
     let lists = |link: &'static str| {
         move |request: &Request| with(response(request, 200, r#"{"tags":["a"]}"#), "link", link)
     };

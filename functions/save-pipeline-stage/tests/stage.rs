@@ -1,30 +1,21 @@
 //! A pipeline that a pipeline saves is saved once, and taken back by an execution that ends before its stage.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::sync::Arc;
-
-use base64::Engine;
 use gennaker_domain::Status;
 use gennaker_save_pipeline::SavePipeline;
 use gennaker_save_pipeline::index::Home;
 use gennaker_save_pipeline_stage::SavePipelineStage;
-use gennaker_testkit::{
-    End, MemoryScheduler, Saving, Strike, drive, fault_everywhere, saving::pipeline,
-};
+use gennaker_testkit::saving::{encoded, pipeline};
+use gennaker_testkit::{End, Saving, Strike, fault_everywhere};
 use serde_json::{Value, json};
 
 async fn world(context: Value) -> Saving {
-    let stage = drive::stage("1", "savePipeline", "save-pipeline-stage", context);
-    Saving::new(stage, |store, machines| {
-        let home = Home {
-            partition: "aws".to_owned(),
-            account: "123456789012".to_owned(),
-            region: "us-east-1".to_owned(),
-        };
+    Saving::new(["savePipeline", "save-pipeline-stage"], context, |ports| {
+        let home = Home::new("aws", "123456789012", "us-east-1");
         SavePipeline::new(
-            store,
-            machines,
-            Arc::new(MemoryScheduler::new()),
+            ports.store,
+            ports.step_functions,
+            ports.scheduler,
             "gennaker",
             "role",
             home,
@@ -32,10 +23,6 @@ async fn world(context: Value) -> Saving {
     })
     .await
     .unwrap()
-}
-
-fn encoded(value: &Value) -> String {
-    base64::engine::general_purpose::STANDARD.encode(value.to_string())
 }
 
 fn stage(world: &Saving) -> SavePipelineStage {

@@ -21,6 +21,21 @@ pub struct Home {
     pub region: String,
 }
 
+impl Home {
+    /// In this partition, account and region.
+    pub fn new(
+        partition: impl Into<String>,
+        account: impl Into<String>,
+        region: impl Into<String>,
+    ) -> Self {
+        Self {
+            partition: partition.into(),
+            account: account.into(),
+            region: region.into(),
+        }
+    }
+}
+
 /// What a pipeline's triggers need in order to be heard.
 #[derive(Debug, Default)]
 pub struct Indexed {
@@ -214,11 +229,7 @@ mod tests {
     const NOW: i64 = 1_795_132_800_000;
 
     fn home() -> Home {
-        Home {
-            partition: "aws".to_owned(),
-            account: "111111111111".to_owned(),
-            region: "eu-west-1".to_owned(),
-        }
+        Home::new("aws", "111111111111", "eu-west-1")
     }
 
     fn found(triggers: Value) -> Indexed {

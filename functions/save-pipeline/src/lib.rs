@@ -144,13 +144,14 @@ impl SavePipeline {
         let table = DynamoDb::new(connection, gennaker_lambda::table_name());
         let role = setting("MACHINE_ROLE").unwrap_or_default();
         let mut parts = role.split(':').skip(1);
-        let partition = parts.next().unwrap_or("aws").to_owned();
-        let account = parts.nth(2).unwrap_or_default().to_owned();
+        let partition = parts.next().unwrap_or("aws");
+        let account = parts.nth(2).unwrap_or_default();
         let region = connection
             .config()
             .region()
             .map(ToString::to_string)
             .unwrap_or_default();
+        let home = Home::new(partition, account, region);
         let schedules = ScheduleTarget {
             group: setting("SCHEDULE_GROUP").unwrap_or_else(gennaker_lambda::prefix),
             function: setting("SCHEDULE_TARGET").unwrap_or_default(),
@@ -167,11 +168,7 @@ impl SavePipeline {
             Arc::new(AwsScheduler::new(connection, schedules)),
             gennaker_lambda::prefix(),
             role,
-            Home {
-                partition,
-                account,
-                region,
-            },
+            home,
         )
         .with_cron(cron)
     }

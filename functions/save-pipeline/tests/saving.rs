@@ -25,11 +25,6 @@ fn world() -> World {
     let store = Store::new(Arc::new(table.clone()));
     let step_functions = MemoryStepFunctions::with_faults(faults.clone());
     let scheduler = MemoryScheduler::with_faults(faults.clone());
-    let home = Home {
-        partition: "aws".to_owned(),
-        account: "123456789012".to_owned(),
-        region: "us-east-1".to_owned(),
-    };
     World {
         save: SavePipeline::new(
             store.clone(),
@@ -37,7 +32,7 @@ fn world() -> World {
             Arc::new(scheduler.clone()),
             "g",
             "role",
-            home,
+            Home::new("aws", "123456789012", "us-east-1"),
         ),
         faults,
         table,

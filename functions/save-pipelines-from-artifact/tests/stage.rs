@@ -3,46 +3,35 @@
 
 use std::sync::Arc;
 
-use base64::Engine;
 use gennaker_artifacts::Artifacts;
 use gennaker_domain::Status;
 use gennaker_save_pipeline::SavePipeline;
 use gennaker_save_pipeline::index::Home;
 use gennaker_save_pipelines_from_artifact::SavePipelinesFromArtifact;
+use gennaker_testkit::saving::{encoded, pipeline};
 use gennaker_testkit::{
-    End, MemoryHttp, MemoryObjects, MemoryScheduler, MemorySecrets, Saving, Strike, drive,
-    fault_everywhere, saving::pipeline,
+    End, MemoryHttp, MemoryObjects, MemorySecrets, Saving, Strike, fault_everywhere,
 };
 use serde_json::{Value, json};
 
 async fn world(context: Value) -> Saving {
-    let stage = drive::stage(
-        "1",
-        "savePipelinesFromArtifact",
-        "save-pipelines-from-artifact",
+    Saving::new(
+        ["savePipelinesFromArtifact", "save-pipelines-from-artifact"],
         context,
-    );
-    Saving::new(stage, |store, machines| {
-        let home = Home {
-            partition: "aws".to_owned(),
-            account: "123456789012".to_owned(),
-            region: "us-east-1".to_owned(),
-        };
-        SavePipeline::new(
-            store,
-            machines,
-            Arc::new(MemoryScheduler::new()),
-            "gennaker",
-            "role",
-            home,
-        )
-    })
+        |ports| {
+            let home = Home::new("aws", "123456789012", "us-east-1");
+            SavePipeline::new(
+                ports.store,
+                ports.step_functions,
+                ports.scheduler,
+                "gennaker",
+                "role",
+                home,
+            )
+        },
+    )
     .await
     .unwrap()
-}
-
-fn encoded(value: &Value) -> String {
-    base64::engine::general_purpose::STANDARD.encode(value.to_string())
 }
 
 fn stage(world: &Saving, http: &MemoryHttp) -> SavePipelinesFromArtifact {

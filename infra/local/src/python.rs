@@ -115,16 +115,12 @@ fn make(venv: &Path, progress: &dyn Progress) -> Result<(), Error> {
     }
     let check =
         "import sys; sys.exit(0 if sys.version_info >= (3, 10) else 'python3 is ' + sys.version)";
-    for arguments in [
-        vec!["-c".to_owned(), check.to_owned()],
-        vec![
-            "-m".to_owned(),
-            "venv".to_owned(),
-            venv.display().to_string(),
-        ],
-    ] {
-        run(Command::new("python3").args(&arguments))?;
-    }
+    run(Command::new("python3").args(["-c", check]))?;
+    // Pip in a step of its own: `venv` keeps to itself why it could not be put in.
+    run(Command::new("python3")
+        .args(["-m", "venv", "--without-pip"])
+        .arg(venv))?;
+    run(Command::new(venv.join("bin/python")).args(["-Im", "ensurepip", "--default-pip"]))?;
     install(venv, &say)
 }
 
@@ -148,7 +144,20 @@ fn run(command: &mut Command) -> Result<(), Error> {
     if program.wait(failed)? {
         Ok(())
     } else {
-        Err(failed(last_lines(&text, 4)))
+        Err(failed(reason(&text)))
+    }
+}
+
+/// Why a program of Python failed: what pip calls its error, or else the end of what was said. Pip's errors are followed
+/// by the traceback of whoever called it, which names no reason.
+fn reason(text: &str) -> String {
+    let errors: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("ERROR: "))
+        .collect();
+    match errors.as_slice() {
+        [] => last_lines(text, 4),
+        errors => last_lines(&errors.join("\n"), 4),
     }
 }
 
@@ -213,7 +222,7 @@ fn install(venv: &Path, say: &dyn Fn(&str, u64)) -> Result<(), Error> {
     if succeeded {
         Ok(())
     } else {
-        Err(failed(last_lines(&errors, 4)))
+        Err(failed(reason(&errors)))
     }
 }
 
@@ -256,7 +265,23 @@ pub(crate) fn last_lines(text: &str, count: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::last_lines;
+    use super::{last_lines, reason};
+
+    #[test]
+    fn a_full_disk_is_the_reason_and_not_the_traceback_after_it() {
+        let said = "Installing collected packages: setuptools, pip\n\
+            ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device\n\n\
+            Traceback (most recent call last):\n  File \"runpy.py\", line 198\n\
+            subprocess.CalledProcessError: Command '['python']' returned non-zero exit status 1.\n";
+        assert_eq!(
+            reason(said),
+            "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device"
+        );
+        assert_eq!(
+            reason("No module named ensurepip\n"),
+            "No module named ensurepip"
+        );
+    }
 
     #[test]
     fn the_end_of_an_output_is_shown_as_it_was() {

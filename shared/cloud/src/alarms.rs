@@ -8,7 +8,7 @@ use aws_sdk_cloudwatch::types::{AlarmType, Dimension, MetricAlarm, MetricDataQue
 use gennaker_domain::deployment::alarm_guard::{Alarm, AlarmState};
 
 use crate::connection::Lazy;
-use crate::error::from_sdk;
+use crate::error::{from_sdk, unless_gone};
 use crate::{CloudError, Connection};
 
 /// Names that one `DescribeAlarms` takes.
@@ -198,10 +198,7 @@ impl Alarms for AwsAlarms {
                 .send()
                 .await
                 .map_err(|error| from_sdk("cloudwatch:DeleteAlarms", &names.join(", "), &error));
-            match deleted {
-                Err(error) if error.is_code("ResourceNotFound") => {}
-                other => drop(other?),
-            }
+            unless_gone(deleted, &["ResourceNotFound"])?;
         }
         Ok(())
     }

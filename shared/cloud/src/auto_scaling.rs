@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use aws_sdk_autoscaling::Client;
 use aws_sdk_autoscaling::types as sdk;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use gennaker_domain::deployment::Capacity;
 
 use crate::error::from_sdk;
@@ -341,24 +343,18 @@ impl AwsAutoScaling {
         let resource = names
             .as_ref()
             .map_or_else(|| "all groups".to_owned(), |names| names.join(", "));
-        let mut groups = Vec::new();
-        let mut token = None;
-        loop {
-            let output = self
-                .client
-                .describe_auto_scaling_groups()
-                .set_auto_scaling_group_names(names.clone())
-                .set_next_token(token)
-                .max_records(100)
-                .send()
-                .await
-                .map_err(|error| from_sdk(OPERATION, &resource, &error))?;
-            groups.extend(output.auto_scaling_groups().iter().map(group_of));
-            token = output.next_token().map(str::to_owned);
-            if token.is_none() {
-                return Ok(groups);
-            }
-        }
+        let groups = self
+            .client
+            .describe_auto_scaling_groups()
+            .set_auto_scaling_group_names(names)
+            .max_records(100)
+            .into_paginator()
+            .items()
+            .send()
+            .try_collect()
+            .await
+            .map_err(|error| from_sdk(OPERATION, &resource, &error))?;
+        Ok(groups.iter().map(group_of).collect())
     }
 }
 
@@ -574,72 +570,72 @@ fn details_of(group: &sdk::AutoScalingGroup, hooks: &[sdk::LifecycleHook]) -> Gr
 
 impl AwsAutoScaling {
     async fn policies(&self, name: &str) -> Result<Vec<sdk::ScalingPolicy>, CloudError> {
-        let mut policies = Vec::new();
-        let mut token = None;
-        loop {
-            let output = self
-                .client
-                .describe_policies()
-                .auto_scaling_group_name(name)
-                .set_next_token(token)
-                .send()
-                .await
-                .map_err(|error| from_sdk("autoscaling:DescribePolicies", name, &error))?;
-            policies.extend(output.scaling_policies().iter().cloned());
-            token = output.next_token().map(str::to_owned);
-            if token.is_none() {
-                return Ok(policies);
-            }
-        }
+        self.client
+            .describe_policies()
+            .auto_scaling_group_name(name)
+            .into_paginator()
+            .items()
+            .send()
+            .try_collect()
+            .await
+            .map_err(|error| from_sdk("autoscaling:DescribePolicies", name, &error))
     }
 
     async fn scheduled(
         &self,
         name: &str,
     ) -> Result<Vec<sdk::ScheduledUpdateGroupActionRequest>, CloudError> {
-        let mut actions = Vec::new();
-        let mut token = None;
-        loop {
-            let output = self
-                .client
-                .describe_scheduled_actions()
-                .auto_scaling_group_name(name)
-                .set_next_token(token)
-                .send()
-                .await
-                .map_err(|error| from_sdk("autoscaling:DescribeScheduledActions", name, &error))?;
-            actions.extend(
-                output
-                    .scheduled_update_group_actions()
-                    .iter()
-                    .map(|action| {
-                        sdk::ScheduledUpdateGroupActionRequest::builder()
-                            .set_scheduled_action_name(
-                                action.scheduled_action_name().map(str::to_owned),
-                            )
-                            // A start that is over is refused; what recurs goes on without it.
-                            .set_start_time(
-                                action
-                                    .recurrence()
-                                    .is_none()
-                                    .then(|| action.start_time().copied())
-                                    .flatten(),
-                            )
-                            .set_end_time(action.end_time().copied())
-                            .set_recurrence(action.recurrence().map(str::to_owned))
-                            .set_min_size(action.min_size())
-                            .set_max_size(action.max_size())
-                            .set_desired_capacity(action.desired_capacity())
-                            .set_time_zone(action.time_zone().map(str::to_owned))
-                            .build()
-                    }),
-            );
-            token = output.next_token().map(str::to_owned);
-            if token.is_none() {
-                return Ok(actions);
-            }
-        }
+        let actions = self
+            .client
+            .describe_scheduled_actions()
+            .auto_scaling_group_name(name)
+            .into_paginator()
+            .items()
+            .send()
+            .try_collect()
+            .await
+            .map_err(|error| from_sdk("autoscaling:DescribeScheduledActions", name, &error))?;
+        Ok(actions.into_iter().map(again).collect())
     }
+}
+
+/// Load balancers and target groups that one call attaches or detaches.
+const AT_ONCE: usize = 10;
+
+/// Makes a call about many things, a few at a time.
+async fn a_few_at_a_time<O, E, R, F>(
+    operation: &str,
+    group: &str,
+    all: &[String],
+    call: impl Fn(Vec<String>) -> F,
+) -> Result<(), CloudError>
+where
+    F: Future<Output = Result<O, SdkError<E, R>>>,
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    R: std::fmt::Debug,
+{
+    for some in all.chunks(AT_ONCE) {
+        call(some.to_vec())
+            .await
+            .map_err(|error| from_sdk(operation, group, &error))?;
+    }
+    Ok(())
+}
+
+/// What sets the same scheduled action for another group.
+fn again(action: sdk::ScheduledUpdateGroupAction) -> sdk::ScheduledUpdateGroupActionRequest {
+    // A start that is over is refused; what recurs goes on without it.
+    let start = action.start_time.filter(|_| action.recurrence.is_none());
+    sdk::ScheduledUpdateGroupActionRequest::builder()
+        .set_scheduled_action_name(action.scheduled_action_name)
+        .set_start_time(start)
+        .set_end_time(action.end_time)
+        .set_recurrence(action.recurrence)
+        .set_min_size(action.min_size)
+        .set_max_size(action.max_size)
+        .set_desired_capacity(action.desired_capacity)
+        .set_time_zone(action.time_zone)
+        .build()
 }
 
 #[async_trait]
@@ -743,34 +739,37 @@ impl AutoScaling for AwsAutoScaling {
     }
 
     async fn attach_target_groups(&self, name: &str, arns: &[String]) -> Result<(), CloudError> {
-        // 10 a call.
-        for arns in arns.chunks(10) {
-            self.client
+        let call = |some| {
+            let call = self
+                .client
                 .attach_load_balancer_target_groups()
-                .auto_scaling_group_name(name)
-                .set_target_group_arns(Some(arns.to_vec()))
-                .send()
-                .await
-                .map_err(|error| {
-                    from_sdk("autoscaling:AttachLoadBalancerTargetGroups", name, &error)
-                })?;
-        }
-        Ok(())
+                .auto_scaling_group_name(name);
+            call.set_target_group_arns(Some(some)).send()
+        };
+        a_few_at_a_time(
+            "autoscaling:AttachLoadBalancerTargetGroups",
+            name,
+            arns,
+            call,
+        )
+        .await
     }
 
     async fn detach_target_groups(&self, name: &str, arns: &[String]) -> Result<(), CloudError> {
-        for arns in arns.chunks(10) {
-            self.client
+        let call = |some| {
+            let call = self
+                .client
                 .detach_load_balancer_target_groups()
-                .auto_scaling_group_name(name)
-                .set_target_group_arns(Some(arns.to_vec()))
-                .send()
-                .await
-                .map_err(|error| {
-                    from_sdk("autoscaling:DetachLoadBalancerTargetGroups", name, &error)
-                })?;
-        }
-        Ok(())
+                .auto_scaling_group_name(name);
+            call.set_target_group_arns(Some(some)).send()
+        };
+        a_few_at_a_time(
+            "autoscaling:DetachLoadBalancerTargetGroups",
+            name,
+            arns,
+            call,
+        )
+        .await
     }
 
     async fn attach_load_balancers(
@@ -778,16 +777,14 @@ impl AutoScaling for AwsAutoScaling {
         name: &str,
         balancers: &[String],
     ) -> Result<(), CloudError> {
-        for balancers in balancers.chunks(10) {
-            self.client
+        let call = |some| {
+            let call = self
+                .client
                 .attach_load_balancers()
-                .auto_scaling_group_name(name)
-                .set_load_balancer_names(Some(balancers.to_vec()))
-                .send()
-                .await
-                .map_err(|error| from_sdk("autoscaling:AttachLoadBalancers", name, &error))?;
-        }
-        Ok(())
+                .auto_scaling_group_name(name);
+            call.set_load_balancer_names(Some(some)).send()
+        };
+        a_few_at_a_time("autoscaling:AttachLoadBalancers", name, balancers, call).await
     }
 
     async fn detach_load_balancers(
@@ -795,16 +792,14 @@ impl AutoScaling for AwsAutoScaling {
         name: &str,
         balancers: &[String],
     ) -> Result<(), CloudError> {
-        for balancers in balancers.chunks(10) {
-            self.client
+        let call = |some| {
+            let call = self
+                .client
                 .detach_load_balancers()
-                .auto_scaling_group_name(name)
-                .set_load_balancer_names(Some(balancers.to_vec()))
-                .send()
-                .await
-                .map_err(|error| from_sdk("autoscaling:DetachLoadBalancers", name, &error))?;
-        }
-        Ok(())
+                .auto_scaling_group_name(name);
+            call.set_load_balancer_names(Some(some)).send()
+        };
+        a_few_at_a_time("autoscaling:DetachLoadBalancers", name, balancers, call).await
     }
 
     async fn set_tags(

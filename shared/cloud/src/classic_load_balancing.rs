@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use aws_sdk_elasticloadbalancing::Client;
 use aws_sdk_elasticloadbalancing::types::{Instance, InstanceState, LoadBalancerDescription};
 
-use crate::error::from_sdk;
+use crate::error::{from_sdk, unless_gone};
 use crate::{CloudError, Connection, Lazy};
 
 /// A classic load balancer.
@@ -103,33 +103,23 @@ fn named(ids: &[String]) -> Vec<Instance> {
 #[async_trait]
 impl ClassicLoadBalancing for AwsClassicLoadBalancing {
     async fn load_balancers(&self) -> Result<Vec<LoadBalancer>, CloudError> {
-        let mut balancers = Vec::new();
-        let mut marker = None;
-        loop {
-            let output = self
-                .client
-                .describe_load_balancers()
-                .page_size(400)
-                .set_marker(marker)
-                .send()
-                .await
-                .map_err(|error| {
-                    from_sdk(
-                        "elasticloadbalancing:DescribeLoadBalancers",
-                        "all classic load balancers",
-                        &error,
-                    )
-                })?;
-            let page = output.load_balancer_descriptions();
-            balancers.extend(page.iter().map(load_balancer_of));
-            marker = output
-                .next_marker()
-                .filter(|marker| !marker.is_empty())
-                .map(str::to_owned);
-            if marker.is_none() {
-                return Ok(balancers);
-            }
-        }
+        let balancers = self
+            .client
+            .describe_load_balancers()
+            .page_size(400)
+            .into_paginator()
+            .items()
+            .send()
+            .try_collect()
+            .await
+            .map_err(|error| {
+                from_sdk(
+                    "elasticloadbalancing:DescribeLoadBalancers",
+                    "all classic load balancers",
+                    &error,
+                )
+            })?;
+        Ok(balancers.iter().map(load_balancer_of).collect())
     }
 
     async fn instance_health(&self, name: &str) -> Result<Vec<InstanceHealth>, CloudError> {
@@ -141,15 +131,12 @@ impl ClassicLoadBalancing for AwsClassicLoadBalancing {
             .send()
             .await
             .map_err(|error| from_sdk("elasticloadbalancing:DescribeInstanceHealth", name, &error));
-        match answer {
-            Ok(output) => Ok(output
-                .instance_states()
-                .iter()
-                .filter_map(health_of)
-                .collect()),
-            Err(error) if error.is_code("LoadBalancerNotFound") => Ok(Vec::new()),
-            Err(error) => Err(error),
-        }
+        let output = unless_gone(answer, &["LoadBalancerNotFound"])?;
+        Ok(output
+            .iter()
+            .flat_map(|output| output.instance_states())
+            .filter_map(health_of)
+            .collect())
     }
 
     async fn register_instances(&self, name: &str, instances: &[String]) -> Result<(), CloudError> {
@@ -194,11 +181,7 @@ impl ClassicLoadBalancing for AwsClassicLoadBalancing {
                     &error,
                 )
             });
-        match answer {
-            Ok(_) => Ok(()),
-            Err(error) if GONE.iter().any(|code| error.is_code(code)) => Ok(()),
-            Err(error) => Err(error),
-        }
+        unless_gone(answer, &GONE).map(drop)
     }
 }
 

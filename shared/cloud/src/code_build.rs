@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use aws_sdk_codebuild::Client;
 use aws_sdk_codebuild::types::{EnvironmentVariable, EnvironmentVariableType, StatusType};
 
-use crate::error::from_sdk;
+use crate::error::{from_sdk, unless_gone};
 use crate::{CloudError, Connection, Lazy};
 
 /// A build as CodeBuild describes it.
@@ -167,16 +167,8 @@ impl CodeBuild for AwsCodeBuild {
             .send()
             .await
             .map_err(|error| from_sdk("codebuild:StopBuild", id, &error));
-        match answer {
-            Ok(_) => Ok(()),
-            // It has ended, or is gone.
-            Err(error)
-                if error.is_code("InvalidInputException")
-                    || error.is_code("ResourceNotFoundException") =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
+        // It has ended, or is gone.
+        let over = ["InvalidInputException", "ResourceNotFoundException"];
+        unless_gone(answer, &over).map(drop)
     }
 }

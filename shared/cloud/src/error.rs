@@ -80,6 +80,18 @@ impl CloudError {
     }
 }
 
+/// What AWS answered; none where it refused with one of these codes, because what it was asked about is not there.
+pub(crate) fn unless_gone<T>(
+    answer: Result<T, CloudError>,
+    codes: &[&str],
+) -> Result<Option<T>, CloudError> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if codes.iter().any(|code| error.is_code(code)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// AWS error codes that mean "slow down", of all services we call.
 const THROTTLES: [&str; 8] = [
     "Throttling",

@@ -2,9 +2,11 @@
 
 use async_trait::async_trait;
 use aws_sdk_elasticloadbalancingv2::Client;
-use aws_sdk_elasticloadbalancingv2::types::{TargetDescription, TargetGroup as SdkTargetGroup};
+use aws_sdk_elasticloadbalancingv2::types::{
+    TargetDescription, TargetGroup as SdkTargetGroup, TargetHealthDescription,
+};
 
-use crate::error::from_sdk;
+use crate::error::{from_sdk, unless_gone};
 use crate::{CloudError, Connection, Lazy};
 
 /// A target group.
@@ -89,35 +91,42 @@ fn target_group_of(group: &SdkTargetGroup) -> TargetGroup {
     }
 }
 
+fn health_of(description: &TargetHealthDescription) -> Option<TargetHealth> {
+    Some(TargetHealth {
+        target: description.target()?.id()?.to_owned(),
+        state: description
+            .target_health()
+            .and_then(|health| health.state())
+            .map_or_else(String::new, |state| state.as_str().to_owned()),
+    })
+}
+
+fn targets(ids: &[String]) -> Vec<TargetDescription> {
+    ids.iter()
+        .map(|id| TargetDescription::builder().id(id).build())
+        .collect()
+}
+
 #[async_trait]
 impl LoadBalancing for AwsLoadBalancing {
     async fn target_groups(&self) -> Result<Vec<TargetGroup>, CloudError> {
-        let mut groups = Vec::new();
-        let mut marker = None;
-        loop {
-            let output = self
-                .client
-                .describe_target_groups()
-                .page_size(400)
-                .set_marker(marker)
-                .send()
-                .await
-                .map_err(|error| {
-                    from_sdk(
-                        "elasticloadbalancing:DescribeTargetGroups",
-                        "all target groups",
-                        &error,
-                    )
-                })?;
-            groups.extend(output.target_groups().iter().map(target_group_of));
-            marker = output
-                .next_marker()
-                .filter(|marker| !marker.is_empty())
-                .map(str::to_owned);
-            if marker.is_none() {
-                return Ok(groups);
-            }
-        }
+        let groups = self
+            .client
+            .describe_target_groups()
+            .page_size(400)
+            .into_paginator()
+            .items()
+            .send()
+            .try_collect()
+            .await
+            .map_err(|error| {
+                from_sdk(
+                    "elasticloadbalancing:DescribeTargetGroups",
+                    "all target groups",
+                    &error,
+                )
+            })?;
+        Ok(groups.iter().map(target_group_of).collect())
     }
 
     async fn target_health(&self, arn: &str) -> Result<Vec<TargetHealth>, CloudError> {
@@ -128,23 +137,11 @@ impl LoadBalancing for AwsLoadBalancing {
             .send()
             .await
             .map_err(|error| from_sdk("elasticloadbalancing:DescribeTargetHealth", arn, &error));
-        let output = match answer {
-            Ok(output) => output,
-            Err(error) if error.is_code("TargetGroupNotFound") => return Ok(Vec::new()),
-            Err(error) => return Err(error),
-        };
+        let output = unless_gone(answer, &["TargetGroupNotFound"])?;
         Ok(output
-            .target_health_descriptions()
             .iter()
-            .filter_map(|description| {
-                Some(TargetHealth {
-                    target: description.target()?.id()?.to_owned(),
-                    state: description
-                        .target_health()
-                        .and_then(|health| health.state())
-                        .map_or_else(String::new, |state| state.as_str().to_owned()),
-                })
-            })
+            .flat_map(|output| output.target_health_descriptions())
+            .filter_map(health_of)
             .collect())
     }
 
@@ -152,14 +149,10 @@ impl LoadBalancing for AwsLoadBalancing {
         if instances.is_empty() {
             return Ok(());
         }
-        let targets = instances
-            .iter()
-            .map(|id| TargetDescription::builder().id(id).build())
-            .collect();
         self.client
             .register_targets()
             .target_group_arn(arn)
-            .set_targets(Some(targets))
+            .set_targets(Some(targets(instances)))
             .send()
             .await
             .map_err(|error| from_sdk("elasticloadbalancing:RegisterTargets", arn, &error))?;
@@ -170,14 +163,10 @@ impl LoadBalancing for AwsLoadBalancing {
         if instances.is_empty() {
             return Ok(());
         }
-        let targets = instances
-            .iter()
-            .map(|id| TargetDescription::builder().id(id).build())
-            .collect();
         self.client
             .deregister_targets()
             .target_group_arn(arn)
-            .set_targets(Some(targets))
+            .set_targets(Some(targets(instances)))
             .send()
             .await
             .map_err(|error| from_sdk("elasticloadbalancing:DeregisterTargets", arn, &error))?;

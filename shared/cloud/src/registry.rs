@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use aws_sdk_ecr::Client;
 use aws_sdk_ecr::types::ImageIdentifier;
 
-use crate::error::from_sdk;
+use crate::error::{from_sdk, unless_gone};
 use crate::{CloudError, Connection};
 
 /// A repository of images.
@@ -69,19 +69,11 @@ impl Registry for AwsRegistry {
             .send()
             .await
             .map_err(|error| from_sdk("ecr:DescribeImages", &repository.name, &error));
-        match answer {
-            Ok(images) => Ok(images
-                .image_details
-                .unwrap_or_default()
-                .into_iter()
-                .find_map(|image| image.image_digest)),
-            Err(error)
-                if error.is_code("ImageNotFoundException")
-                    || error.is_code("RepositoryNotFoundException") =>
-            {
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
+        let images = unless_gone(
+            answer,
+            &["ImageNotFoundException", "RepositoryNotFoundException"],
+        )?;
+        let found = images.into_iter().flat_map(|images| images.image_details);
+        Ok(found.flatten().find_map(|image| image.image_digest))
     }
 }

@@ -5,7 +5,7 @@ use aws_sdk_sfn::Client;
 use aws_sdk_sfn::types::{ExecutionStatus, StateMachineType};
 use serde_json::Value;
 
-use crate::error::from_sdk;
+use crate::error::{from_sdk, unless_gone};
 use crate::{CloudError, Connection, Lazy};
 
 /// A state machine as it now stands.
@@ -191,14 +191,6 @@ impl AwsStepFunctions {
     }
 }
 
-/// What has gone already need not be ended again.
-fn gone_is_fine(answer: Result<(), CloudError>, codes: &[&str]) -> Result<(), CloudError> {
-    match answer {
-        Err(error) if codes.iter().any(|code| error.is_code(code)) => Ok(()),
-        other => other,
-    }
-}
-
 #[async_trait]
 impl StepFunctions for AwsStepFunctions {
     async fn create_machine(
@@ -245,14 +237,11 @@ impl StepFunctions for AwsStepFunctions {
             .send()
             .await
             .map_err(|error| from_sdk("states:DescribeStateMachine", arn, &error));
-        match answer {
-            Ok(machine) => Ok(Some(Machine {
-                arn: machine.state_machine_arn,
-                definition: machine.definition,
-            })),
-            Err(error) if error.is_code("StateMachineDoesNotExist") => Ok(None),
-            Err(error) => Err(error),
-        }
+        let machine = unless_gone(answer, &["StateMachineDoesNotExist"])?;
+        Ok(machine.map(|machine| Machine {
+            arn: machine.state_machine_arn,
+            definition: machine.definition,
+        }))
     }
 
     async fn publish_version(&self, arn: &str) -> Result<String, CloudError> {
@@ -335,10 +324,8 @@ impl StepFunctions for AwsStepFunctions {
             .send()
             .await
             .map_err(|error| from_sdk("states:DescribeExecution", execution_arn, &error));
-        let execution = match answer {
-            Ok(execution) => execution,
-            Err(error) if error.is_code("ExecutionDoesNotExist") => return Ok(None),
-            Err(error) => return Err(error),
+        let Some(execution) = unless_gone(answer, &["ExecutionDoesNotExist"])? else {
+            return Ok(None);
         };
         let status = match execution.status {
             ExecutionStatus::Succeeded => MachineStatus::Succeeded,
@@ -364,7 +351,7 @@ impl StepFunctions for AwsStepFunctions {
             .await
             .map(|_| ())
             .map_err(|error| from_sdk("states:StopExecution", execution_arn, &error));
-        gone_is_fine(answer, &["ExecutionDoesNotExist"])
+        unless_gone(answer, &["ExecutionDoesNotExist"]).map(drop)
     }
 
     async fn succeed_task(&self, token: &str) -> Result<(), CloudError> {

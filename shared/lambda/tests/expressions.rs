@@ -96,38 +96,20 @@ async fn world(evaluator: &str, stages: Value) -> World {
         spel_evaluator: evaluator.to_owned(),
         ..sample::plan(stages)
     };
-    let execution = Execution {
-        id: ExecutionId::derive(START, &["expressions"]),
-        application: "shop".to_owned(),
-        pipeline: "release".to_owned(),
-        pipeline_id: "p-1".to_owned(),
-        revision: 1,
-        plan_hash: store.put_plan(&plan).await.unwrap(),
-        state_machine: sample::MACHINE.to_owned(),
-        status: Status::Running,
-        run: 1,
-        ending: None,
-        paused: false,
-        pauses: Vec::new(),
-        canceled: false,
-        build_time: START,
-        start_time: Some(START),
-        end_time: None,
-    };
+    let id = ExecutionId::derive(START, &["expressions"]);
     let trigger = json!({ "type": "manual", "user": "ada",
         "parameters": { "tag": "v7", "sly": "${1 + 1}", "size": 3 } });
     let processed = Resolver::new()
-        .process(&store, &plan, &execution.id, &trigger, START)
+        .process(&store, &plan, &id, &trigger, START)
         .await
         .unwrap();
     assert_eq!(processed.is_some(), evaluator == "v3");
     if let Some(processed) = processed {
-        store
-            .put_processed(&execution.id, &processed)
-            .await
-            .unwrap();
+        store.put_processed(&id, &processed).await.unwrap();
     }
-    assert!(store.create_execution(&execution, &trigger).await.unwrap());
+    let execution = sample::started_by(&store, &plan, id, &trigger, START)
+        .await
+        .unwrap();
     let http = MemoryHttp::new();
     let resolver = Resolver::new().with_http(Arc::new(http.clone()));
     World {

@@ -12,13 +12,11 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use gennaker_cloud::{CloudError, Store};
-use gennaker_domain::{
-    Ending, Execution, ExecutionId, Intent, Plan, PlanStage, Predecessor, Status, plan,
-};
+use gennaker_domain::{Ending, ExecutionId, Intent, Plan, PlanStage, Predecessor, Status};
 use gennaker_lambda::{
     Call, Invocation, Refusal, Runtime, Stage, StageError, Step, Tell, Undo, Wake,
 };
-use gennaker_testkit::{Fault, Faults, MemoryTable, Moment};
+use gennaker_testkit::{Fault, Faults, MemoryTable, Moment, drive, sample};
 use serde_json::{Map, Value, json};
 
 /// Makes one thing in the world, under an intent; done when the thing is there.
@@ -113,28 +111,15 @@ struct World {
 }
 
 fn stage(ref_id: &str, requisites: &[&str], context: Value) -> PlanStage {
+    let predecessor = |r: &&str| Predecessor {
+        ref_id: (*r).to_owned(),
+        whole: true,
+    };
     PlanStage {
-        ref_id: ref_id.to_owned(),
-        stage_type: "wait".to_owned(),
         name: format!("Stage {ref_id}"),
-        parent: None,
-        owner: None,
         requisites: requisites.iter().map(|r| (*r).to_owned()).collect(),
-        function: Some("wait".to_owned()),
-        woken: false,
-        joins: false,
-        starts_after: requisites
-            .iter()
-            .map(|r| Predecessor {
-                ref_id: (*r).to_owned(),
-                whole: true,
-            })
-            .collect(),
-        opens: Vec::new(),
-        defers_failure: false,
-        conditions: Vec::new(),
-        fills: Vec::new(),
-        context: context.as_object().cloned().unwrap(),
+        starts_after: requisites.iter().map(predecessor).collect(),
+        ..drive::stage(ref_id, "wait", "wait", context)
     }
 }
 
@@ -142,45 +127,14 @@ async fn world(stages: Vec<PlanStage>) -> World {
     let faults = Faults::none();
     let store = Store::new(Arc::new(MemoryTable::with_faults(faults.clone())));
     let plan = Plan {
-        schema: plan::SCHEMA,
-        application: "shop".to_owned(),
-        pipeline: "release".to_owned(),
-        pipeline_id: "p1".to_owned(),
-        limit_concurrent: false,
-        max_concurrent_executions: 0,
-        keep_waiting_pipelines: false,
-        spel_evaluator: "v4".to_owned(),
-        parameters: Vec::new(),
-        expected_artifacts: Vec::new(),
-        notifications: Vec::new(),
         stages,
+        ..sample::plan(json!([]))
     };
-    let plan_hash = store.put_plan(&plan).await.unwrap();
     let id = ExecutionId::derive(1, &["event"]);
-    let execution = Execution {
-        id: id.clone(),
-        application: plan.application.clone(),
-        pipeline: plan.pipeline.clone(),
-        pipeline_id: plan.pipeline_id.clone(),
-        revision: 1,
-        plan_hash,
-        state_machine: "machine".to_owned(),
-        status: Status::Running,
-        run: 1,
-        ending: None,
-        paused: false,
-        pauses: Vec::new(),
-        canceled: false,
-        build_time: 1,
-        start_time: Some(1),
-        end_time: None,
-    };
-    assert!(
-        store
-            .create_execution(&execution, &json!({ "parameters": { "tag": "v7" } }))
-            .await
-            .unwrap()
-    );
+    let trigger = json!({ "parameters": { "tag": "v7" } });
+    sample::started_by(&store, &plan, id.clone(), &trigger, 1)
+        .await
+        .unwrap();
     let stage = MakeThing::default();
     let (things, undone) = (Arc::clone(&stage.things), Arc::clone(&stage.undone));
     let woken = Arc::new(Woken::default());

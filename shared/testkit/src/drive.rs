@@ -8,11 +8,11 @@ use async_trait::async_trait;
 use gennaker_cloud::{CloudError, Key, Store, Table, Write};
 use gennaker_domain::error_name;
 use gennaker_domain::rollup::Records;
-use gennaker_domain::{Ending, Execution, ExecutionId, Intent, Plan, PlanStage, Run, Status};
+use gennaker_domain::{Ending, ExecutionId, Intent, Plan, PlanStage, Run, Status};
 use gennaker_lambda::{Call, Runtime, Stage, Wake};
 use serde_json::{Map, Value, json};
 
-use crate::{Behaviour, Fault, Faults, MemoryTable, Moment, World};
+use crate::{Behaviour, Fault, Faults, MemoryTable, Moment, World, sample};
 
 /// When an execution of a drive of its own begins.
 const NOW: i64 = 1_800_000_000_000;
@@ -89,18 +89,8 @@ impl Drive {
     /// None in practice: the table does not fail here.
     pub async fn new(behaviour: Behaviour, stages: Vec<PlanStage>) -> Result<Self, CloudError> {
         let plan = Plan {
-            schema: gennaker_domain::plan::SCHEMA,
-            application: "shop".to_owned(),
-            pipeline: "release".to_owned(),
-            pipeline_id: "p-1".to_owned(),
-            limit_concurrent: false,
-            max_concurrent_executions: 0,
-            keep_waiting_pipelines: false,
-            spel_evaluator: "v4".to_owned(),
-            parameters: Vec::new(),
-            expected_artifacts: Vec::new(),
-            notifications: Vec::new(),
             stages,
+            ..sample::plan(json!([]))
         };
         let faults = Faults::none();
         let world = World::new(NOW, behaviour, faults.clone());
@@ -138,33 +128,14 @@ impl Drive {
     ) -> Result<Self, CloudError> {
         let now = world.now();
         let store = Store::new(Arc::new(table.without_faults()));
-        let plan_hash = store.put_plan(plan).await?;
         // One execution starts at a time, in the world's time.
         let id = ExecutionId::derive(now, &["drive", &plan.pipeline]);
-        let execution = Execution {
-            id: id.clone(),
-            application: plan.application.clone(),
-            pipeline: plan.pipeline.clone(),
-            pipeline_id: plan.pipeline_id.clone(),
-            revision: 1,
-            plan_hash,
-            state_machine: "machine".to_owned(),
-            status: Status::Running,
-            run: 1,
-            ending: None,
-            paused: false,
-            pauses: Vec::new(),
-            canceled: false,
-            build_time: now,
-            start_time: Some(now),
-            end_time: None,
-        };
-        store.create_execution(&execution, &trigger).await?;
+        let execution = sample::started_by(&store, plan, id, &trigger, now).await?;
         Ok(Self {
             world,
             table,
             faults,
-            run: id.run(1),
+            run: execution.id.run(1),
             calls: AtomicUsize::new(0),
         })
     }
@@ -295,6 +266,21 @@ impl Drive {
         End::GaveUp(last)
     }
 
+    /// Says that the execution ends so: nothing new may begin.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub async fn end(&self, status: Status) -> Result<(), CloudError> {
+        let ending = Ending {
+            status,
+            reason: "said so".to_owned(),
+            by: "a test".to_owned(),
+            at: self.world.now(),
+        };
+        self.store().set_ending(&self.run, &ending).await?;
+        Ok(())
+    }
+
     /// Ends the execution and undoes every open intent of a stage, newest first, as finalize does.
     ///
     /// # Errors
@@ -304,13 +290,7 @@ impl Drive {
         runtime: &Runtime<S>,
         ref_id: &str,
     ) -> Result<End, CloudError> {
-        let ending = Ending {
-            status: Status::Canceled,
-            reason: "canceled".to_owned(),
-            by: "a test".to_owned(),
-            at: self.world.now(),
-        };
-        self.store().set_ending(&self.run, &ending).await?;
+        self.end(Status::Canceled).await?;
         // The leases of open intents run out first.
         self.world.advance(FUNCTION_MILLIS);
         loop {

@@ -187,8 +187,24 @@ pub async fn heard_by(store: &Store, triggers: usize) -> Result<(), CloudError> 
 /// # Errors
 /// Those of the table.
 pub async fn running(store: &Store, plan: &Plan, now: i64) -> Result<Execution, CloudError> {
+    let id = ExecutionId::derive(now, &["sample"]);
+    let trigger = json!({ "type": "manual", "parameters": {} });
+    started_by(store, plan, id, &trigger, now).await
+}
+
+/// As [`running`], with this id and started by this trigger.
+///
+/// # Errors
+/// Those of the table.
+pub async fn started_by(
+    store: &Store,
+    plan: &Plan,
+    id: ExecutionId,
+    trigger: &Value,
+    now: i64,
+) -> Result<Execution, CloudError> {
     let execution = Execution {
-        id: ExecutionId::derive(now, &["sample"]),
+        id,
         application: plan.application.clone(),
         pipeline: plan.pipeline.clone(),
         pipeline_id: plan.pipeline_id.clone(),
@@ -205,8 +221,6 @@ pub async fn running(store: &Store, plan: &Plan, now: i64) -> Result<Execution, 
         start_time: Some(now),
         end_time: None,
     };
-    store
-        .create_execution(&execution, &json!({ "type": "manual", "parameters": {} }))
-        .await?;
+    store.create_execution(&execution, trigger).await?;
     Ok(execution)
 }

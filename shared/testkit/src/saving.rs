@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use base64::Engine;
 use gennaker_cloud::store::pipelines::Pipeline;
-use gennaker_cloud::{CloudError, StepFunctions, Store};
-use gennaker_domain::{PlanStage, StageRecord};
+use gennaker_cloud::{CloudError, Scheduler, StepFunctions, Store};
+use gennaker_domain::StageRecord;
 use gennaker_lambda::{Function, Stage};
 use serde_json::{Value, json};
 
-use crate::{Behaviour, Drive, End, MemoryFunctions, MemoryStepFunctions, Strike};
+use crate::drive::stage;
+use crate::{Behaviour, Drive, End, MemoryFunctions, MemoryScheduler, MemoryStepFunctions, Strike};
 
 /// The stage's `refId`.
 const STAGE: &str = "1";
@@ -42,20 +44,44 @@ pub fn pipeline(name: &str, seconds: u32) -> Value {
     ] })
 }
 
+/// JSON in Base64, as a stage takes what it saves.
+#[must_use]
+pub fn encoded(value: &Value) -> String {
+    base64::engine::general_purpose::STANDARD.encode(value.to_string())
+}
+
+/// What `save-pipeline` is made of.
+pub struct Ports {
+    /// The table.
+    pub store: Store,
+    /// The machines.
+    pub step_functions: Arc<dyn StepFunctions>,
+    /// The schedules.
+    pub scheduler: Arc<dyn Scheduler>,
+}
+
 impl Saving {
-    /// With this stage, and the function that `save_pipeline` makes of a table and of machines.
+    /// With a stage of this type, function and context, and the `save-pipeline` that is made of the ports.
     ///
     /// # Errors
     /// None in practice: the table does not fail here.
     pub async fn new<F: Function + 'static>(
-        stage: PlanStage,
-        save_pipeline: impl Fn(Store, Arc<dyn StepFunctions>) -> F,
+        [stage_type, function]: [&str; 2],
+        context: Value,
+        save_pipeline: fn(Ports) -> F,
     ) -> Result<Self, CloudError> {
+        let stage = stage(STAGE, stage_type, function, context);
         let drive = Drive::new(Behaviour::default(), vec![stage]).await?;
         let functions = MemoryFunctions::with_faults(drive.faults.clone());
         functions.set_now(drive.world.now());
         let step_functions = MemoryStepFunctions::with_faults(drive.faults.clone());
-        let of = |store| Arc::new(save_pipeline(store, Arc::new(step_functions.clone())));
+        let of = |store| {
+            Arc::new(save_pipeline(Ports {
+                store,
+                step_functions: Arc::new(step_functions.clone()),
+                scheduler: Arc::new(MemoryScheduler::new()),
+            }))
+        };
         functions.serve(
             "gennaker-save-pipeline:live",
             of(Store::new(Arc::new(drive.table.clone()))),

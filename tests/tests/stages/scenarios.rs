@@ -7,7 +7,7 @@ use gennaker_cloud::Account;
 use gennaker_cloud::ec2::Image;
 use gennaker_domain::deployment::Capacity;
 use gennaker_domain::deployment::alarm_guard::AlarmState;
-use gennaker_domain::{Ending, Plan, PlanStage, Status};
+use gennaker_domain::{Plan, PlanStage, Status};
 use gennaker_server_groups::{TrafficSources, traffic};
 use gennaker_testkit::{Behaviour, Drive, End, Faults, World};
 use serde_json::{Value, json};
@@ -591,14 +591,7 @@ impl Ground {
 
     /// Ends the execution: nothing new begins, and leases run out.
     pub async fn end(&self) {
-        let ending = Ending {
-            status: Status::Canceled,
-            reason: "canceled".to_owned(),
-            by: "a test".to_owned(),
-            at: self.drive.world.now(),
-        };
-        let store = self.drive.store();
-        store.set_ending(self.drive.run(), &ending).await.unwrap();
+        self.drive.end(Status::Canceled).await.unwrap();
         self.drive.world.advance(10_000);
     }
 
