@@ -227,10 +227,7 @@ async fn deployed(strike: Option<Strike>) -> Vec<String> {
         ..Conditions::default()
     };
     let mut fleet = Fleet::new("us-east-1", extent, &conditions).await;
-    let first = fleet.faults.made();
-    if let Some((call, moment, fault)) = strike {
-        fleet.faults.plan(first + call, moment, fault);
-    }
+    let first = fleet.faults.arm(strike);
     fleet.run(extent).await;
     assert_eq!(fleet.wrong(), Vec::<String>::new(), "{strike:?}");
     let expected = usize::from(strike.is_some());

@@ -57,9 +57,7 @@ fn minimum(drive: &Drive) -> u32 {
 async fn dies_at_every_call_and_still_gives_the_minimum_back() {
     let scenario = |strike: Option<Strike>| async move {
         let drive = after_a_deploy(deployed(json!({"min": 1, "desired": 4, "max": 9}))).await;
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(call, moment, fault);
-        }
+        drive.faults.arm(strike);
         let end = drive.to_end(&drive.runtime(stage(&drive)), "1>1").await;
         assert_eq!(end, End::Done, "{strike:?}");
         assert_eq!(minimum(&drive), 1, "{strike:?}");

@@ -28,9 +28,7 @@ fn stage(drive: &Drive) -> Bake {
 async fn dies_at_every_call_and_bakes_one_image_for_each_region() {
     let scenario = |strike: Option<Strike>| async move {
         let drive = bake(json!({}), Behaviour::default()).await;
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(call, moment, fault);
-        }
+        drive.faults.arm(strike);
         let end = drive.to_end(&drive.runtime(stage(&drive)), "1").await;
         assert_eq!(end, End::Done, "{strike:?}");
         assert_eq!(
@@ -60,9 +58,7 @@ async fn undone_after_any_crash_no_build_goes_on() {
     let scenario = |strike: Option<Strike>| async move {
         let drive = bake(json!({}), Behaviour::default()).await;
         let runtime = drive.runtime(stage(&drive));
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(call, moment, fault);
-        }
+        drive.faults.arm(strike);
         let event = json!({ "run": drive.run(), "stage": "1" });
         let _ = drive.call(&runtime, &event).await;
         let calls = drive.faults.calls().len();

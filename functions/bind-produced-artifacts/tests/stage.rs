@@ -34,10 +34,7 @@ async fn driven(expected: Value) -> Drive {
 async fn what_the_stage_before_made_is_bound() {
     let tried = fault_everywhere(async |strike| {
         let drive = driven(expecting("values.*")).await;
-        let before = drive.faults.calls().len();
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(before + call, moment, fault);
-        }
+        let before = drive.faults.arm(strike);
         let end = drive
             .to_end(&drive.runtime(BindProducedArtifacts), "2")
             .await;

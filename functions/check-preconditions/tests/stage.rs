@@ -114,10 +114,7 @@ async fn a_precondition_that_is_none_is_told() {
 async fn whatever_fails_the_verdict_is_the_same() {
     let tried = fault_everywhere(async |strike| {
         let drive = driven(json!({ "preconditions": [cluster_size(json!({}))] }), 2).await;
-        let before = drive.faults.calls().len();
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(before + call, moment, fault);
-        }
+        let before = drive.faults.arm(strike);
         assert_eq!(run(&drive).await, End::Done, "{strike:?}");
         drive.faults.calls().len() - before
     })

@@ -38,10 +38,7 @@ async fn whatever_dies_it_sleeps_until_the_other_execution_has_ended() {
         let drive = world(json!({"executionType": "PIPELINE", "executionId": id()})).await;
         let other = other(&drive).await;
         let runtime = drive.runtime(DependsOnExecution);
-        let first = drive.faults.calls().len();
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(first + call, moment, fault);
-        }
+        let first = drive.faults.arm(strike);
         assert_eq!(drive.to_end(&runtime, "1").await, End::Done, "{strike:?}");
         assert_eq!(record(&drive).await.status, Status::Running, "{strike:?}");
         let watchers = drive.store().watchers(&other.id).await.unwrap();

@@ -11,7 +11,7 @@ use gennaker_server_groups::destruction::{self, Progress};
 use gennaker_server_groups::{AwsClouds, Clouds, config, guard, observe, targets, traffic};
 
 /// Spinnaker's time-out of the wait until the group is gone: 30 minutes.
-const TIME_LIMIT_MILLIS: i64 = 30 * 60 * 1_000;
+const TIME_LIMIT_MINUTES: i64 = 30;
 
 /// Destroys one server group.
 pub struct DestroyServerGroup {
@@ -77,16 +77,7 @@ impl Stage for DestroyServerGroup {
                 }
             }
         }
-        if waiting.is_empty() {
-            return Ok(Step::succeeded());
-        }
-        let reason = waiting.join("; ");
-        if invocation.spent() > TIME_LIMIT_MILLIS
-            && !invocation.context.contains_key("stageTimeoutMs")
-        {
-            return Ok(Step::failed(format!("not done after 30 minutes: {reason}")));
-        }
-        Ok(Step::waiting(invocation, reason))
+        Ok(config::wait_for(invocation, TIME_LIMIT_MINUTES, &waiting))
     }
 
     async fn undo(&self, invocation: &Invocation<'_>, intent: &Intent) -> Result<Undo, StageError> {

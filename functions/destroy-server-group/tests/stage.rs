@@ -48,10 +48,7 @@ async fn dies_at_every_call_and_destroys_the_oldest_group_alone() {
             .suspend_processes("shop-web-v001", &stuck)
             .await
             .unwrap();
-        let first = drive.faults.calls().len();
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(first + call, moment, fault);
-        }
+        let first = drive.faults.arm(strike);
         let end = drive.to_end(&drive.runtime(stage(&drive)), "1").await;
         assert_eq!(end, End::Done, "{strike:?}");
         let names: Vec<String> = drive.world.snapshot().into_iter().map(|g| g.name).collect();

@@ -74,9 +74,7 @@ async fn keeps_the_newest_and_waits_for_connections_to_drain() {
 async fn dies_at_every_call_and_still_disables_exactly_the_older_ones() {
     let scenario = |strike: Option<Strike>| async move {
         let (drive, arn) = three_groups(config(json!({}))).await;
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(call, moment, fault);
-        }
+        drive.faults.arm(strike);
         let end = drive.to_end(&drive.runtime(stage(&drive)), "1").await;
         assert_eq!(end, End::Done, "{strike:?}");
         assert_eq!(enabled(&drive), ["shop-web-v003"], "{strike:?}");
@@ -102,11 +100,9 @@ async fn undone_after_any_crash_every_group_is_exactly_as_it_was() {
                 .unwrap();
         }
         let before = drive.world.snapshot();
-        let first = drive.faults.calls().len();
+        let first = drive.faults.arm(strike);
         let runtime = drive.runtime(stage(&drive));
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(first + call, moment, fault);
-        }
+
         let event = json!({ "run": drive.run(), "stage": "1" });
         let _ = drive.call(&runtime, &event).await;
         let calls = drive.faults.calls().len() - first;

@@ -14,7 +14,7 @@ use gennaker_server_groups::{
 };
 
 /// Spinnaker's time-out of the wait for instances out of traffic: two hours.
-const TIME_LIMIT_MILLIS: i64 = 2 * 60 * 60 * 1_000;
+const TIME_LIMIT_MINUTES: i64 = 2 * 60;
 
 /// Takes one server group out of traffic.
 pub struct DisableServerGroup {
@@ -129,16 +129,7 @@ impl Stage for DisableServerGroup {
                 }
             }
         }
-        if waiting.is_empty() {
-            return Ok(Step::succeeded());
-        }
-        let reason = waiting.join("; ");
-        if invocation.spent() > TIME_LIMIT_MILLIS
-            && !invocation.context.contains_key("stageTimeoutMs")
-        {
-            return Ok(Step::failed(format!("not done after 2 hours: {reason}")));
-        }
-        Ok(Step::waiting(invocation, reason))
+        Ok(config::wait_for(invocation, TIME_LIMIT_MINUTES, &waiting))
     }
 
     async fn undo(&self, invocation: &Invocation<'_>, intent: &Intent) -> Result<Undo, StageError> {

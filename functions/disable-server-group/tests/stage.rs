@@ -49,9 +49,7 @@ fn stage(drive: &Drive) -> DisableServerGroup {
 async fn dies_at_every_call_and_still_disables_the_older_group_alone() {
     let scenario = |strike: Option<Strike>| async move {
         let (drive, arn) = two_groups(json!({})).await;
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(call, moment, fault);
-        }
+        drive.faults.arm(strike);
         let end = drive.to_end(&drive.runtime(stage(&drive)), "1").await;
         assert_eq!(end, End::Done, "{strike:?}");
         let disabled: Vec<bool> = drive
@@ -75,9 +73,7 @@ async fn undone_after_any_crash_the_group_is_exactly_as_it_was() {
         let (drive, _) = two_groups(json!({})).await;
         let before = drive.world.snapshot();
         let runtime = drive.runtime(stage(&drive));
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(call, moment, fault);
-        }
+        drive.faults.arm(strike);
         let event = json!({ "run": drive.run(), "stage": "1" });
         let _ = drive.call(&runtime, &event).await;
         let calls = drive.faults.calls().len();
@@ -115,9 +111,7 @@ async fn dies_at_every_call_and_half_of_the_group_is_out_of_traffic() {
         let (drive, web) = two_groups(json!({"desiredPercentage": 50})).await;
         let healthy = |drive: &Drive| [&web, CLASSIC].map(|of| drive.world.healthy_targets(of));
         let [before, _] = healthy(&drive);
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(call, moment, fault);
-        }
+        drive.faults.arm(strike);
         let end = drive.to_end(&drive.runtime(stage(&drive)), "1").await;
         assert_eq!(end, End::Done, "{strike:?}");
         assert_eq!(healthy(&drive), [before - 1; 2], "{strike:?}");

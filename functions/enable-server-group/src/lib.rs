@@ -10,7 +10,7 @@ use gennaker_lambda::{Invocation, Stage, StageError, Step, Undo};
 use gennaker_server_groups::{AwsClouds, Clouds, config, observe, targets, traffic};
 
 /// Spinnaker's time-out of the wait for instances in traffic: two hours.
-const TIME_LIMIT_MILLIS: i64 = 2 * 60 * 60 * 1_000;
+const TIME_LIMIT_MINUTES: i64 = 2 * 60;
 
 /// Puts one server group into traffic.
 pub struct EnableServerGroup {
@@ -68,16 +68,7 @@ impl Stage for EnableServerGroup {
                 }
             }
         }
-        if waiting.is_empty() {
-            return Ok(Step::succeeded());
-        }
-        let reason = waiting.join("; ");
-        if invocation.spent() > TIME_LIMIT_MILLIS
-            && !invocation.context.contains_key("stageTimeoutMs")
-        {
-            return Ok(Step::failed(format!("not done after 2 hours: {reason}")));
-        }
-        Ok(Step::waiting(invocation, reason))
+        Ok(config::wait_for(invocation, TIME_LIMIT_MINUTES, &waiting))
     }
 
     async fn undo(&self, invocation: &Invocation<'_>, intent: &Intent) -> Result<Undo, StageError> {

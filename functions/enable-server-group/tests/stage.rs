@@ -77,10 +77,7 @@ async fn dies_at_every_call_and_still_restores_exactly_what_was_there() {
         for source in [&arn, CLASSIC] {
             assert_eq!(drive.world.healthy_targets(source), 0, "{source}");
         }
-        let first = drive.faults.calls().len();
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(first + call, moment, fault);
-        }
+        let first = drive.faults.arm(strike);
         let end = drive.to_end(&drive.runtime(stage(&drive)), "1").await;
         assert_eq!(end, End::Done, "{strike:?}");
         let group = drive.world.group("shop-web-v001").unwrap();
@@ -105,11 +102,9 @@ async fn undone_after_any_crash_the_group_takes_no_traffic_again() {
         disabled_by_us(&drive.world, &arn).await;
         drive.world.advance(60_000);
         let mut before = drive.world.group("shop-web-v001").unwrap();
-        let first = drive.faults.calls().len();
+        let first = drive.faults.arm(strike);
         let runtime = drive.runtime(stage(&drive));
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(first + call, moment, fault);
-        }
+
         let event = json!({ "run": drive.run(), "stage": "1" });
         let _ = drive.call(&runtime, &event).await;
         let calls = drive.faults.calls().len() - first;

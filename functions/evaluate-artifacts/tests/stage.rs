@@ -23,9 +23,7 @@ async fn driven(name: &str) -> Drive {
 async fn an_evaluated_text_is_bound_to_what_expects_it() {
     let tried = fault_everywhere(async |strike| {
         let drive = driven("values.*").await;
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(call, moment, fault);
-        }
+        drive.faults.arm(strike);
         let end = drive.to_end(&drive.runtime(EvaluateArtifacts), "1").await;
         assert_eq!(end, End::Done, "{strike:?}");
         let outputs = drive.records().await.unwrap().remove("1").unwrap().outputs;

@@ -56,9 +56,7 @@ async fn dies_at_every_call_and_goes_on_when_the_monitor_says_so() {
     let scenario = |strike: Option<Strike>| async move {
         let drive = asked(record()).await;
         let http = monitor(&drive, 2, "continue");
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(call, moment, fault);
-        }
+        drive.faults.arm(strike);
         assert_eq!(run(&drive, &http).await, End::Done, "{strike:?}");
         let last = http.received().pop().unwrap();
         assert_eq!(

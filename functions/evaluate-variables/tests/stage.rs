@@ -49,9 +49,7 @@ async fn whatever_fails_the_values_are_evaluated_once() {
     let tried = fault_everywhere(async |strike| {
         let variables = json!([{ "key": "id", "value": "${T(java.util.UUID).randomUUID().toString()}" }, { "key": "same", "value": "${id}" }]);
         let drive = driven(json!({ "variables": variables })).await;
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(call, moment, fault);
-        }
+        drive.faults.arm(strike);
         let end = drive.to_end(&drive.runtime(EvaluateVariables), "1").await;
         assert_eq!(end, End::Done, "{strike:?}");
         let outputs = drive.records().await.unwrap().remove("1").unwrap().outputs;

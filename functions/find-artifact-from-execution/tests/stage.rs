@@ -140,9 +140,7 @@ async fn whatever_fails_the_same_artifact_is_found() {
     let tried = fault_everywhere(async |strike| {
         let drive = driven(json!({})).await;
         earlier(&drive, 10, Status::Succeeded, "good").await;
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(call, moment, fault);
-        }
+        drive.faults.arm(strike);
         assert_eq!(run(&drive).await.as_deref(), Ok("good"), "{strike:?}");
         drive.faults.calls().len()
     })

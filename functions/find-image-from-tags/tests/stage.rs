@@ -178,9 +178,7 @@ async fn an_image_that_another_known_account_owns_counts() {
 async fn dies_at_every_call_and_finds_the_same_image() {
     let scenario = |strike: Option<Strike>| async move {
         let drive = releases(json!({})).await;
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(call, moment, fault);
-        }
+        drive.faults.arm(strike);
         assert_eq!(found(&drive).await, one(EAST, "ami-2"), "{strike:?}");
         drive.faults.calls().len()
     };

@@ -94,9 +94,7 @@ async fn in_a_region_without_the_cluster_it_is_the_teams_image_of_that_name_and_
 async fn dies_at_every_call_and_finds_the_image_all_the_same() {
     let scenario = |strike: Option<Strike>| async move {
         let drive = cluster(json!({})).await;
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(call, moment, fault);
-        }
+        drive.faults.arm(strike);
         let end = drive.to_end(&drive.runtime(stage(&drive)), "1").await;
         assert_eq!(end, End::Done, "{strike:?}");
         assert_eq!(image(&drive).await, "ami-2");

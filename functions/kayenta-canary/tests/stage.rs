@@ -410,10 +410,7 @@ async fn dies_at_every_call_and_judges_every_interval_once() {
         let begun = drive.world.now();
         outside.points.put("shop-v001", begun, &STEADY);
         outside.points.put("shop-v002", begun, &STEADY);
-        let before = drive.faults.calls().len();
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(before + call, moment, fault);
-        }
+        let before = drive.faults.arm(strike);
         let end = drive
             .to_end(&drive.runtime(outside.stage(&drive)), "1")
             .await;

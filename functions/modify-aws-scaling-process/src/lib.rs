@@ -11,7 +11,7 @@ use gennaker_server_groups::{AwsClouds, Clouds, clouds, config, observe, targets
 use serde_json::{Map, Value, json};
 
 /// Spinnaker's time-out of the wait: 20 minutes.
-const TIME_LIMIT_MILLIS: i64 = 20 * 60 * 1_000;
+const TIME_LIMIT_MINUTES: i64 = 20;
 
 /// The processes that can be suspended, as AWS names them.
 pub const PROCESSES: [&str; 9] = [
@@ -145,12 +145,10 @@ impl Stage for ModifyAwsScalingProcess {
             if found.intent.as_ref().is_none_or(|intent| !intent.done) {
                 let own = intent_action(&place.region, name);
                 let undo = json!({
-                    "account": place.account.name,
-                    "region": place.region,
-                    "serverGroup": name,
                     "action": action.name(),
                     "changed": left,
                 });
+                let undo = place.undo(name, undo);
                 invocation.intend(&own, undo).await?;
                 match action {
                     Action::Suspend => place.auto_scaling.suspend_processes(name, &left).await?,
@@ -166,25 +164,12 @@ impl Stage for ModifyAwsScalingProcess {
                 ));
             }
         }
-        if waiting.is_empty() {
-            return Ok(Step::succeeded());
-        }
-        let reason = waiting.join("; ");
-        if invocation.spent() > TIME_LIMIT_MILLIS && !context.contains_key("stageTimeoutMs") {
-            return Ok(Step::failed(format!("not done after 20 minutes: {reason}")));
-        }
-        Ok(Step::waiting(invocation, reason))
+        Ok(config::wait_for(invocation, TIME_LIMIT_MINUTES, &waiting))
     }
 
     async fn undo(&self, invocation: &Invocation<'_>, intent: &Intent) -> Result<Undo, StageError> {
         let name = undo_text(intent, "serverGroup");
-        let place = clouds::place(
-            &*self.clouds,
-            invocation,
-            undo_text(intent, "account"),
-            undo_text(intent, "region"),
-        )
-        .await?;
+        let place = clouds::place_of(&*self.clouds, invocation, intent).await?;
         let Some(group) = observe::group(&place, name).await? else {
             return Ok(Undo::Done {
                 result: format!("server group `{name}` is gone"),

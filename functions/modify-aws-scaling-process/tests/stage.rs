@@ -45,9 +45,7 @@ async fn dies_at_every_call_and_has_done_it_once() {
         let after = &after;
         let scenario = |strike: Option<Strike>| async move {
             let drive = one_group(action).await;
-            if let Some((call, moment, fault)) = strike {
-                drive.faults.plan(call, moment, fault);
-            }
+            drive.faults.arm(strike);
             let stage = ModifyAwsScalingProcess::new(Arc::new(drive.world.clone()));
             assert_eq!(
                 drive.to_end(&drive.runtime(stage), "1").await,
@@ -68,9 +66,7 @@ async fn undone_after_any_crash_only_what_it_changed_is_changed_back() {
             let drive = one_group(action).await;
             let stage = ModifyAwsScalingProcess::new(Arc::new(drive.world.clone()));
             let runtime = drive.runtime(stage);
-            if let Some((call, moment, fault)) = strike {
-                drive.faults.plan(call, moment, fault);
-            }
+            drive.faults.arm(strike);
             let event = json!({ "run": drive.run(), "stage": "1" });
             let _ = drive.call(&runtime, &event).await;
             let calls = drive.faults.calls().len();

@@ -12,7 +12,7 @@ use gennaker_server_groups::{AwsClouds, Clouds, clouds, config, observe, targets
 use serde_json::{Map, Value, json};
 
 /// Spinnaker's time-out of the wait: 20 minutes.
-const TIME_LIMIT_MILLIS: i64 = 20 * 60 * 1_000;
+const TIME_LIMIT_MINUTES: i64 = 20;
 
 /// The states that instances of a pool can have.
 pub const STATES: [&str; 3] = ["Hibernated", "Running", "Stopped"];
@@ -189,11 +189,9 @@ impl Stage for ModifyWarmPool {
             if found.intent.as_ref().is_none_or(|intent| !intent.done) {
                 let own = format!("modify-warm-pool {} {name}", place.region);
                 let undo = json!({
-                    "account": place.account.name,
-                    "region": place.region,
-                    "serverGroup": name,
                     "before": pool.as_ref().filter(|pool| !pool.deleting).map(to_json),
                 });
+                let undo = place.undo(name, undo);
                 match (&asked, &pool) {
                     (Action::Upsert(_), Some(pool)) if pool.deleting => {
                         waiting.push(format!("the warm pool of `{name}` is being deleted"));
@@ -230,26 +228,13 @@ impl Stage for ModifyWarmPool {
                 waiting.push(format!("the warm pool of `{name}` is not as asked yet"));
             }
         }
-        if waiting.is_empty() {
-            return Ok(Step::succeeded());
-        }
-        let reason = waiting.join("; ");
-        if invocation.spent() > TIME_LIMIT_MILLIS && !context.contains_key("stageTimeoutMs") {
-            return Ok(Step::failed(format!("not done after 20 minutes: {reason}")));
-        }
-        Ok(Step::waiting(invocation, reason))
+        Ok(config::wait_for(invocation, TIME_LIMIT_MINUTES, &waiting))
     }
 
     async fn undo(&self, invocation: &Invocation<'_>, intent: &Intent) -> Result<Undo, StageError> {
         let name = undo_text(intent, "serverGroup");
         let done = |result: String| Ok(Undo::Done { result });
-        let place = clouds::place(
-            &*self.clouds,
-            invocation,
-            undo_text(intent, "account"),
-            undo_text(intent, "region"),
-        )
-        .await?;
+        let place = clouds::place_of(&*self.clouds, invocation, intent).await?;
         if observe::group(&place, name).await?.is_none() {
             return done(format!("server group `{name}` is gone"));
         }

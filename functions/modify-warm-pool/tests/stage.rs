@@ -58,10 +58,7 @@ async fn dies_at_every_call_and_the_pool_is_as_asked() {
     ] {
         let scenario = |strike: Option<Strike>| async move {
             let drive = one_group(asked, there).await;
-            let first = drive.faults.calls().len();
-            if let Some((call, moment, fault)) = strike {
-                drive.faults.plan(first + call, moment, fault);
-            }
+            let first = drive.faults.arm(strike);
             let stage = ModifyWarmPool::new(Arc::new(drive.world.clone()));
             assert_eq!(
                 drive.to_end(&drive.runtime(stage), "1").await,
@@ -91,11 +88,9 @@ async fn undone_after_any_crash_the_pool_is_that_of_before() {
     for (asked, there) in [(&upsert, true), (&upsert, false), (&delete, true)] {
         let scenario = |strike: Option<Strike>| async move {
             let drive = one_group(asked, there).await;
-            let first = drive.faults.calls().len();
+            let first = drive.faults.arm(strike);
             let runtime = drive.runtime(ModifyWarmPool::new(Arc::new(drive.world.clone())));
-            if let Some((call, moment, fault)) = strike {
-                drive.faults.plan(first + call, moment, fault);
-            }
+
             let event = json!({ "run": drive.run(), "stage": "1" });
             let _ = drive.call(&runtime, &event).await;
             let calls = drive.faults.calls().len() - first;

@@ -48,10 +48,7 @@ async fn whatever_dies_it_sleeps_until_all_have_ended_and_is_known_to_those_who_
         let drive = world(json!({"executionIds": [id(1), id(2)]})).await;
         let (one, two) = (other(&drive, 1).await, other(&drive, 2).await);
         let runtime = drive.runtime(MonitorPipeline);
-        let first = drive.faults.calls().len();
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(first + call, moment, fault);
-        }
+        let first = drive.faults.arm(strike);
         assert_eq!(drive.to_end(&runtime, "1").await, End::Done, "{strike:?}");
         for other in [&one, &two] {
             let watchers = drive.store().watchers(&other.id).await.unwrap();

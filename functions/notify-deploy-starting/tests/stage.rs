@@ -27,9 +27,7 @@ async fn dies_at_every_call_and_the_monitor_is_told() {
         http.serve("monitor.example.com", |request| {
             response(request, 200, "{}")
         });
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(call, moment, fault);
-        }
+        drive.faults.arm(strike);
         let stage = NotifyDeployStarting::new(Arc::new(http.clone()));
         assert_eq!(
             drive.to_end(&drive.runtime(stage), "1").await,

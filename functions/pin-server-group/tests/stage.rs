@@ -49,9 +49,7 @@ async fn dies_at_every_call_and_gives_back_the_minimum_of_before_the_pin() {
     let scenario = |strike: Option<Strike>| async move {
         let drive = pin_and_unpin().await;
         let runtime = drive.runtime(stage(&drive));
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(call, moment, fault);
-        }
+        drive.faults.arm(strike);
         assert_eq!(drive.to_end(&runtime, "1").await, End::Done, "{strike:?}");
         assert_eq!(
             capacity(&drive),
@@ -74,9 +72,7 @@ async fn undone_after_any_crash_the_minimum_is_that_of_before_and_a_grown_group_
     let scenario = |strike: Option<Strike>| async move {
         let drive = pin_and_unpin().await;
         let runtime = drive.runtime(stage(&drive));
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(call, moment, fault);
-        }
+        drive.faults.arm(strike);
         let event = json!({ "run": drive.run(), "stage": "1" });
         let _ = drive.call(&runtime, &event).await;
         let calls = drive.faults.calls().len();

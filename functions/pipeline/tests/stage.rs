@@ -186,19 +186,11 @@ impl World {
     }
 }
 
-fn strike(world: &World, strike: Option<Strike>) -> usize {
-    let first = world.drive.faults.calls().len();
-    if let Some((call, moment, fault)) = strike {
-        world.drive.faults.plan(first + call, moment, fault);
-    }
-    first
-}
-
 #[tokio::test]
 async fn whatever_dies_one_child_is_started_and_its_end_is_heard() {
     let scenario = |fault: Option<Strike>| async move {
         let world = world(json!({}), &child_plan()).await;
-        let first = strike(&world, fault);
+        let first = world.drive.faults.arm(fault);
         assert_eq!(world.step().await, End::Done, "{fault:?}");
         let child = world.child().await;
         assert_eq!(child.status, Status::Running, "{fault:?}");
@@ -232,7 +224,7 @@ async fn whatever_dies_one_child_is_started_and_its_end_is_heard() {
 async fn whatever_dies_no_child_outlives_its_parent() {
     let scenario = |fault: Option<Strike>| async move {
         let world = world(json!({}), &child_plan()).await;
-        let first = strike(&world, fault);
+        let first = world.drive.faults.arm(fault);
         let event = json!({ "run": world.drive.run(), "stage": "1" });
         // One call, which may die anywhere; then the parent is canceled.
         let _ = world.drive.call(&world.runtime, &event).await;
@@ -551,7 +543,7 @@ async fn a_child_that_begins_anew_begins_its_ended_parent_anew_which_waits_for_i
                 .await
                 .unwrap()
         );
-        let first = strike(&world, fault);
+        let first = world.drive.faults.arm(fault);
         let restart =
             json!({"restart": {"execution": child.id, "stage": "1", "afterRun": 1}, "user": "ada"});
         let start = Start::new(

@@ -16,7 +16,7 @@ use gennaker_server_groups::{AwsClouds, Clouds, config, guard, observe, sizing, 
 use serde_json::{Map, json};
 
 /// Spinnaker's time-out of the wait for the new size: two hours.
-const TIME_LIMIT_MILLIS: i64 = 2 * 60 * 60 * 1_000;
+const TIME_LIMIT_MINUTES: i64 = 2 * 60;
 
 /// Sets the size of one server group.
 pub struct ResizeServerGroup {
@@ -157,13 +157,7 @@ impl Stage for ResizeServerGroup {
                 context,
             });
         }
-        let reason = waiting.join("; ");
-        if invocation.spent() > TIME_LIMIT_MILLIS
-            && !invocation.context.contains_key("stageTimeoutMs")
-        {
-            return Ok(Step::failed(format!("not done after 2 hours: {reason}")));
-        }
-        Ok(Step::waiting(invocation, reason))
+        Ok(config::wait_for(invocation, TIME_LIMIT_MINUTES, &waiting))
     }
 
     async fn undo(&self, invocation: &Invocation<'_>, intent: &Intent) -> Result<Undo, StageError> {

@@ -51,10 +51,7 @@ async fn dies_at_every_call_and_adds_two_instances_once() {
             .suspend_processes("shop-web-v001", &stuck)
             .await
             .unwrap();
-        let first = drive.faults.calls().len();
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(first + call, moment, fault);
-        }
+        let first = drive.faults.arm(strike);
         let end = drive.to_end(&drive.runtime(stage(&drive)), "1").await;
         assert_eq!(end, End::Done, "{strike:?}");
         let group = drive.world.group("shop-web-v001").unwrap();
@@ -75,9 +72,7 @@ async fn undone_after_any_crash_the_group_has_its_size_of_before() {
     let scenario = |strike: Option<Strike>| async move {
         let (drive, arn) = one_group(up_by_two()).await;
         let runtime = drive.runtime(stage(&drive));
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(call, moment, fault);
-        }
+        drive.faults.arm(strike);
         let event = json!({ "run": drive.run(), "stage": "1" });
         let _ = drive.call(&runtime, &event).await;
         let calls = drive.faults.calls().len();

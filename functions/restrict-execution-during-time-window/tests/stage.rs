@@ -113,9 +113,7 @@ async fn whatever_fails_it_waits_for_the_same_time() {
     fault_everywhere(async |strike| {
         let jitter = json!({ "enabled": true, "minDelay": 20, "maxDelay": 90 });
         let drive = driven(json!({ "jitter": jitter })).await;
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(call, moment, fault);
-        }
+        drive.faults.arm(strike);
         let stage = RestrictExecutionDuringTimeWindow::new("UTC");
         assert_eq!(
             drive.to_end(&drive.runtime(stage), "1").await,

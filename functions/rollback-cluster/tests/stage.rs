@@ -71,9 +71,7 @@ async fn dies_at_every_call_and_takes_both_regions_back() {
     let wait = &json!({"waitTimeBetweenRegions": 30});
     let scenario = |strike: Option<Strike>| async move {
         let drive = two_regions(wait).await;
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(call, moment, fault);
-        }
+        drive.faults.arm(strike);
         let end = drive.to_end(&drive.runtime(stage(&drive)), "1").await;
         assert_eq!(end, End::Done, "{strike:?}");
         let expected = [format!("us-east-1 {OLD}"), format!("eu-west-1 {OLD}")];

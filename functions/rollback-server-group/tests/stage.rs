@@ -61,9 +61,7 @@ async fn dies_at_every_call_and_goes_back_to_the_old_group_at_the_size_of_the_ne
     let restore = &json!({"restoreServerGroupName": OLD});
     let scenario = |strike: Option<Strike>| async move {
         let (drive, web) = two_groups("EXPLICIT", restore).await;
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(call, moment, fault);
-        }
+        drive.faults.arm(strike);
         let end = drive.to_end(&drive.runtime(stage(&drive)), "1").await;
         assert_eq!(end, End::Done, "{strike:?}");
         assert!(
@@ -131,9 +129,7 @@ async fn dies_at_every_call_and_goes_forward_with_the_image_of_before() {
     let scenario = |strike: Option<Strike>| async move {
         let (drive, web) = two_groups("PREVIOUS_IMAGE", &json!({})).await;
         drive.world.tag(NEW, "gennaker:previous-image", "ami-1");
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(call, moment, fault);
-        }
+        drive.faults.arm(strike);
         let end = drive.to_end(&drive.runtime(stage(&drive)), "1").await;
         assert_eq!(end, End::Done, "{strike:?}");
         assert_eq!(drive.world.groups_made(), ["shop-web-v003"], "{strike:?}");

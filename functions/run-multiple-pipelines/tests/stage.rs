@@ -132,10 +132,7 @@ impl World {
 async fn whatever_dies_each_child_is_started_once_and_after_those_it_depends_on() {
     let scenario = |strike: Option<Strike>| async move {
         let world = world(diamond(), json!({})).await;
-        let first = world.drive.faults.calls().len();
-        if let Some((call, moment, fault)) = strike {
-            world.drive.faults.plan(first + call, moment, fault);
-        }
+        let first = world.drive.faults.arm(strike);
         assert_eq!(world.step().await, End::Done, "{strike:?}");
         assert_eq!(world.children().await.len(), 2, "{strike:?}");
         world.end("one", Status::Succeeded).await;

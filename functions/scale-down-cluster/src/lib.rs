@@ -13,7 +13,7 @@ use gennaker_server_groups::{AwsClouds, Clouds, clouds, guard, observe, sizing};
 use serde_json::{Map, Value, json};
 
 /// Spinnaker's time-out of cluster operations: 30 minutes.
-const TIME_LIMIT_MILLIS: i64 = 30 * 60 * 1_000;
+const TIME_LIMIT_MINUTES: i64 = 30;
 
 /// Resizes all server groups of a cluster but some to nothing.
 pub struct ScaleDownCluster {
@@ -119,13 +119,7 @@ impl Stage for ScaleDownCluster {
                 )]),
             });
         }
-        let reason = waiting.join("; ");
-        if invocation.spent() > TIME_LIMIT_MILLIS
-            && !invocation.context.contains_key("stageTimeoutMs")
-        {
-            return Ok(Step::failed(format!("not done after 30 minutes: {reason}")));
-        }
-        Ok(Step::waiting(invocation, reason))
+        Ok(config::wait_for(invocation, TIME_LIMIT_MINUTES, &waiting))
     }
 
     async fn undo(&self, invocation: &Invocation<'_>, intent: &Intent) -> Result<Undo, StageError> {

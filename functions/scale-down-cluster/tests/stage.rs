@@ -55,10 +55,7 @@ fn sizes(drive: &Drive) -> Vec<usize> {
 async fn dies_at_every_call_and_empties_exactly_the_groups_without_traffic() {
     let scenario = |strike: Option<Strike>| async move {
         let (drive, arn) = three_groups().await;
-        let first = drive.faults.calls().len();
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(first + call, moment, fault);
-        }
+        let first = drive.faults.arm(strike);
         let end = drive.to_end(&drive.runtime(stage(&drive)), "1").await;
         assert_eq!(end, End::Done, "{strike:?}");
         assert_eq!(sizes(&drive), [0, 0, 2], "{strike:?}");

@@ -14,7 +14,7 @@ use gennaker_server_groups::{AwsClouds, Clouds, Place, clouds, guard, observe, t
 use serde_json::{Map, Value, json};
 
 /// Spinnaker's time-out of cluster operations: 30 minutes.
-const TIME_LIMIT_MILLIS: i64 = 30 * 60 * 1_000;
+const TIME_LIMIT_MINUTES: i64 = 30;
 
 /// Destroys all server groups of a cluster but some.
 pub struct ShrinkCluster {
@@ -73,15 +73,7 @@ impl Stage for ShrinkCluster {
                 )]),
             });
         }
-        if invocation.spent() > TIME_LIMIT_MILLIS
-            && !invocation.context.contains_key("stageTimeoutMs")
-        {
-            return Ok(Step::failed(format!(
-                "not done after 30 minutes: {}",
-                going.join("; ")
-            )));
-        }
-        Ok(Step::waiting(invocation, going.join("; ")))
+        Ok(config::wait_for(invocation, TIME_LIMIT_MINUTES, &going))
     }
 
     async fn undo(&self, invocation: &Invocation<'_>, intent: &Intent) -> Result<Undo, StageError> {

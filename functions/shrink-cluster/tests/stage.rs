@@ -59,9 +59,7 @@ async fn dies_at_every_call_and_still_destroys_exactly_the_older_ones() {
     let scenario = |strike: Option<Strike>| async move {
         let context = config(json!({"shrinkToSize": 1, "allowDeleteActive": true}));
         let (drive, arn) = three_groups(context).await;
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(call, moment, fault);
-        }
+        drive.faults.arm(strike);
         let end = drive.to_end(&drive.runtime(stage(&drive)), "1").await;
         assert_eq!(end, End::Done, "{strike:?}");
         assert_eq!(names(&drive), ["shop-web-v003"], "{strike:?}");

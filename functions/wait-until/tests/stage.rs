@@ -65,9 +65,7 @@ async fn its_time_out_ends_it_without_oversleeping() {
 async fn whatever_fails_it_ends_after_its_time() {
     fault_everywhere(async |strike| {
         let drive = driven(json!(START + 20_000)).await;
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(call, moment, fault);
-        }
+        drive.faults.arm(strike);
         let end = drive.to_end(&drive.runtime(WaitUntil), "1").await;
         assert_eq!(end, End::Done, "{strike:?}");
         assert!(drive.world.now() >= START + 20_000);

@@ -32,9 +32,7 @@ async fn whatever_fails_it_ends_after_its_time() {
     let tried = fault_everywhere(async |strike| {
         let drive = driven(json!({ "waitTime": 20 })).await;
         let begun = drive.world.now();
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(call, moment, fault);
-        }
+        drive.faults.arm(strike);
         let end = drive.to_end(&drive.runtime(Wait), "1").await;
         assert_eq!(end, End::Done, "{strike:?}");
         assert!(drive.world.now() >= begun + 20_000);

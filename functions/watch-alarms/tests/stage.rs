@@ -32,10 +32,7 @@ fn reason(end: End) -> String {
 async fn dies_at_every_call_and_watches_its_minutes_to_the_end() {
     fault_everywhere(|strike: Option<Strike>| async move {
         let drive = watched(json!({"alarms": ["5xx"], "minutesAfter": 3})).await;
-        let (first, began) = (drive.faults.calls().len(), drive.world.now());
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(first + call, moment, fault);
-        }
+        let (first, began) = (drive.faults.arm(strike), drive.world.now());
         assert_eq!(to_end(&drive).await, End::Done, "{strike:?}");
         let took = drive.world.now() - began;
         assert!((180_000..260_000).contains(&took), "{took} ms, {strike:?}");

@@ -522,9 +522,7 @@ async fn whatever_fails_the_job_is_begun_at_most_once_and_its_end_is_waited_for(
         let case = case(with(monitored(), cancel)).await;
         case.secrets.put("ssm:/gennaker/hook", "hunter2");
         let jobs = Jobs::serve(&case.http, json!("done"));
-        if let Some((call, moment, fault)) = strike {
-            case.drive.faults.plan(call, moment, fault);
-        }
+        case.drive.faults.arm(strike);
         let end = case.run().await;
         match &end {
             End::Done => assert_eq!(jobs.made(), 1, "{strike:?}"),
@@ -551,9 +549,7 @@ async fn whatever_fails_a_get_is_made_again() {
     fault_everywhere(async |strike| {
         let case = case(json!({ "method": "GET", "statusUrlResolution": "getMethod" })).await;
         answers(&case.http, &[(200, "{}")]);
-        if let Some((call, moment, fault)) = strike {
-            case.drive.faults.plan(call, moment, fault);
-        }
+        case.drive.faults.arm(strike);
         assert_eq!(case.run().await, End::Done, "{strike:?}");
         case.drive.faults.calls().len()
     })
@@ -570,10 +566,7 @@ async fn whatever_fails_while_it_is_undone_the_job_is_called_off() {
         let runtime = case.drive.runtime(case.stage());
         let event = json!({ "run": case.drive.run(), "stage": "1" });
         case.drive.call(&runtime, &event).await.unwrap();
-        let before = case.drive.faults.calls().len();
-        if let Some((call, moment, fault)) = strike {
-            case.drive.faults.plan(before + call, moment, fault);
-        }
+        let before = case.drive.faults.arm(strike);
         assert_eq!(
             case.drive.undo(&runtime, "1").await.unwrap(),
             End::Done,

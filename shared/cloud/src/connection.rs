@@ -136,7 +136,7 @@ impl Connection {
     /// The session policy under which a role of that account is assumed for work in that region; none where no
     /// function is known to be at work.
     #[must_use]
-    pub fn session_policy(&self, account_id: &str, region: &str) -> Option<String> {
+    pub(crate) fn session_policy(&self, account_id: &str, region: &str) -> Option<String> {
         session::policy(self.function.as_deref()?, account_id, region)
     }
 

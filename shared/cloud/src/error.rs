@@ -64,12 +64,6 @@ impl CloudError {
         matches!(self, Self::Refused { code, .. } if code == wanted)
     }
 
-    /// Whether a conditional write found another state.
-    #[must_use]
-    pub fn is_condition(&self) -> bool {
-        matches!(self, Self::ConditionFailed { .. })
-    }
-
     /// Whether the same call may work in a moment: throttled, in conflict, or without an answer.
     #[must_use]
     pub fn is_passing(&self) -> bool {

@@ -34,12 +34,12 @@ impl Key {
 
     /// The account's entry in the list of all accounts: no account has the empty name, so its partition is the list.
     #[must_use]
-    pub fn account_entry(name: &str) -> Self {
+    pub(crate) fn account_entry(name: &str) -> Self {
         Self::new(Self::ACCOUNTS, name)
     }
 
     /// Partition of the list of all accounts.
-    pub const ACCOUNTS: &'static str = "ACCOUNT#";
+    pub(crate) const ACCOUNTS: &'static str = "ACCOUNT#";
 
     /// The deployment monitor's record.
     #[must_use]
@@ -49,12 +49,12 @@ impl Key {
 
     /// The monitor's entry in the list of all deployment monitors, as that of an account.
     #[must_use]
-    pub fn monitor_entry(id: &str) -> Self {
+    pub(crate) fn monitor_entry(id: &str) -> Self {
         Self::new(Self::MONITORS, id)
     }
 
     /// Partition of the list of all deployment monitors.
-    pub const MONITORS: &'static str = "MONITOR#";
+    pub(crate) const MONITORS: &'static str = "MONITOR#";
 
     /// The user's record.
     #[must_use]
@@ -64,12 +64,12 @@ impl Key {
 
     /// The user's entry in the list of all users, which is the partition of the empty name.
     #[must_use]
-    pub fn user_entry(name: &str) -> Self {
+    pub(crate) fn user_entry(name: &str) -> Self {
         Self::new(Self::USERS, name)
     }
 
     /// Partition of the list of all users.
-    pub const USERS: &'static str = "USER#";
+    pub(crate) const USERS: &'static str = "USER#";
 
     /// Which user has that name elsewhere.
     #[must_use]

@@ -159,15 +159,6 @@ pub fn execution_arn(machine: &str, name: &str) -> Option<String> {
     Some(format!("{front}:execution:{machine}:{name}"))
 }
 
-/// Account and region of an ARN; none if it has no such parts.
-#[must_use]
-pub fn account_and_region(arn: &str) -> Option<(&str, &str)> {
-    let mut parts = arn.split(':').skip(3);
-    let region = parts.next().filter(|part| !part.is_empty())?;
-    let account = parts.next().filter(|part| !part.is_empty())?;
-    Some((account, region))
-}
-
 /// The longest cause that Step Functions takes, in characters; the error's name may have 256.
 const MAX_CAUSE: usize = 32_768;
 
@@ -393,14 +384,5 @@ mod tests {
             Some(expected)
         );
         assert_eq!(execution_arn("nonsense", "run-1"), None);
-    }
-
-    #[test]
-    fn account_and_region_are_read_from_an_arn() {
-        assert_eq!(
-            account_and_region("arn:aws:states:eu-west-1:123456789012:stateMachine:x"),
-            Some(("123456789012", "eu-west-1"))
-        );
-        assert_eq!(account_and_region("arn:aws:s3:::bucket"), None);
     }
 }

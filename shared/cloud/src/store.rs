@@ -579,7 +579,11 @@ impl Store {
     ///
     /// # Errors
     /// Those of the table.
-    pub async fn reset_stage(&self, id: &ExecutionId, ref_id: &str) -> Result<(), CloudError> {
+    pub(crate) async fn reset_stage(
+        &self,
+        id: &ExecutionId,
+        ref_id: &str,
+    ) -> Result<(), CloudError> {
         self.table
             .write(Write::delete(Key::stage(id, ref_id)))
             .await

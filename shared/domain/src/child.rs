@@ -20,7 +20,7 @@ pub const CANCELED_BY: &str = "parent pipeline";
 pub const MONITOR_LIMIT_MILLIS: i64 = 12 * 3_600_000;
 
 /// Most bytes of a child's outputs that its parent takes over: a record of the table has at most 400 KB.
-pub const MAX_OUTPUTS: usize = 150_000;
+const MAX_OUTPUTS: usize = 150_000;
 
 /// What a `pipeline` stage asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -163,7 +163,7 @@ pub fn downstream(parent: &Run, pipeline_id: &str, ended: i64) -> ExecutionId {
 
 /// What triggers of type `pipeline` call the end of an execution.
 #[must_use]
-pub fn end_name(status: Status) -> &'static str {
+fn end_name(status: Status) -> &'static str {
     match status {
         Status::Canceled => "canceled",
         Status::Suspended => "suspended",

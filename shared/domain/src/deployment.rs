@@ -49,7 +49,7 @@ pub mod traffic_guard;
 pub mod world;
 
 pub use capacity::{Capacity, CapacityError};
-pub use case::{DECISIONS, evaluate_case};
+pub use case::evaluate_case;
 pub use context::ContextError;
 pub use health::Health;
 pub use server_group::{

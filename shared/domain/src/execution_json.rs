@@ -78,7 +78,7 @@ fn paused_json(execution: &Execution) -> Value {
 
 /// Id of a stage in Spinnaker's JSON.
 #[must_use]
-pub fn stage_id(execution: &Execution, ref_id: &str) -> String {
+pub(crate) fn stage_id(execution: &Execution, ref_id: &str) -> String {
     format!("{}-{ref_id}", execution.id)
 }
 

@@ -5,13 +5,13 @@ use crate::Status;
 /// A pipeline's machine was started.
 pub const PIPELINE_STARTING: &str = "pipeline.starting";
 /// An execution ended `SUCCEEDED`.
-pub const PIPELINE_COMPLETE: &str = "pipeline.complete";
+const PIPELINE_COMPLETE: &str = "pipeline.complete";
 /// An execution ended otherwise.
-pub const PIPELINE_FAILED: &str = "pipeline.failed";
+const PIPELINE_FAILED: &str = "pipeline.failed";
 /// A stage is about to be called for the first time in its run.
 pub const STAGE_STARTING: &str = "stage.starting";
 /// A stage ended `SUCCEEDED`.
-pub const STAGE_COMPLETE: &str = "stage.complete";
+const STAGE_COMPLETE: &str = "stage.complete";
 /// A stage ended otherwise; one that halts its branch only is a failure here, too.
 pub const STAGE_FAILED: &str = "stage.failed";
 /// A stage ended `SKIPPED`: no person is told.

@@ -60,7 +60,7 @@ impl FailurePolicy {
 
     /// Whether a stopped branch fails the pipeline once the others are complete.
     #[must_use]
-    pub fn fails_pipeline_at_the_end(&self) -> bool {
+    pub(crate) fn fails_pipeline_at_the_end(&self) -> bool {
         self.complete_other_branches_then_fail == Some(Value::Bool(true))
     }
 

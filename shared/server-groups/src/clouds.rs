@@ -13,10 +13,12 @@ use gennaker_cloud::{
     Account, Alarms, AutoScaling, ClassicLoadBalancing, Connection, InstanceProfiles,
     InstanceRefreshes, LoadBalancing, Look, Quotas,
 };
-use gennaker_domain::Run;
+use gennaker_domain::{Intent, Run};
 use gennaker_http::{AwsInstanceProfiles, AwsQuotas};
 use gennaker_lambda::{Invocation, StageError};
+use serde_json::{Value, json};
 
+use crate::config::undo_text;
 use crate::observations::{Observations, Sight};
 use crate::seen;
 
@@ -130,6 +132,35 @@ impl Clouds for AwsClouds {
     }
 }
 
+impl Place {
+    /// What an intent about a group here remembers: where the group is, and what more there is to know.
+    #[must_use]
+    pub fn undo(&self, group: &str, more: Value) -> Value {
+        let mut undo = json!({
+            "account": self.account.name,
+            "region": self.region,
+            "serverGroup": group,
+        });
+        if let (Some(undo), Value::Object(more)) = (undo.as_object_mut(), more) {
+            undo.extend(more);
+        }
+        undo
+    }
+}
+
+/// The place that an intent is about, as [`Place::undo`] says.
+///
+/// # Errors
+/// Those of [`place`].
+pub async fn place_of(
+    clouds: &dyn Clouds,
+    invocation: &Invocation<'_>,
+    intent: &Intent,
+) -> Result<Place, StageError> {
+    let [account, region] = ["account", "region"].map(|key| undo_text(intent, key));
+    place(clouds, invocation, account, region).await
+}
+
 /// The place of an account's name and a region.
 ///
 /// # Errors
@@ -168,7 +199,7 @@ pub async fn place(
 ///
 /// # Errors
 /// [`StageError::InvalidConfiguration`] for an account that has none.
-pub async fn account_named(invocation: &Invocation<'_>, name: &str) -> Result<Account, StageError> {
+pub(crate) async fn account_named(invocation: &Invocation<'_>, name: &str) -> Result<Account, StageError> {
     if name.is_empty() {
         return Err(StageError::invalid(
             "credentials",

@@ -107,7 +107,7 @@ impl Subject {
 
 /// The cluster in which a stage creates a server group: what it names, or the cluster of the group that it clones.
 #[must_use]
-pub fn created_cluster(context: &Map<String, Value>, application: &str) -> Option<String> {
+pub(crate) fn created_cluster(context: &Map<String, Value>, application: &str) -> Option<String> {
     let says = |key: &str| filled(context, key);
     if ["application", "stack", "freeFormDetails"]
         .iter()
@@ -171,7 +171,11 @@ pub fn deployed(invocation: &Invocation<'_>, account: &str, region: &str) -> Vec
 
 /// As [`deployed`], and created so short a time ago that Auto Scaling may not list them yet.
 #[must_use]
-pub fn just_deployed(invocation: &Invocation<'_>, account: &str, region: &str) -> Vec<String> {
+pub(crate) fn just_deployed(
+    invocation: &Invocation<'_>,
+    account: &str,
+    region: &str,
+) -> Vec<String> {
     let since = invocation.now.saturating_sub(LISTED_WITHIN_MILLIS);
     deployed_by(invocation, account, region, |record| {
         record.end_time.or(record.start_time) > Some(since)
@@ -254,6 +258,25 @@ pub fn chosen_before(intents: &[Intent], kind: &str, region: &str) -> Vec<String
         }
     }
     names
+}
+
+/// The stage waits for these; it is done where there are none, and fails after so many minutes if it sets no time-out of
+/// its own.
+#[must_use]
+pub fn wait_for(invocation: &Invocation<'_>, minutes: i64, waiting: &[String]) -> Step {
+    if waiting.is_empty() {
+        return Step::succeeded();
+    }
+    let reason = waiting.join("; ");
+    let limit = minutes.saturating_mul(60_000);
+    if invocation.spent() <= limit || invocation.context.contains_key("stageTimeoutMs") {
+        return Step::waiting(invocation, reason);
+    }
+    let (number, unit) = match (minutes / 60, minutes % 60) {
+        (hours, 0) => (hours, "hours"),
+        _ => (minutes, "minutes"),
+    };
+    Step::failed(format!("not done after {number} {unit}: {reason}"))
 }
 
 /// A text of an intent's undo.

@@ -7,7 +7,7 @@ use gennaker_domain::deployment::Capacity;
 use gennaker_lambda::{Invocation, StageError, Undo};
 use serde_json::{Value, json};
 
-use crate::clouds::{Clouds, Place, place};
+use crate::clouds::{Clouds, Place, place_of};
 use crate::config::undo_text;
 use crate::observe;
 
@@ -39,12 +39,10 @@ pub async fn intend(
 ) -> Result<(), StageError> {
     let undo = json!({
         "chosen": chosen,
-        "account": place.account.name,
-        "region": place.region,
-        "serverGroup": group.name,
         "capacity": group.capacity,
         "suspendedProcesses": group.suspended_processes,
     });
+    let undo = place.undo(&group.name, undo);
     invocation
         .intend(&destroy_action(&place.region, &group.name), undo)
         .await?;
@@ -112,13 +110,7 @@ pub async fn destroy_undo(
 ) -> Result<Undo, StageError> {
     let name = undo_text(intent, "serverGroup");
     let done = |result: String| Ok(Undo::Done { result });
-    let place = place(
-        clouds,
-        invocation,
-        undo_text(intent, "account"),
-        undo_text(intent, "region"),
-    )
-    .await?;
+    let place = place_of(clouds, invocation, intent).await?;
     let Some(group) = observe::group(&place, name).await? else {
         return done(format!(
             "server group `{name}` was destroyed and cannot be brought back"

@@ -18,9 +18,9 @@ use crate::observe;
 pub const POLL_MILLIS: i64 = 5_000;
 /// How long the state of an alarm is known, also to a call that acts: CloudWatch evaluates none more often than every
 /// ten seconds, so what it says is as old as that anyway.
-pub const ALARM_MILLIS: i64 = 10_000;
+const ALARM_MILLIS: i64 = 10_000;
 /// How long it is known which groups a region has, never their state: as long as Spinnaker's own cache is behind.
-pub const MEMBERSHIP_MILLIS: i64 = 30_000;
+const MEMBERSHIP_MILLIS: i64 = 30_000;
 /// Names that one call takes, of groups and of alarms.
 const NAMES_PER_CALL: usize = auto_scaling::NAMES_PER_CALL;
 const _: () = assert!(NAMES_PER_CALL <= alarms::NAMES_PER_CALL);

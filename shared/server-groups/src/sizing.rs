@@ -6,7 +6,7 @@ use gennaker_domain::deployment::{Capacity, facts};
 use gennaker_lambda::{Invocation, StageError, Undo};
 use serde_json::{Map, Value, json};
 
-use crate::clouds::{Clouds, Place, place};
+use crate::clouds::{Clouds, Place, place_of};
 use crate::config::undo_text;
 use crate::observe;
 
@@ -39,14 +39,12 @@ pub async fn resize(
         .filter(|process| NEEDED.contains(&process.as_str()))
         .collect();
     let undo = json!({
-        "account": place.account.name,
-        "region": place.region,
-        "serverGroup": group.name,
         "before": group.capacity,
         "target": target,
         "resumed": resumed,
         "chosen": chosen,
     });
+    let undo = place.undo(&group.name, undo);
     invocation.intend(&action, undo).await?;
     let resume: Vec<String> = resumed.into_iter().cloned().collect();
     place
@@ -62,7 +60,7 @@ pub async fn resize(
 
 /// The action of the intent to pin a group, or to unpin it.
 #[must_use]
-pub fn pin_action(region: &str, name: &str) -> String {
+fn pin_action(region: &str, name: &str) -> String {
     format!("pin-server-group {region} {name}")
 }
 
@@ -79,12 +77,10 @@ pub async fn pin(
 ) -> Result<(), StageError> {
     let action = pin_action(&place.region, &group.name);
     let undo = json!({
-        "account": place.account.name,
-        "region": place.region,
-        "serverGroup": group.name,
         "before": group.capacity,
         "target": target,
     });
+    let undo = place.undo(&group.name, undo);
     invocation.intend(&action, undo).await?;
     let now = group.capacity;
     if (now.desired(), now.max()) != (target.desired(), target.max()) {
@@ -110,13 +106,7 @@ pub async fn pin_undo(
 ) -> Result<Undo, StageError> {
     let name = undo_text(intent, "serverGroup");
     let done = |result: String| Ok(Undo::Done { result });
-    let place = place(
-        clouds,
-        invocation,
-        undo_text(intent, "account"),
-        undo_text(intent, "region"),
-    )
-    .await?;
+    let place = place_of(clouds, invocation, intent).await?;
     let Some(group) = observe::group(&place, name).await? else {
         return done(format!("server group `{name}` is gone"));
     };
@@ -262,13 +252,7 @@ pub async fn resize_undo(
 ) -> Result<Undo, StageError> {
     let name = undo_text(intent, "serverGroup");
     let done = |result: String| Ok(Undo::Done { result });
-    let place = place(
-        clouds,
-        invocation,
-        undo_text(intent, "account"),
-        undo_text(intent, "region"),
-    )
-    .await?;
+    let place = place_of(clouds, invocation, intent).await?;
     let Some(group) = observe::group(&place, name).await? else {
         return done(format!("server group `{name}` is gone"));
     };

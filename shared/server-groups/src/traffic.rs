@@ -11,7 +11,7 @@ use gennaker_lambda::{Invocation, StageError, Undo};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::clouds::{Clouds, Place, place};
+use crate::clouds::{Clouds, Place, place_of};
 use crate::config::undo_text;
 use crate::observe;
 use crate::traffic_sources::{TrafficSources, is_source_tag};
@@ -70,6 +70,14 @@ impl Before {
         }
     }
 
+    /// What an intent remembers, or, if it cannot be read, what the group says.
+    fn known_to(intent: &Intent, group: &Group) -> Self {
+        let before = intent.undo.get("before").cloned();
+        before
+            .and_then(|before| serde_json::from_value(before).ok())
+            .unwrap_or_else(|| Self::of(group))
+    }
+
     /// The tags that say it on the group.
     #[must_use]
     pub fn tags(&self) -> BTreeMap<String, String> {
@@ -83,6 +91,11 @@ impl Before {
         tags.insert(DISABLED_TAG.to_owned(), processes);
         tags
     }
+}
+
+/// Whether the group of an intent took traffic before.
+fn was_enabled(intent: &Intent) -> Option<bool> {
+    intent.undo.get("wasEnabled")?.as_bool()
 }
 
 fn suspends(group: &Group, processes: &[&str]) -> bool {
@@ -105,7 +118,7 @@ pub fn is_disabled(group: &Group) -> bool {
 
 /// Whether a disable has begun and not come to its end: part of the group is out of traffic.
 #[must_use]
-pub fn is_partly_disabled(group: &Group) -> bool {
+pub(crate) fn is_partly_disabled(group: &Group) -> bool {
     group.tags.contains_key(DISABLED_TAG) && !is_disabled(group)
 }
 
@@ -128,13 +141,11 @@ pub async fn disable(
     let action = disable_action(&place.region, &group.name);
     let before = Before::of(group);
     let undo = json!({
-        "account": place.account.name,
-        "region": place.region,
-        "serverGroup": group.name,
         "chosen": chosen,
         "wasEnabled": !is_disabled(group),
         "before": before,
     });
+    let undo = place.undo(&group.name, undo);
     invocation.intend(&action, undo).await?;
     take_out(place, group, &before).await?;
     invocation.done(&action).await?;
@@ -159,14 +170,12 @@ pub async fn disable_partly(
     let action = disable_action(&place.region, &group.name);
     let before = Before::of(group);
     let undo = json!({
-        "account": place.account.name,
-        "region": place.region,
-        "serverGroup": group.name,
         "chosen": [group.name],
         "wasEnabled": !is_disabled(group),
         "percentage": percentage,
         "before": before,
     });
+    let undo = place.undo(&group.name, undo);
     invocation.intend(&action, undo).await?;
     let decided = partial_disable(observed, percentage);
     if !is_disabled(group) {
@@ -292,7 +301,7 @@ async fn deregister(
 
 /// The action of the intent to enable a group.
 #[must_use]
-pub fn enable_action(region: &str, name: &str) -> String {
+fn enable_action(region: &str, name: &str) -> String {
     format!("enable-server-group {region} {name}")
 }
 
@@ -307,12 +316,10 @@ pub async fn enable(
 ) -> Result<(), StageError> {
     let action = enable_action(&place.region, &group.name);
     let undo = json!({
-        "account": place.account.name,
-        "region": place.region,
-        "serverGroup": group.name,
         "wasEnabled": !is_disabled(group),
         "before": Before::of(group),
     });
+    let undo = place.undo(&group.name, undo);
     invocation.intend(&action, undo).await?;
     put_in(place, group).await?;
     invocation.done(&action).await?;
@@ -330,29 +337,14 @@ pub async fn enable_undo(
 ) -> Result<Undo, StageError> {
     let name = undo_text(intent, "serverGroup");
     let done = |result: String| Ok(Undo::Done { result });
-    let place = place(
-        clouds,
-        invocation,
-        undo_text(intent, "account"),
-        undo_text(intent, "region"),
-    )
-    .await?;
-    let was_enabled = intent
-        .undo
-        .get("wasEnabled")
-        .and_then(serde_json::Value::as_bool);
-    if was_enabled == Some(true) {
+    let place = place_of(clouds, invocation, intent).await?;
+    if was_enabled(intent) == Some(true) {
         return done(format!("server group `{name}` took traffic before"));
     }
     let Some(group) = observe::group(&place, name).await? else {
         return done(format!("server group `{name}` is gone"));
     };
-    let before: Before = intent
-        .undo
-        .get("before")
-        .cloned()
-        .and_then(|before| serde_json::from_value(before).ok())
-        .unwrap_or_else(|| Before::of(&group));
+    let before = Before::known_to(intent, &group);
     take_out(&place, &group, &before).await?;
     done(format!("server group `{name}` takes no traffic again"))
 }
@@ -462,23 +454,13 @@ pub async fn disable_undo(
 ) -> Result<Undo, StageError> {
     let name = undo_text(intent, "serverGroup");
     let done = |result: String| Ok(Undo::Done { result });
-    let place = place(
-        clouds,
-        invocation,
-        undo_text(intent, "account"),
-        undo_text(intent, "region"),
-    )
-    .await?;
+    let place = place_of(clouds, invocation, intent).await?;
     let Some(group) = observe::group(&place, name).await? else {
         return done(format!(
             "server group `{name}` is gone; it cannot be enabled again"
         ));
     };
-    let was_enabled = intent
-        .undo
-        .get("wasEnabled")
-        .and_then(serde_json::Value::as_bool);
-    if was_enabled == Some(false) {
+    if was_enabled(intent) == Some(false) {
         return done(format!("server group `{name}` was disabled before"));
     }
     if creation_is_undone(invocation, intent).await? {
@@ -486,12 +468,7 @@ pub async fn disable_undo(
             "server group `{name}` was made by this execution and goes; it takes no traffic before"
         ));
     }
-    let before: Before = intent
-        .undo
-        .get("before")
-        .cloned()
-        .and_then(|before| serde_json::from_value(before).ok())
-        .unwrap_or_else(|| Before::of(&group));
+    let before = Before::known_to(intent, &group);
     restore(&place, &group, &before).await?;
     // What is undone next may be the group that serves now: not before this one does.
     let ending = invocation.execution.ending.as_ref().map(|ending| ending.at);

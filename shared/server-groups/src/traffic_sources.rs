@@ -7,9 +7,9 @@ use gennaker_cloud::load_balancing::target_group_name;
 use serde::{Deserialize, Serialize};
 
 /// Begin of the tags that say which target groups a disabled group had; the value is the ARN.
-pub const TARGET_GROUP_TAG: &str = "gennaker:target-group:";
+const TARGET_GROUP_TAG: &str = "gennaker:target-group:";
 /// Begin of the tags that say which classic load balancers a disabled group had; the value is the name.
-pub const LOAD_BALANCER_TAG: &str = "gennaker:load-balancer:";
+const LOAD_BALANCER_TAG: &str = "gennaker:load-balancer:";
 
 /// What sends, or sent, traffic to a group.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,7 +100,7 @@ impl TrafficSources {
 
 /// Whether a tag is one of [`TrafficSources::tags`].
 #[must_use]
-pub fn is_source_tag(key: &str) -> bool {
+pub(crate) fn is_source_tag(key: &str) -> bool {
     key.starts_with(TARGET_GROUP_TAG) || key.starts_with(LOAD_BALANCER_TAG)
 }
 

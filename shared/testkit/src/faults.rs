@@ -4,6 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gennaker_cloud::CloudError;
 
+use crate::Strike;
+
 /// When a fault strikes, as the caller cannot know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
@@ -85,6 +87,16 @@ impl Faults {
             moment,
             fault,
         });
+    }
+
+    /// Plans a strike at a call from now on, if there is one to plan; how many calls there were before.
+    #[allow(clippy::must_use_candidate)]
+    pub fn arm(&self, strike: Option<Strike>) -> usize {
+        let first = self.made();
+        if let Some((call, moment, fault)) = strike {
+            self.plan(first.saturating_add(call), moment, fault);
+        }
+        first
     }
 
     /// Does something in the middle of call number `call`, before it takes effect: another process that is at work at the

@@ -102,13 +102,7 @@ impl Saving {
 
     /// Strikes from now on; [`Self::calls_since`] counts from what this answers.
     pub fn arm(&self, strike: Option<Strike>) -> usize {
-        let first = self.drive.faults.calls().len();
-        if let Some((call, moment, fault)) = strike {
-            self.drive
-                .faults
-                .plan(first.saturating_add(call), moment, fault);
-        }
-        first
+        self.drive.faults.arm(strike)
     }
 
     /// Calls since the scenario was armed.

@@ -112,7 +112,7 @@ impl Store {
     ///
     /// # Errors
     /// Those of the table.
-    pub async fn change_slots(
+    pub(crate) async fn change_slots(
         &self,
         pipeline_id: &str,
         slots: &Slots,
@@ -163,7 +163,11 @@ impl Store {
     ///
     /// # Errors
     /// Those of the table.
-    pub async fn leave_queue(&self, pipeline_id: &str, queued: &Queued) -> Result<(), CloudError> {
+    pub(crate) async fn leave_queue(
+        &self,
+        pipeline_id: &str,
+        queued: &Queued,
+    ) -> Result<(), CloudError> {
         self.table
             .write(Write::delete(queue_key(pipeline_id, queued)))
             .await
@@ -208,7 +212,7 @@ impl Store {
     ///
     /// # Errors
     /// Those of the table.
-    pub async fn supersede_canceled(
+    pub(crate) async fn supersede_canceled(
         &self,
         execution: &Execution,
         queued: &Queued,

@@ -192,7 +192,11 @@ fn verdicts(plan: &Plan, records: &Records, ref_id: &str) -> Vec<ShownVerdict> {
 /// The user as whom later stages act: the one whose answer decided the nearest manual judgment above that says so
 /// (`propagateAuthenticationContext`).
 #[must_use]
-pub fn propagated_user<'a>(plan: &Plan, records: &'a Records, ref_id: &str) -> Option<&'a str> {
+pub(crate) fn propagated_user<'a>(
+    plan: &Plan,
+    records: &'a Records,
+    ref_id: &str,
+) -> Option<&'a str> {
     plan.ancestors(ref_id)
         .into_iter()
         .filter(|stage| stage.stage_type == "manualJudgment")

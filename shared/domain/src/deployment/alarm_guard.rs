@@ -10,10 +10,10 @@ use super::context::{self, ContextError};
 pub const FIELD: &str = "alarmGuard";
 
 /// The most alarms of a guard: one call describes a hundred.
-pub const MAX_ALARMS: usize = 100;
+const MAX_ALARMS: usize = 100;
 
 /// The longest watch after a deployment, in minutes: a day.
-pub const MAX_MINUTES: i64 = 24 * 60;
+const MAX_MINUTES: i64 = 24 * 60;
 
 /// What a deployment's `alarmGuard` asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]

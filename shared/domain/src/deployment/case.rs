@@ -19,7 +19,7 @@ use super::context;
 use super::server_group::{ServerGroup, ServerGroupError};
 
 /// The decisions that can be asked for.
-pub const DECISIONS: [&str; 9] = [
+const DECISIONS: [&str; 9] = [
     "strategies",
     "cluster-operations",
     "targets",

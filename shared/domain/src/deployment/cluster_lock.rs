@@ -16,7 +16,7 @@ use crate::{Execution, ExecutionId, Plan};
 pub const FIELD: &str = "clusterLock";
 
 /// How long a stage waits for a lock unless it says otherwise, in minutes.
-pub const DEFAULT_MINUTES: i64 = 120;
+const DEFAULT_MINUTES: i64 = 120;
 
 /// A cluster in an account and region: what is locked.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -88,7 +88,7 @@ impl ClusterOperation {
 
     /// Whether traffic guards are asked: not for a partial disable, which leaves part of every group.
     #[must_use]
-    pub fn asks_traffic_guards(&self) -> bool {
+    pub(crate) fn asks_traffic_guards(&self) -> bool {
         !matches!(self, Self::Disable { desired_percentage: Some(percentage), .. } if *percentage != 0 && *percentage < 100)
     }
 

@@ -8,7 +8,7 @@ use super::app_version::{self, AppVersion};
 use super::context::{self, ContextError};
 
 /// Letters that a package's name has at least: what is shorter is in the name of nearly every image.
-pub const SHORTEST_NAME: usize = 3;
+const SHORTEST_NAME: usize = 3;
 /// Images that a refusal names.
 const NAMED: usize = 5;
 

@@ -10,7 +10,7 @@ use super::server_group::{HealthState, Instance, ProviderHealth, ServerGroup};
 
 /// How often a desired size of 0 has to be seen before it is believed, when the deployment wanted more:
 /// a group is created empty and resized at once, and reads lag behind.
-pub const ZERO_DESIRED_READS: i64 = 12;
+const ZERO_DESIRED_READS: i64 = 12;
 
 /// The answer of one poll, with the numbers it rests on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,8 +66,6 @@ pub enum Waiting {
     Healthy,
     /// Instances still take traffic.
     Down,
-    /// Instances, or the group, are still there.
-    Gone,
     /// The group is not flagged as disabled yet.
     Disabled,
     /// The number of instances is not the desired one.
@@ -95,11 +93,6 @@ impl fmt::Display for Health {
                     "desired size 0 seen {seen} of {ZERO_DESIRED_READS} times"
                 );
             }
-            Self::Wait {
-                reason: Waiting::Gone,
-                healthy,
-                ..
-            } => return write!(f, "{healthy} instances left"),
             Self::Wait {
                 healthy,
                 needed,
@@ -145,7 +138,7 @@ fn asked<'a>(
 /// If the platform is named as provider, its view counts as "up" unless it is `Down`: it says `Unknown` of an
 /// instance that runs.
 #[must_use]
-pub fn is_up(instance: &Instance, providers: Providers<'_>) -> bool {
+pub(crate) fn is_up(instance: &Instance, providers: Providers<'_>) -> bool {
     let not_up = |state| {
         matches!(
             state,
@@ -169,7 +162,7 @@ pub fn is_up(instance: &Instance, providers: Providers<'_>) -> bool {
 ///
 /// As far as its health says which one speaks: what Clouddriver answers sums up all load balancers in one statement.
 #[must_use]
-pub fn is_up_wherever_attached(
+fn is_up_wherever_attached(
     instance: &Instance,
     group: &ServerGroup,
     providers: Providers<'_>,
@@ -194,7 +187,7 @@ pub fn is_up_wherever_attached(
 /// Whether an instance is down: nobody says anything of it, or the platform alone does and says `Unknown`, or
 /// some provider says `Down`, `OutOfService` or `Starting` and none `Up` or `Draining`.
 #[must_use]
-pub fn is_down(instance: &Instance, providers: Providers<'_>) -> bool {
+pub(crate) fn is_down(instance: &Instance, providers: Providers<'_>) -> bool {
     let states: Vec<&ProviderHealth> = asked(instance, providers).collect();
     if let [health] = states.as_slice()
         && health.platform
@@ -293,7 +286,7 @@ impl HealthCheck {
     ///
     /// # Errors
     /// Fails for a percentage outside of 0 to 100.
-    pub fn target_size(&self, group: &ServerGroup) -> Result<i64, HealthError> {
+    pub(crate) fn target_size(&self, group: &ServerGroup) -> Result<i64, HealthError> {
         if group.spot && self.strategy_is_empty {
             return Ok(0);
         }
@@ -322,7 +315,7 @@ impl HealthCheck {
 
     /// The group's size, or the one it was created with while it still reads as empty.
     #[must_use]
-    pub fn current_capacity(&self, group: &ServerGroup) -> ReportedCapacity {
+    pub(crate) fn current_capacity(&self, group: &ServerGroup) -> ReportedCapacity {
         let Size { min, desired, max } = self.current_size(group);
         PartialCapacity {
             min: Some(min),
@@ -533,26 +526,10 @@ pub fn wait_for_capacity_match(
     }
 }
 
-/// Waits until a group is gone; `None` is a group that the cloud does not know any more.
-#[must_use]
-pub fn wait_for_destroyed(group: Option<&ServerGroup>) -> Health {
-    match group {
-        None => Health::Ready {
-            healthy: 0,
-            needed: 0,
-        },
-        Some(group) => Health::Wait {
-            healthy: group.instances.len(),
-            needed: 0,
-            reason: Waiting::Gone,
-        },
-    }
-}
-
 /// Waits until a group is flagged as disabled. A partial disable never flags it, so `None`: there is nothing to
 /// wait for.
 #[must_use]
-pub fn wait_for_disabled(check: &HealthCheck, group: &ServerGroup) -> Option<Health> {
+pub(crate) fn wait_for_disabled(check: &HealthCheck, group: &ServerGroup) -> Option<Health> {
     // An impossible percentage is not waited for either: the operation itself has refused it.
     if check
         .desired_percentage

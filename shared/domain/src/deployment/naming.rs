@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::server_group::{ServerGroup, newest};
 
 /// How many names a cluster has: `v000` to `v999`.
-pub const SEQUENCES: u32 = 1000;
+const SEQUENCES: u32 = 1000;
 
 /// The characters of an application and of a stack, as error messages tell them.
 const NAME_CHARS: &str = "a-zA-Z0-9._";
@@ -121,7 +121,7 @@ pub fn is_name(text: &str) -> bool {
 
 /// Whether a detail has only the characters that it may have, and at least one.
 #[must_use]
-pub fn is_name_with_hyphen(text: &str) -> bool {
+pub(crate) fn is_name_with_hyphen(text: &str) -> bool {
     !text.is_empty() && text.chars().all(is_detail_char)
 }
 
@@ -145,7 +145,7 @@ fn is_label(text: &str) -> bool {
 /// Whether a text would be read as a sequence or as a label inside of a name: it ends in `v` and three to six
 /// digits, or one of its hyphen-separated parts begins with a label.
 #[must_use]
-pub fn uses_reserved_format(text: &str) -> bool {
+pub(crate) fn uses_reserved_format(text: &str) -> bool {
     let digits = text.bytes().rev().take_while(u8::is_ascii_digit).count();
     // `v` and up to six digits before the end; a longer run of digits has no `v` where it would have to be.
     let ends_in_sequence =
@@ -270,7 +270,10 @@ pub fn validate(app: &str, stack: Option<&str>, detail: Option<&str>) -> Result<
 ///
 /// # Errors
 /// Names the part.
-pub fn validate_no_sequence(stack: Option<&str>, detail: Option<&str>) -> Result<(), NamingError> {
+pub(crate) fn validate_no_sequence(
+    stack: Option<&str>,
+    detail: Option<&str>,
+) -> Result<(), NamingError> {
     for (part, value) in [(Part::Stack, stack), (Part::Detail, detail)] {
         if let Some(value) = value
             && value.split('-').any(is_sequence)
@@ -307,7 +310,10 @@ pub fn next_server_group_name(
 ///
 /// # Errors
 /// Fails when all are taken.
-pub fn next_sequence(cluster_name: &str, existing: &[ServerGroup]) -> Result<u32, NamingError> {
+pub(crate) fn next_sequence(
+    cluster_name: &str,
+    existing: &[ServerGroup],
+) -> Result<u32, NamingError> {
     let taken: Vec<u32> = existing
         .iter()
         .filter_map(|group| parse(&group.name).sequence)

@@ -226,7 +226,7 @@ pub fn rollback_of_region(
 /// The share of a restored group that has to be healthy: all of fewer than 10 instances, 90 % of fewer than 20
 /// (one may be unknown), 95 % of more.
 #[must_use]
-pub const fn healthy_percentage(capacity: Capacity) -> i64 {
+const fn healthy_percentage(capacity: Capacity) -> i64 {
     match capacity.desired() {
         0..10 => 100,
         10..20 => 90,
@@ -329,7 +329,7 @@ fn object(value: Value) -> Map<String, Value> {
 
 /// The capacity a group is restored to: the larger desired size and maximum of both, and a minimum that holds it.
 #[must_use]
-pub fn restored_capacity(rolled_back: Capacity, restored: Capacity) -> Capacity {
+fn restored_capacity(rolled_back: Capacity, restored: Capacity) -> Capacity {
     let desired = rolled_back.desired().max(restored.desired());
     // INVARIANT: desired is not over max, because neither group's is.
     Capacity::new(desired, desired, rolled_back.max().max(restored.max())).unwrap_or(restored)

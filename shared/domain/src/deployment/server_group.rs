@@ -177,7 +177,7 @@ impl ServerGroup {
     ///
     /// # Errors
     /// Fails when a name is missing or the capacity is impossible.
-    pub fn from_spinnaker(value: &Value) -> Result<Self, ServerGroupError> {
+    pub(crate) fn from_spinnaker(value: &Value) -> Result<Self, ServerGroupError> {
         let empty = Map::new();
         let object = value.as_object().ok_or(ServerGroupError::NotAnObject)?;
         let name = context::text(object, "name").ok_or(ServerGroupError::Missing("name"))?;

@@ -157,12 +157,6 @@ impl SubStage {
         self
     }
 
-    /// Whether the stage is skipped where there is no source server group.
-    #[must_use]
-    pub fn needs_source(&self) -> bool {
-        self.only_if.contains(&Condition::Source)
-    }
-
     /// The stage as it runs, or the condition for which it is skipped. Resolving again changes nothing.
     ///
     /// # Errors
@@ -1093,7 +1087,8 @@ mod tests {
                 "restoreMinCapacityFromSnapshot"
             ]
         );
-        assert!(plan.after[0].needs_source() && !plan.after[4].needs_source());
+        let needs_source = |stage: usize| plan.after[stage].only_if.contains(&Condition::Source);
+        assert!(needs_source(0) && !needs_source(4));
     }
 
     #[test]

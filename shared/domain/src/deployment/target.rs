@@ -42,7 +42,7 @@ impl fmt::Display for Target {
 
 /// Whether a target is looked up when the stage runs, and not when it is planned.
 #[must_use]
-pub fn is_dynamic(name: &str) -> bool {
+pub(crate) fn is_dynamic(name: &str) -> bool {
     name.ends_with("dynamic")
 }
 

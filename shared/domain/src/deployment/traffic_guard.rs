@@ -56,7 +56,7 @@ impl TrafficGuards {
     /// Sets the share of the healthy instances that must be left *over*: 0 (the default, "at least one") up to,
     /// but not, 0.5. A value outside of this range counts as 0.
     #[must_use]
-    pub fn with_min_ratio(mut self, ratio: f64) -> Self {
+    pub(crate) fn with_min_ratio(mut self, ratio: f64) -> Self {
         self.min_ratio = if (0.0..0.5).contains(&ratio) {
             ratio
         } else {
@@ -299,7 +299,7 @@ pub fn check(
 ///
 /// # Errors
 /// Refuses as [`check`] does, and, only where a guard covers the cluster, when the cluster or the group is not there.
-pub fn check_one(
+pub(crate) fn check_one(
     guards: &TrafficGuards,
     cluster: GuardedCluster<'_>,
     name: &str,
@@ -331,7 +331,7 @@ pub fn check_one(
 ///
 /// # Errors
 /// Refuses as [`check_one`] does.
-pub fn check_instances(
+pub(crate) fn check_instances(
     guards: &TrafficGuards,
     cluster: GuardedCluster<'_>,
     name: &str,

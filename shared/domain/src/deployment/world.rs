@@ -98,7 +98,7 @@ impl KnownClusters {
 
     /// Whether a cluster has a server group.
     #[must_use]
-    pub fn has_server_group(&self, place: &Place) -> bool {
+    fn has_server_group(&self, place: &Place) -> bool {
         self.0
             .as_ref()
             .is_none_or(|clusters| clusters.get(place).is_some_and(|groups| *groups > 0))
