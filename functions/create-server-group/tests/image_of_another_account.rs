@@ -29,6 +29,7 @@ fn image(owner: &str, id: &str, day: u32) -> Image {
         ]
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .into(),
+        ..Image::default()
     }
 }
 
@@ -156,6 +157,52 @@ async fn what_is_visible_already_costs_no_call_more_than_ever() {
     });
     assert_eq!(own, public.await);
     assert_eq!(own, third_partys.await);
+}
+
+#[tokio::test]
+async fn a_strangers_public_image_is_never_launched_by_its_name() {
+    const STRANGER: &str = "999999999999";
+    let named = || {
+        deploy(
+            json!({"imageId": null, "amiName": "shop-2.0"}),
+            Behaviour::default(),
+        )
+    };
+    let with_bait = |drive: &Drive| {
+        drive
+            .world
+            .add_private_image(image(STRANGER, "ami-bait", 28));
+        drive.world.make_public("ami-bait");
+    };
+    // Older ones: the account's own, another account's that it sees, one that is shared first, a vendor's.
+    for (owner, permitted) in [
+        (PROD, false),
+        (BAKE, true),
+        (BAKE, false),
+        ("888888888888", true),
+    ] {
+        let drive = named().await;
+        with_bait(&drive);
+        drive.world.add_private_image(image(owner, "ami-2", 1));
+        if permitted {
+            drive.world.permit("ami-2", PROD);
+        }
+        assert_eq!(to_end(&drive).await, End::Done, "{owner}");
+        assert_eq!(launched(&drive).as_deref(), Some("ami-2"), "{owner}");
+    }
+    let drive = named().await;
+    with_bait(&drive);
+    let reason = refusal(&drive).await;
+    let expected = format!(
+        "; ami-bait of that name is public and of account {STRANGER}, which is not known here: who wants it names it by its id (`imageId`)"
+    );
+    assert!(reason.ends_with(&expected), "{reason}");
+    assert!(drive.world.groups_made().is_empty());
+    // By its id it is meant.
+    let drive = deploy(json!({"imageId": "ami-bait"}), Behaviour::default()).await;
+    with_bait(&drive);
+    assert_eq!(to_end(&drive).await, End::Done);
+    assert_eq!(launched(&drive).as_deref(), Some("ami-bait"));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use gennaker_cloud::auto_scaling::{Group, TemplateVersion};
-use gennaker_cloud::{Connection, Ec2, Ec2Clouds};
+use gennaker_cloud::{Account, Connection, Ec2, Ec2Clouds};
 use gennaker_cloud_ec2::AwsEc2Clouds;
 use gennaker_domain::deployment::ServerGroup;
 use gennaker_domain::deployment::app_version::build_info;
@@ -14,7 +14,7 @@ use gennaker_domain::deployment::find_image::{
 };
 use gennaker_lambda::{Invocation, Stage, StageError, Step};
 use gennaker_server_groups::config::later_regions;
-use gennaker_server_groups::{AwsClouds, Clouds, clouds, observe};
+use gennaker_server_groups::{AwsClouds, Clouds, Place, clouds, image_owners, observe};
 use serde_json::{Map, Value, json};
 
 /// Spinnaker's time-out: ten minutes.
@@ -104,10 +104,11 @@ impl Stage for FindImage {
             let mut observed = observe::without_health(&place, &groups);
             add_images(&*ec2, &groups, &mut observed).await?;
             all.extend(observed);
-            ports.push((region.clone(), ec2));
+            ports.push((place, ec2));
         }
         let registered = if ask.resolve_missing_locations {
-            registered_images(&ask, &all, &ports).await?
+            let known = Account::all(invocation.store()).await?;
+            registered_images(&ask, &all, &ports, &known).await?
         } else {
             Vec::new()
         };
@@ -150,11 +151,12 @@ impl Stage for FindImage {
     }
 }
 
-/// The cluster's images by name, in every region asked for.
+/// The cluster's images by name, in every region asked for: none of strangers.
 async fn registered_images(
     ask: &Ask,
     groups: &[ServerGroup],
-    ports: &[(String, Arc<dyn Ec2>)],
+    ports: &[(Place, Arc<dyn Ec2>)],
+    known: &[Account],
 ) -> Result<Vec<RegisteredImage>, StageError> {
     let mut names: Vec<&String> = groups
         .iter()
@@ -165,9 +167,10 @@ async fn registered_images(
     let mut registered = Vec::new();
     for name in names {
         let mut ids = Vec::new();
-        for (region, ec2) in ports {
-            for image in ec2.images_named(name).await? {
-                ids.push((region.clone(), image.id));
+        for (place, ec2) in ports {
+            let seen = ec2.images_named(name).await?;
+            if let Some(image) = image_owners::meant(&seen, &place.account, known) {
+                ids.push((place.region.clone(), image.id.clone()));
             }
         }
         registered.push(RegisteredImage {

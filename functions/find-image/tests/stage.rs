@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use gennaker_cloud::Account;
+use gennaker_cloud::ec2::Image;
 use gennaker_domain::deployment::Capacity;
 use gennaker_find_image::FindImage;
 use gennaker_testkit::{Behaviour, Drive, End, Strike, drive, fault_everywhere};
@@ -41,6 +43,50 @@ async fn finds_the_image_of_the_newest_or_of_the_oldest_group() {
         let end = drive.to_end(&drive.runtime(stage(&drive)), "1").await;
         assert_eq!(end, End::Done);
         assert_eq!(image(&drive).await, found);
+    }
+}
+
+#[tokio::test]
+async fn in_a_region_without_the_cluster_it_is_the_teams_image_of_that_name_and_no_strangers() {
+    let more = json!({"regions": ["us-east-1", "eu-west-1"], "resolveMissingLocations": true});
+    for (owner, found) in [(None, true), (Some("777777777777"), false)] {
+        let drive = cluster(more.clone()).await;
+        let prod = Account {
+            name: "prod".to_owned(),
+            account_id: "123456789012".to_owned(),
+            ..Account::default()
+        };
+        prod.save(&drive.store()).await.unwrap();
+        let image = |id: &str, owner: Option<&str>, day: u32| Image {
+            id: id.to_owned(),
+            name: "shop-3.0".to_owned(),
+            owner: owner.unwrap_or_default().to_owned(),
+            state: "available".to_owned(),
+            created: format!("2026-02-{day:02}T00:00:00.000Z"),
+            ..Image::default()
+        };
+        let world = &drive.world;
+        world.register_image("us-east-1", image("ami-us", None, 1));
+        world.add_group("shop-web-v003", "ami-us", Capacity::fixed(1), &[]);
+        world.register_image("eu-west-1", image("ami-eu", owner, 1));
+        world.register_image("eu-west-1", image("ami-bait", Some("999999999999"), 2));
+        world.make_public("ami-bait");
+        if owner.is_some() {
+            world.make_public("ami-eu");
+        }
+        let end = drive.to_end(&drive.runtime(stage(&drive)), "1").await;
+        if !found {
+            assert!(
+                matches!(&end, End::Failed(why) if why.contains("shop-3.0")),
+                "{end:?}"
+            );
+            continue;
+        }
+        assert_eq!(end, End::Done);
+        let record = drive.records().await.unwrap().remove("1").unwrap();
+        let details = record.outputs["deploymentDetails"].as_array().unwrap();
+        let ids: Vec<&Value> = details.iter().map(|detail| &detail["imageId"]).collect();
+        assert_eq!(ids, ["ami-us", "ami-eu"]);
     }
 }
 

@@ -92,6 +92,8 @@ fn image_of(image: &sdk::Image) -> Image {
         id: image.image_id().unwrap_or_default().to_owned(),
         name: image.name().unwrap_or_default().to_owned(),
         owner: image.owner_id().unwrap_or_default().to_owned(),
+        owner_alias: image.image_owner_alias().map(str::to_owned),
+        public: image.public().unwrap_or_default(),
         state: image
             .state()
             .map_or_else(String::new, |state| state.as_str().to_owned()),

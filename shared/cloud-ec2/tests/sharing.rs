@@ -10,7 +10,7 @@ use gennaker_testkit::{LocalServer, Reply};
 
 const IMAGES: &str = "<imagesSet>\
     <item><imageId>ami-1</imageId><name>shop-1.0</name><imageOwnerId>300000000000</imageOwnerId><imageState>available</imageState>\
-    <creationDate>2026-01-01T00:00:00.000Z</creationDate><tagSet><item><key>appversion</key><value>shop-1.0</value></item></tagSet></item>\
+    <creationDate>2026-01-01T00:00:00.000Z</creationDate><isPublic>true</isPublic><imageOwnerAlias>amazon</imageOwnerAlias><tagSet><item><key>appversion</key><value>shop-1.0</value></item></tagSet></item>\
     <item><imageId>ami-2</imageId><name>shop-1.0-arm</name></item></imagesSet>";
 
 fn answer(operation: &str, result: &str) -> Reply {
@@ -70,6 +70,27 @@ async fn own_images_are_those_of_the_account_itself_by_id_or_by_whole_name() {
         let tags: Vec<_> = found.iter().flat_map(|image| &image.tags).collect();
         assert_eq!(tags.len(), 1);
     }
+}
+
+#[tokio::test]
+async fn whose_an_image_is_and_who_may_launch_it_is_read() {
+    let server = LocalServer::start(|_| answer("DescribeImages", IMAGES)).unwrap();
+    let found = port(&server).await.images_named("shop-1.0").await.unwrap();
+    let [image] = found.as_slice() else {
+        panic!("{found:?}");
+    };
+    assert_eq!(image.owner, "300000000000");
+    assert_eq!(image.owner_alias.as_deref(), Some("amazon"));
+    assert!(image.public);
+    let server = LocalServer::start(|_| answer("DescribeImages", IMAGES)).unwrap();
+    let found = port(&server).await.images_named("shop-1.0-arm").await;
+    let found = found.unwrap();
+    assert!(
+        found
+            .iter()
+            .all(|image| !image.public && image.owner_alias.is_none())
+    );
+    assert_eq!(found.len(), 1);
 }
 
 #[tokio::test]

@@ -19,6 +19,10 @@ pub struct Image {
     pub name: String,
     /// Id of the account that owns it, twelve digits.
     pub owner: String,
+    /// AWS's name for an owner that it vouches for: `amazon`, `aws-marketplace`, `aws-backup-vault`.
+    pub owner_alias: Option<String>,
+    /// Whether everybody may launch it. Anybody can make such an image, under any name.
+    pub public: bool,
     /// `available`, `pending`, `failed`, …
     pub state: String,
     /// When it was created, as EC2 writes it (ISO 8601, so that the texts sort by time).
@@ -210,7 +214,8 @@ pub trait Ec2: Send + Sync {
     /// Images of these ids; one that is not there is left out. (`ec2:DescribeImages`)
     async fn images(&self, ids: &[String]) -> Result<Vec<Image>, CloudError>;
 
-    /// Images of this name, own ones and those shared with the account. (`ec2:DescribeImages`)
+    /// Images of this name that the account may launch: its own, those shared with it, and everybody's public ones.
+    /// (`ec2:DescribeImages`)
     async fn images_named(&self, name: &str) -> Result<Vec<Image>, CloudError>;
 
     /// Images of these owners whose names match a pattern: `*` stands for any text, `?` for one character, all else for

@@ -9,6 +9,61 @@ use gennaker_cloud::ec2::{Image, ImageRef};
 /// Tags of AWS's own: nobody else may set them or take them off.
 const RESERVED: &str = "aws:";
 
+/// AWS's names for owners whose images are what they are called.
+const VOUCHED_FOR: [&str; 2] = ["amazon", "aws-marketplace"];
+
+/// Whose image it is that an account sees, nearest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// The account's own.
+    Own,
+    /// That of another account that has a record.
+    Known,
+    /// Amazon's, or that of a seller in its marketplace.
+    Amazon,
+    /// That of somebody else, who shares it with the account.
+    Shared,
+    /// That of somebody else, who shares it with everybody.
+    Stranger,
+}
+
+impl Origin {
+    /// Of an image that `account` sees.
+    #[must_use]
+    pub fn of(image: &Image, account: &Account, known: &[Account]) -> Self {
+        let alias = image.owner_alias.as_deref();
+        if image.owner == account.account_id {
+            Self::Own
+        } else if known.iter().any(|known| known.account_id == image.owner) {
+            Self::Known
+        } else if alias.is_some_and(|alias| VOUCHED_FOR.contains(&alias)) {
+            Self::Amazon
+        } else if image.public {
+            Self::Stranger
+        } else {
+            Self::Shared
+        }
+    }
+}
+
+/// Of the images of one name that `account` sees the one that is meant: one that is available before any other, then that
+/// of the nearest origin, then the newest. Never a stranger's: anybody can give a public image any name, and a newer one
+/// would be launched instead of the team's.
+#[must_use]
+pub fn meant<'a>(seen: &'a [Image], account: &Account, known: &[Account]) -> Option<&'a Image> {
+    seen.iter()
+        .map(|image| (Origin::of(image, account, known), image))
+        .filter(|(origin, _)| *origin != Origin::Stranger)
+        .min_by(|(a, one), (b, other)| {
+            let is_away = |image: &Image| image.state != "available";
+            is_away(one)
+                .cmp(&is_away(other))
+                .then_with(|| a.cmp(b))
+                .then_with(|| other.created.cmp(&one.created))
+        })
+        .map(|(_, image)| image)
+}
+
 /// The newest of these images that is available.
 #[must_use]
 pub fn newest_available(images: &[Image]) -> Option<&Image> {
@@ -130,6 +185,8 @@ pub struct Answers {
     pub without: Vec<Account>,
     /// Those that could not be asked, and why.
     pub failed: Vec<(Account, String)>,
+    /// Images of that name which strangers share with everybody.
+    pub strangers: Vec<Image>,
 }
 
 impl Answers {
@@ -149,6 +206,11 @@ impl Answers {
         for (account, why) in &self.failed {
             let of = name_of(account);
             said.push_str(&format!("; {of} could not be asked: {why}"));
+        }
+        for Image { id, owner, .. } in &self.strangers {
+            said.push_str(&format!(
+                "; {id} of that name is public and of account {owner}, which is not known here: who wants it names it by its id"
+            ));
         }
         said
     }
@@ -289,6 +351,58 @@ mod tests {
     }
 
     #[test]
+    fn of_one_name_the_nearest_available_image_is_meant_and_never_a_strangers() {
+        let prod = account("prod", "200000000000", &[]);
+        let known = [prod.clone(), account("bake", "300000000000", &[])];
+        let of =
+            |id: &str, owner: &str, (alias, public): (Option<&str>, bool), state: &str| Image {
+                owner: owner.to_owned(),
+                owner_alias: alias.map(str::to_owned),
+                public,
+                ..image(id, "2026-01-01", state)
+            };
+        let own = of("own", "200000000000", (None, true), "available");
+        let bake = of("bake", "300000000000", (None, true), "available");
+        let amazon = of(
+            "amazon",
+            "800000000000",
+            (Some("amazon"), true),
+            "available",
+        );
+        let shared = of("shared", "900000000000", (None, false), "available");
+        let stranger = of("stranger", "900000000000", (None, true), "available");
+        let unheard = of("odd", "900000000000", (Some("unheard"), true), "available");
+        let newer = Image {
+            created: "2026-02-01".to_owned(),
+            ..shared.clone()
+        };
+        let pending = of("pending", "200000000000", (None, false), "pending");
+        for (seen, expected) in [
+            (vec![&stranger, &shared, &amazon, &bake, &own], Some("own")),
+            (vec![&stranger, &shared, &amazon, &bake], Some("bake")),
+            (vec![&stranger, &newer, &amazon], Some("amazon")),
+            (vec![&stranger, &shared], Some("shared")),
+            (vec![&stranger, &unheard], None),
+            (vec![&pending, &shared], Some("shared")),
+            (vec![&pending, &stranger], Some("pending")),
+            (vec![], None),
+        ] {
+            let seen: Vec<Image> = seen.into_iter().cloned().collect();
+            let backwards: Vec<Image> = seen.iter().rev().cloned().collect();
+            for seen in [seen, backwards] {
+                let found = meant(&seen, &prod, &known).map(|image| image.id.as_str());
+                assert_eq!(found, expected, "{seen:?}");
+            }
+        }
+        let seen = [shared, newer];
+        assert_eq!(
+            meant(&seen, &prod, &known).unwrap().created,
+            "2026-02-01",
+            "the newer one"
+        );
+    }
+
+    #[test]
     fn tags_become_the_owners_and_those_of_aws_stay_as_they_are() {
         for (owners, theirs, off, on) in [
             (tags(&[]), tags(&[]), vec![], tags(&[])),
@@ -330,12 +444,17 @@ mod tests {
             )],
             without: vec![functions_account(), account("test", "400000000000", &[])],
             failed: vec![(account("ci", "500000000000", &[]), "denied".to_owned())],
+            strangers: vec![Image {
+                owner: "900000000000".to_owned(),
+                ..image("ami-9", "", "available")
+            }],
         };
         let wanted = ImageRef::of("shop-1.0");
         assert_eq!(
             answers.not_found(&wanted, "prod/us-east-1"),
             "image `shop-1.0` not found in prod/us-east-1, nor among the images of the functions' own account, test; \
-             that of bake, ami-1, is pending; ci could not be asked: denied"
+             that of bake, ami-1, is pending; ci could not be asked: denied; ami-9 of that name is public and of account \
+             900000000000, which is not known here: who wants it names it by its id"
         );
         assert_eq!(
             Answers::default().not_found(&wanted, "prod/us-east-1"),

@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::Place;
 use crate::config::undo_text;
 use crate::image_owners::{
-    Answers, asked_in_turn, chosen, functions_account, newest_available, tag_changes,
+    Answers, asked_in_turn, chosen, functions_account, meant, newest_available, tag_changes,
 };
 
 /// Begin of the actions of the intents.
@@ -109,21 +109,35 @@ pub async fn launchable(
         .await;
     let begun = Share::begun(wanted);
     let decided = begun.as_ref().map(|b| ImageRef::Id(b.image.clone()));
-    let seen = visible(&*ec2, decided.as_ref().unwrap_or(image)).await?;
+    let asked = decided.as_ref().unwrap_or(image);
+    let seen = visible(&*ec2, asked).await?;
     let open = begun.filter(|share| !share.done);
-    match (newest_available(&seen), seen.first(), open) {
-        (Some(image), _, None) => Ok(Launchable::Now(image.clone())),
-        (Some(image), _, Some(share)) => {
+    let named = match asked {
+        ImageRef::Id(_) => seen.first(),
+        ImageRef::Name(_) => {
+            let others = |seen: &Image| seen.owner != place.account.account_id;
+            let known = match seen.iter().any(others) {
+                true => Account::all(invocation.store()).await?,
+                false => Vec::new(),
+            };
+            meant(&seen, &place.account, &known)
+        }
+    };
+    match (named, open) {
+        (Some(image), open) if image.state == "available" => {
+            let Some(share) = open else {
+                return Ok(Launchable::Now(image.clone()));
+            };
             invocation.may_change()?;
             let owner = share.owner(invocation).await?;
             finish(invocation, clouds, wanted, &owner, image).await?;
             Ok(Launchable::Now(image.clone()))
         }
-        (None, Some(other), _) => Err(StageError::invalid(
+        (Some(other), _) => Err(StageError::invalid(
             wanted.field,
             format!("image `{image}` is {} in {place:?}", other.state),
         )),
-        (None, None, open) => {
+        (None, open) => {
             // Not by a glance: what others own is asked for by a call that may share it.
             invocation.may_change()?;
             let (owner, id) = match open {
@@ -131,7 +145,7 @@ pub async fn launchable(
                     return Err(stays_invisible(wanted, &share));
                 }
                 Some(share) => (share.owner(invocation).await?, share.image),
-                None => match search(invocation, clouds, wanted).await? {
+                None => match search(invocation, clouds, wanted, seen).await? {
                     Search::Found(owner, id) => (owner, id),
                     Search::AskAgain(reason) => return Ok(Launchable::Waiting(reason)),
                 },
@@ -250,10 +264,14 @@ async fn search(
     invocation: &Invocation<'_>,
     clouds: &dyn Ec2Clouds,
     wanted: &Wanted<'_>,
+    strangers: Vec<Image>,
 ) -> Result<Search, StageError> {
     let Wanted { place, image, .. } = *wanted;
     let known = Account::all(invocation.store()).await?;
-    let mut all = Answers::default();
+    let mut all = Answers {
+        strangers,
+        ..Answers::default()
+    };
     let mut unanswered = false;
     for turn in asked_in_turn(&known, &place.account, &place.region, wanted.upstream) {
         let owned = turn

@@ -47,6 +47,7 @@ impl State {
         let since = access.permitted.get(account);
         let visible = access.public || since.is_some_and(|since| *since <= self.now);
         visible.then(|| Image {
+            public: access.public,
             tags: access.tags.get(account).cloned().unwrap_or_default(),
             ..image.clone()
         })
@@ -78,7 +79,7 @@ impl State {
             owner: OWNER.to_owned(),
             state: "available".to_owned(),
             created: "2026-01-01T00:00:00.000Z".to_owned(),
-            tags: BTreeMap::new(),
+            ..Image::default()
         });
     }
 }
