@@ -199,7 +199,10 @@ pub async fn place(
 ///
 /// # Errors
 /// [`StageError::InvalidConfiguration`] for an account that has none.
-pub(crate) async fn account_named(invocation: &Invocation<'_>, name: &str) -> Result<Account, StageError> {
+pub(crate) async fn account_named(
+    invocation: &Invocation<'_>,
+    name: &str,
+) -> Result<Account, StageError> {
     if name.is_empty() {
         return Err(StageError::invalid(
             "credentials",
