@@ -74,9 +74,7 @@ async fn a_clone_is_the_source_with_what_the_stage_says_in_its_place() {
 async fn dies_at_every_call_and_still_makes_exactly_one_group() {
     let scenario = |strike: Option<Strike>| async move {
         let (drive, web) = one_group(json!({})).await;
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(call, moment, fault);
-        }
+        drive.faults.arm(strike);
         let end = drive.to_end(&drive.runtime(stage(&drive)), "1").await;
         assert_eq!(end, End::Done, "{strike:?}");
         assert_eq!(drive.world.groups_made(), ["shop-web-v002"], "{strike:?}");
@@ -97,9 +95,7 @@ async fn undone_after_any_crash_only_the_source_is_left() {
     let scenario = |strike: Option<Strike>| async move {
         let (drive, web) = one_group(json!({})).await;
         let runtime = drive.runtime(stage(&drive));
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(call, moment, fault);
-        }
+        drive.faults.arm(strike);
         let event = json!({ "run": drive.run(), "stage": "1" });
         let _ = drive.call(&runtime, &event).await;
         let calls = drive.faults.calls().len();

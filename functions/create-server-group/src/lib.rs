@@ -254,8 +254,9 @@ impl Stage for CreateServerGroup {
                     )));
                 }
                 None => {
-                    let known = (birth, intents.as_slice());
-                    return self.create(invocation, &config, &place, known).await;
+                    return self
+                        .create(invocation, &config, &place, birth, &intents)
+                        .await;
                 }
             }
         }
@@ -269,8 +270,8 @@ impl Stage for CreateServerGroup {
                 if let WayBack::Refused(why) = way_back.await? {
                     return Ok(Step::failed(why));
                 }
-                let known = (birth, intents.as_slice());
-                self.create(invocation, &config, &place, known).await
+                self.create(invocation, &config, &place, birth, &intents)
+                    .await
             }
             Conceived::Not(step) => Ok(step),
         }
@@ -282,13 +283,7 @@ impl Stage for CreateServerGroup {
         }
         let name = undo_text(intent, "serverGroup");
         let done = |result: String| Ok(Undo::Done { result });
-        let place = clouds::place(
-            &*self.clouds,
-            invocation,
-            undo_text(intent, "account"),
-            undo_text(intent, "region"),
-        )
-        .await?;
+        let place = clouds::place_of(&*self.clouds, invocation, intent).await?;
         let groups = place.auto_scaling.groups(&[name.to_owned()]).await?;
         let execution = invocation.run.execution.as_str();
         let stage = stage_tag(&invocation.stage.ref_id);
@@ -496,7 +491,8 @@ impl CreateServerGroup {
         invocation: &Invocation<'_>,
         config: &Config,
         place: &Place,
-        (birth, intents): (Birth, &[Intent]),
+        birth: Birth,
+        intents: &[Intent],
     ) -> Result<Step, StageError> {
         let ec2 = self
             .ec2

@@ -355,9 +355,7 @@ async fn dies_at_every_call_and_the_image_is_shared_and_tagged_and_one_group_lau
             let drive = deploy(named, behaviour).await;
             drive.world.add_private_image(image(BAKE, "ami-2", 1));
             drive.world.tag_shared_image("ami-2", PROD, "stale", "1");
-            if let Some((call, moment, fault)) = strike {
-                drive.faults.plan(call, moment, fault);
-            }
+            drive.faults.arm(strike);
             assert_eq!(to_end(&drive).await, End::Done, "{strike:?}");
             assert_eq!(drive.world.shares(), [shared("ami-2")], "{strike:?}");
             assert_eq!(drive.world.groups_made(), ["shop-web-v002"], "{strike:?}");

@@ -147,9 +147,7 @@ async fn waits_for_a_classic_load_balancer_as_for_a_target_group() {
 async fn dies_at_every_call_and_still_creates_exactly_one_group() {
     let scenario = |strike: Option<Strike>| async move {
         let (drive, web) = one_group(config(json!({})), Behaviour::default()).await;
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(call, moment, fault);
-        }
+        drive.faults.arm(strike);
         let end = drive.to_end(&drive.runtime(stage(&drive)), "1").await;
         assert_eq!(end, End::Done, "{strike:?}");
         assert_eq!(drive.world.groups_made(), ["shop-web-v002"], "{strike:?}");
@@ -171,9 +169,7 @@ async fn undone_after_any_crash_nothing_is_left_and_the_old_group_serves() {
         let (drive, web) = one_group(config(json!({})), Behaviour::default()).await;
         drive.world.add_scaling_alarm("shop-web-v001", "busy");
         let runtime = drive.runtime(stage(&drive));
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(call, moment, fault);
-        }
+        drive.faults.arm(strike);
         let event = json!({ "run": drive.run(), "stage": "1" });
         let _ = drive.call(&runtime, &event).await;
         let calls = drive.faults.calls().len();
@@ -197,9 +193,7 @@ async fn dies_at_every_call_of_the_undo_and_nothing_is_left() {
         let event = json!({ "run": drive.run(), "stage": "1" });
         drive.call(&runtime, &event).await;
         let first = drive.faults.calls().len();
-        if let Some((call, moment, fault)) = strike {
-            drive.faults.plan(first + call, moment, fault);
-        }
+        drive.faults.arm(strike);
         assert_eq!(drive.undo(&runtime, "1").await.unwrap(), End::Done);
         let calls = drive.faults.calls().len() - first;
         assert_eq!(drive.world.snapshot().len(), 1, "{strike:?}");

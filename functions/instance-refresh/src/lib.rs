@@ -491,13 +491,7 @@ impl Stage for InstanceRefresh {
             return Ok(undone);
         }
         let name = undo_text(intent, "serverGroup");
-        let place = clouds::place(
-            &*self.clouds,
-            invocation,
-            undo_text(intent, "account"),
-            undo_text(intent, "region"),
-        )
-        .await?;
+        let place = clouds::place_of(&*self.clouds, invocation, intent).await?;
         let undone = if observe::group(&place, name).await?.is_none() {
             Undo::Done {
                 result: format!("server group `{name}` is gone"),

@@ -88,18 +88,11 @@ async fn four_elsewhere() -> (Drive, String) {
     (drive, web)
 }
 
-fn strikes(drive: &Drive, first: usize, strike: Option<Strike>) {
-    if let Some((call, moment, fault)) = strike {
-        drive.faults.plan(first + call, moment, fault);
-    }
-}
-
 #[tokio::test]
 async fn dies_at_every_call_and_every_instance_runs_the_image() {
     let scenario = |strike: Option<Strike>| async move {
         let (drive, web) = four(json!({"imageId": "ami-2"})).await;
-        let first = drive.faults.calls().len();
-        strikes(&drive, first, strike);
+        let first = drive.faults.arm(strike);
         let end = drive.to_end(&drive.runtime(stage(&drive)), "1").await;
         assert_eq!(end, End::Done, "{strike:?}");
         let calls = drive.faults.calls().len() - first;
@@ -120,8 +113,7 @@ async fn dies_at_every_call_and_every_instance_runs_the_image() {
 async fn undone_after_any_crash_every_instance_runs_what_it_ran() {
     let scenario = |strike: Option<Strike>| async move {
         let (drive, web) = four(json!({"amiName": "shop-2"})).await;
-        let first = drive.faults.calls().len();
-        strikes(&drive, first, strike);
+        let first = drive.faults.arm(strike);
         let runtime = drive.runtime(stage(&drive));
         let event = json!({ "run": drive.run(), "stage": "1" });
         for _ in 0..100 {
@@ -166,8 +158,7 @@ async fn dies_at_every_call_of_the_undo_and_the_instances_are_those_of_before() 
                 drive.call(&runtime, &event).await;
                 drive.world.advance(10_000);
             }
-            let first = drive.faults.calls().len();
-            strikes(&drive, first, strike);
+            let first = drive.faults.arm(strike);
             assert_eq!(
                 drive.undo(&runtime, "1").await.unwrap(),
                 End::Done,
@@ -228,7 +219,7 @@ async fn somebody_elses_refresh_is_waited_for() {
 async fn dies_at_every_call_and_the_image_of_another_account_is_shared_and_runs() {
     let scenario = |strike: Option<Strike>| async move {
         let (drive, web) = four_elsewhere().await;
-        strikes(&drive, 0, strike);
+        drive.faults.arm(strike);
         let end = drive.to_end(&drive.runtime(stage(&drive)), "1").await;
         assert_eq!(end, End::Done, "{strike:?}");
         let calls = drive.faults.calls().len();

@@ -36,15 +36,15 @@ impl AwsEc2 {
 
     async fn describe_images(
         &self,
-        ids: Option<Vec<String>>,
-        filters: Option<Vec<sdk::Filter>>,
+        owners: Option<Vec<String>>,
+        wanted: sdk::Filter,
         resource: &str,
     ) -> Result<Vec<Image>, CloudError> {
         let output = self
             .client
             .describe_images()
-            .set_image_ids(ids)
-            .set_filters(filters)
+            .set_owners(owners)
+            .filters(wanted)
             .send()
             .await
             .map_err(|error| from_sdk("ec2:DescribeImages", resource, &error))?;
@@ -355,19 +355,16 @@ impl Ec2 for AwsEc2 {
             return Ok(Vec::new());
         }
         // By filter: an id that is not there would fail the whole call.
-        let filters = vec![
-            sdk::Filter::builder()
-                .name("image-id")
-                .set_values(Some(ids.to_vec()))
-                .build(),
-        ];
-        self.describe_images(None, Some(filters), &ids.join(", "))
-            .await
+        let wanted = sdk::Filter::builder()
+            .name("image-id")
+            .set_values(Some(ids.to_vec()))
+            .build();
+        self.describe_images(None, wanted, &ids.join(", ")).await
     }
 
     async fn images_named(&self, name: &str) -> Result<Vec<Image>, CloudError> {
         let images = self
-            .describe_images(None, Some(vec![filter("name", &literal(name))]), name)
+            .describe_images(None, filter("name", &literal(name)), name)
             .await?;
         Ok(images
             .into_iter()
@@ -380,16 +377,10 @@ impl Ec2 for AwsEc2 {
             ImageRef::Id(id) => filter("image-id", id),
             ImageRef::Name(name) => filter("name", &literal(name)),
         };
-        let output = self
-            .client
-            .describe_images()
-            .owners("self")
-            .filters(wanted)
-            .send()
-            .await
-            .map_err(|error| from_sdk("ec2:DescribeImages", image.as_str(), &error))?;
-        let found = output.images().iter().map(image_of);
-        Ok(found.filter(|found| image.is(found)).collect())
+        let own = Some(vec!["self".to_owned()]);
+        let mut found = self.describe_images(own, wanted, image.as_str()).await?;
+        found.retain(|found| image.is(found));
+        Ok(found)
     }
 
     async fn share_image(&self, image: &str, account_id: &str) -> Result<(), CloudError> {
